@@ -1,0 +1,1 @@
+"""The words every room shares: light types, no torch."""

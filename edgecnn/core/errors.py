@@ -1,0 +1,62 @@
+"""What can go wrong, in families by who must act.
+
+An error is constructed where the facts are and shown in one place, `edgecnn.cli.failures`. Each has a kebab-case `code`
+(stable, for scripts), a `message` (what), a `why` (the fact behind it) and a `hint` (a command to type or an edit to make).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class EdgecnnError(Exception):
+    """Base of every error this package raises on purpose."""
+
+    exit_code: ClassVar[int] = 5
+
+    def __init__(self, code: str, message: str, *, why: str = "", hint: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.why = why
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return "\n".join(part for part in (self.message, self.why, self.hint) if part)
+
+    def to_dict(self) -> dict[str, str | int]:
+        return {
+            "code": self.code,
+            "message": self.message,
+            "why": self.why,
+            "hint": self.hint,
+            "exit_code": self.exit_code,
+        }
+
+
+class InputError(EdgecnnError):
+    """The user's file, data, recipe or option has to change."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class MissingError(EdgecnnError):
+    """A package, tool or device is not there."""
+
+    exit_code: ClassVar[int] = 4
+
+
+class StepError(EdgecnnError):
+    """A step failed on input that was accepted."""
+
+    exit_code: ClassVar[int] = 5
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """A hint naming the closest known words, or all of them when none is close."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, known, n=3, cutoff=0.5)
+    if close:
+        return "did you mean " + " or ".join(f"'{name}'" for name in close) + "?"
+    return "known: " + ", ".join(sorted(known))

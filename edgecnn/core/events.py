@@ -1,0 +1,43 @@
+"""What a running step tells whoever listens. Library code tells; only the console prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    step: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    step: str
+    done: int
+    total: int
+    unit: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    step: str
+    seconds: float
+    cached: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    code: str
+    message: str
+    hint: str = ""
+
+
+Event = Started | Progress | Finished | Warned
+Tell = Callable[[Event], None]
+
+
+def nobody(event: Event) -> None:
+    """A listener that does not listen."""

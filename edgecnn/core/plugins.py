@@ -1,0 +1,27 @@
+"""Everything that can be added is found by entry point; knowing a name imports nothing."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from edgecnn.core.errors import InputError, did_you_mean
+
+
+@cache
+def _registered(group: str) -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=f"edgecnn.{group}")}
+
+
+def names(group: str) -> list[str]:
+    """Names registered under `edgecnn.<group>`, sorted."""
+    return sorted(_registered(group))
+
+
+def load(group: str, name: str) -> Any:
+    """Import what is registered as `name`. Raises InputError with the nearest names when there is no such thing."""
+    found = _registered(group).get(name)
+    if found is None:
+        raise InputError(f"unknown-{group.rstrip('s')}", f"no {group.rstrip('s')} is called '{name}'", hint=did_you_mean(name, names(group)))
+    return found.load()

@@ -1,0 +1,55 @@
+"""Files that come with the package (recipes, devices) and the user's own beside them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from edgecnn.core.errors import InputError, did_you_mean
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def folders(kind: str) -> list[Path]:
+    """Where YAML files of a kind (`recipes`, `devices`) lie: the user's folder first, then what is shipped.
+
+    A wheel carries them in `edgecnn/shipped`; a source checkout has them beside the package.
+    """
+    shipped = PACKAGE / "shipped" / kind
+    return [user_folder() / kind, shipped if shipped.is_dir() else PACKAGE.parent / kind]
+
+
+def user_folder() -> Path:
+    """`$XDG_CONFIG_HOME/edgecnn`, by default `~/.config/edgecnn`."""
+    base = os.environ.get("XDG_CONFIG_HOME", "")
+    return (Path(base) if os.path.isabs(base) else Path.home() / ".config") / "edgecnn"
+
+
+def files(kind: str) -> dict[str, Path]:
+    """Every file of a kind by its name without `.yaml`, sorted; the user's file wins over a shipped one of the same name."""
+    found: dict[str, Path] = {}
+    for folder in folders(kind):
+        if folder.is_dir():
+            for path in sorted(folder.glob("*.yaml")):
+                found.setdefault(path.stem, path)
+    return dict(sorted(found.items()))
+
+
+def is_path(name_or_path: str) -> bool:
+    """Whether a person means a file: it ends in .yaml or .yml, or holds a slash."""
+    return name_or_path.endswith((".yaml", ".yml")) or "/" in name_or_path or os.sep in name_or_path
+
+
+def find(kind: str, name_or_path: str) -> Path:
+    """The file of that name or at that path. Raises InputError with the nearest names."""
+    if is_path(name_or_path):
+        return Path(name_or_path).expanduser()
+    known = files(kind)
+    if name_or_path in known:
+        return known[name_or_path]
+    one = kind.removesuffix("s")
+    raise InputError(
+        f"unknown-{one}",
+        f"no {one} is called '{name_or_path}'",
+        hint=f"{did_you_mean(name_or_path, list(known))} All of them: edgecnn {kind} list",
+    )

@@ -1,0 +1,117 @@
+"""What a stage is: one step that turns an artifact into another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from edgecnn.core.artifact import Artifact, Format, Kind
+from edgecnn.core.events import Tell
+from edgecnn.core.preprocessing import Preprocessing
+from edgecnn.core.target import DeviceProfile
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
+
+
+class Images(Protocol):
+    """A set of images, decoded and preprocessed one batch at a time.
+
+    `digest` identifies names, bytes, labels and preprocessing; `labels` are output indices, or None where nobody knows them.
+    """
+
+    @property
+    def digest(self) -> str: ...
+    @property
+    def labels(self) -> Sequence[int] | None: ...
+    def __len__(self) -> int: ...
+    def pixels(self, size: int) -> Iterator[np.ndarray]:
+        """Batches of at most `size` images, uint8 NHWC, resized and cropped, channels in the order of `color`."""
+        ...
+
+    def batches(self, size: int) -> Iterator[np.ndarray]:
+        """Batches of at most `size` images, float32 NCHW, normalised."""
+        ...
+
+    def take(self, count: int) -> Images:
+        """The first `count` images."""
+        ...
+
+
+class Data(Protocol):
+    """Images to calibrate on and images to judge on: never the same."""
+
+    @property
+    def calibration(self) -> Images: ...
+    @property
+    def evaluation(self) -> Images | None: ...
+    @property
+    def preprocessing(self) -> Preprocessing: ...
+    @property
+    def class_names(self) -> Sequence[str]: ...
+
+
+class Model(Protocol):
+    """A network with its weights. `input_shape` is (C, H, W); `sha256` identifies architecture and weights."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def num_classes(self) -> int: ...
+    @property
+    def input_shape(self) -> tuple[int, int, int]: ...
+    @property
+    def sha256(self) -> str: ...
+    def module(self) -> nn.Module:
+        """A fresh FP32 module on the CPU, in eval mode."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What surrounds a stage. Files written to `workdir` are kept when the stage finishes, all or none; `scratch` survives
+    a killed process, so a long stage can leave its half-done state there and find it again."""
+
+    workdir: Path
+    scratch: Path
+    model: Model
+    data: Data
+    target: DeviceProfile
+    format: Format
+    tell: Tell
+    seed: int
+
+
+class Stage(BaseModel):
+    """One step of a recipe. Its YAML entry is itself the checked value: the fields are the options.
+
+    A subclass sets `kind` (the word in YAML, a verb) and `tools` (the packages whose versions decide the result), says what it
+    accepts and produces, and runs. Register it under the entry-point group `edgecnn.stages`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: ClassVar[str]
+    tools: ClassVar[tuple[str, ...]] = ()
+    reads_images: ClassVar[bool] = False
+    """Whether the calibration images are among the stage's inputs."""
+
+    def produces(self, source: Kind, wanted: Format) -> Kind | None:
+        """What this stage makes of `source` on the way to the format `wanted`; None where it does not apply."""
+        raise NotImplementedError
+
+    def missing(self, wanted: Format) -> str | None:
+        """The extra that has to be installed before this stage can make `wanted`; None when nothing is missing."""
+        return None
+
+    def run(self, source: Artifact, context: Context) -> Artifact:
+        """Make the new artifact in `context.workdir`. Raises EdgecnnError only."""
+        raise NotImplementedError
+
+    def options(self) -> dict[str, Any]:
+        return self.model_dump(mode="json")

@@ -1,0 +1,101 @@
+"""torch → ONNX: the dynamo exporter, then graph surgery for what runtimes cannot fuse."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx_ir as ir  # noqa: TID253
+import torch  # noqa: TID253
+
+from edgecnn.core.artifact import Artifact, Format, Precision, TensorSpec, sha256_of
+from edgecnn.core.errors import StepError
+from edgecnn.core.preprocessing import Preprocessing
+from edgecnn.core.stage import Model
+from edgecnn.export.surgery import operate
+
+OPSET = 18
+METADATA_KEY = "edgecnn"
+
+
+def export(model: Model, out: Path, *, preprocessing: Preprocessing) -> Artifact:
+    """Write `model` as ONNX opset 18: input `input` (batch, C, H, W) float32, output `logits` (batch, classes), batch free.
+
+    The preprocessing travels in the file's metadata under `edgecnn`. Raises StepError when the exporter cannot trace it.
+    """
+    example = torch.zeros(2, *model.input_shape)
+    try:
+        with quiet():
+            program = torch.onnx.export(
+                model.module(),
+                (example,),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=["input"],
+                output_names=["logits"],
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                optimize=True,
+                verbose=False,
+            )
+    except Exception as error:  # the exporter raises whatever the traced model or the compiler raised
+        raise StepError(
+            "cannot-export",
+            f"the ONNX exporter cannot trace {model.name}",
+            why=_first_line(error),
+            hint="data-dependent control flow and in-place indexing are the usual causes: see the torch.export documentation",
+        ) from error
+    assert program is not None
+    graph = operate(program.model)
+    graph.producer_name = "edgecnn"
+    graph.metadata_props[METADATA_KEY] = json.dumps({"model": model.name, "preprocessing": preprocessing.to_dict()})
+    ir.save(graph, out)
+    return describe(out, format="onnx", precision="fp32", history=("export",))
+
+
+def describe(path: Path, *, format: Format, precision: Precision, history: tuple[str, ...]) -> Artifact:
+    """An ONNX file on disk as an Artifact. Four-dimensional tensors are NCHW."""
+    graph = ir.load(path).graph
+    return Artifact(
+        path=path,
+        format=format,
+        precision=precision,
+        inputs=tuple(_spec(value) for value in graph.inputs),
+        outputs=tuple(_spec(value) for value in graph.outputs),
+        sha256=sha256_of(path),
+        history=history,
+    )
+
+
+def _spec(value: ir.Value) -> TensorSpec:
+    shape = () if value.shape is None else tuple(dim if isinstance(dim, int) else str(dim) for dim in value.shape)
+    dtype = "" if value.dtype is None else value.dtype.numpy().name
+    return TensorSpec(str(value.name), shape, dtype, "NCHW" if len(shape) == 4 else None)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the exporter's chatter from the user's terminal; its exceptions carry all that matters."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _first_line(error: Exception) -> str:
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    return f"{type(cause).__name__}: {lines[0] if lines else ''}"[:300]

@@ -1,0 +1,222 @@
+"""LiteRT's packages and file format: late imports, silence, and the flatbuffer's object form with names people can read."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgecnn.core.errors import InputError, MissingError
+from edgecnn.core.store import write_atomically
+
+METADATA_KEY = "edgecnn"
+WEIGHTED = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"})
+FLOAT32, INT8 = 0, 9
+"""Codes of `TensorType` in the schema."""
+
+SHOWN_CHARACTERS = 300
+
+
+def require(module: str) -> Any:
+    """Import one of LiteRT's packages. Raises MissingError when the extra `tflite` is not installed, or is broken."""
+    try:
+        with quiet():
+            return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingError(
+            "missing-extra",
+            f"{module.partition('.')[0].replace('_', '-')} is needed for TFLite and cannot be imported",
+            why=first_line(error),
+            hint='pip install "edgecnn[tflite]"',
+        ) from error
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what these packages print from the user's terminal: they write to descriptors 1 and 2 from C++.
+
+    Exceptions pass. Everything the whole process writes meanwhile goes to a temporary file and is dropped.
+    """
+    with tempfile.TemporaryFile("w+") as sink, contextlib.ExitStack() as undo:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        for descriptor in (1, 2):
+            with contextlib.suppress(OSError):  # a daemon may have closed it
+                saved = os.dup(descriptor)
+                os.dup2(sink.fileno(), descriptor)
+                undo.callback(_restore, saved, descriptor)
+        undo.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        undo.enter_context(contextlib.redirect_stdout(sink))
+        undo.enter_context(contextlib.redirect_stderr(sink))
+        undo.callback(sink.flush)
+        yield
+
+
+def _restore(saved: int, descriptor: int) -> None:
+    os.dup2(saved, descriptor)
+    os.close(saved)
+
+
+def first_line(error: BaseException) -> str:
+    """The innermost cause, in one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:SHOWN_CHARACTERS]
+
+
+def interpreter(path: Path, *, delegate: bool, keep_tensors: bool = False, threads: int = 1) -> Any:
+    """A LiteRT interpreter with its tensors allocated; `delegate` is XNNPACK, which leaves intermediate tensors unreadable.
+
+    Raises InputError when the file is not a TFLite model.
+    """
+    runtime = require("ai_edge_litert.interpreter")
+    kinds = runtime.OpResolverType
+    try:
+        with quiet():
+            loaded = runtime.Interpreter(
+                model_path=str(path),
+                num_threads=threads,
+                experimental_op_resolver_type=kinds.AUTO if delegate else kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+                experimental_preserve_all_tensors=keep_tensors,
+            )
+            loaded.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise InputError("cannot-load", f"LiteRT does not load {path.name}", why=first_line(error)) from error
+    return loaded
+
+
+class Graph:
+    """The first subgraph of a TFLite file, open for edits (schema_generated's object API underneath)."""
+
+    def __init__(self, raw: bytes, *, name: str = "the file") -> None:
+        self._flatbuffers = require("ai_edge_litert.tools.flatbuffer_utils")
+        self._schema = require("ai_edge_litert.schema_py_generated")
+        try:
+            with quiet():
+                self.model = self._flatbuffers.read_model_from_bytearray(bytearray(raw))
+            self.subgraph = self.model.subgraphs[0]
+        except Exception as error:  # the generated reader raises struct, index and type errors on foreign bytes
+            raise InputError("not-tflite", f"{name} is not a TFLite model", why=first_line(error)) from error
+
+    @classmethod
+    def read(cls, path: Path) -> Graph:
+        return cls(path.read_bytes(), name=path.name)
+
+    def write(self, path: Path) -> None:
+        write_atomically(path, self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        with quiet():
+            return bytes(self._flatbuffers.convert_object_to_bytearray(self.model))
+
+    @property
+    def tensors(self) -> list[Any]:
+        return list(self.subgraph.tensors)
+
+    @property
+    def operators(self) -> list[Any]:
+        return list(self.subgraph.operators or [])
+
+    def op(self, operator: Any) -> str:
+        """The operator's name in the schema, such as CONV_2D."""
+        return str(self._flatbuffers.opcode_to_name(self.model, operator.opcodeIndex))
+
+    def layer(self, operator: Any) -> str:
+        """A layer bears the name of its first output."""
+        return self.name(operator.outputs[0])
+
+    def name(self, index: int) -> str:
+        return str(self.subgraph.tensors[index].name.decode())
+
+    def is_constant(self, index: int) -> bool:
+        return self.model.buffers[self.subgraph.tensors[index].buffer].data is not None
+
+    def constant(self, index: int) -> np.ndarray:
+        """A copy of a float32 or int32 constant, in the tensor's shape."""
+        tensor = self.subgraph.tensors[index]
+        raw = bytes(bytearray(self.model.buffers[tensor.buffer].data))
+        dtype = np.float32 if tensor.type == FLOAT32 else np.int32
+        return np.frombuffer(raw, dtype=dtype).reshape(tuple(tensor.shape)).copy()
+
+    def set_constant(self, index: int, values: np.ndarray) -> None:
+        """Give the tensor these values in a buffer of its own: the old one may be shared."""
+        buffer = self._schema.BufferT()
+        buffer.data = np.frombuffer(values.tobytes(), dtype=np.uint8)
+        self.model.buffers.append(buffer)
+        self.subgraph.tensors[index].buffer = len(self.model.buffers) - 1
+
+    def activations(self) -> dict[str, int]:
+        """Index by name of the float32 tensors that are computed or fed."""
+        used = [*self.subgraph.inputs]
+        for operator in self.operators:
+            used += [index for index in (*operator.inputs, *operator.outputs) if index != -1]
+        floats = [index for index in used if self.subgraph.tensors[index].type == FLOAT32]
+        return {self.name(index): int(index) for index in floats if not self.is_constant(index)}
+
+    def opcode(self, name: str) -> int:
+        """Index of the operator code `name`, added to the model if it is not there."""
+        code = getattr(self._schema.BuiltinOperator, name)
+        for index, known in enumerate(self.model.operatorCodes):
+            if known.builtinCode == code:
+                return index
+        added = self._schema.OperatorCodeT()
+        added.builtinCode, added.deprecatedBuiltinCode, added.version = code, min(code, 127), 1
+        self.model.operatorCodes.append(added)
+        return len(self.model.operatorCodes) - 1
+
+    def set_metadata(self, facts: dict[str, Any]) -> None:
+        """Write `facts` as JSON under the metadata name `edgecnn`, in place of what was there."""
+        kept = [entry for entry in self.model.metadata or [] if entry.name != METADATA_KEY.encode()]
+        buffer, entry = self._schema.BufferT(), self._schema.MetadataT()
+        buffer.data = np.frombuffer(json.dumps(facts, sort_keys=True).encode(), dtype=np.uint8)
+        self.model.buffers.append(buffer)
+        entry.name, entry.buffer = METADATA_KEY.encode(), len(self.model.buffers) - 1
+        self.model.metadata = [*kept, entry]
+
+    def metadata(self) -> dict[str, Any]:
+        """What `set_metadata` wrote; empty for a file of other origin."""
+        for entry in self.model.metadata or []:
+            if entry.name == METADATA_KEY.encode():
+                found: dict[str, Any] = json.loads(bytes(bytearray(self.model.buffers[entry.buffer].data)))
+                return found
+        return {}
+
+
+def renamed(graph: Graph, name_of: Callable[[Any], str]) -> None:
+    """Name every computed tensor by `name_of(operator)`, constants after the operator that uses them first, all unique."""
+    taken = {graph.name(index) for index in graph.subgraph.inputs}
+    fixed = {*graph.subgraph.inputs, *graph.subgraph.outputs}
+    done: set[int] = set(fixed)
+    taken |= {graph.name(index) for index in fixed}
+
+    def give(index: int, wanted: str) -> None:
+        if index in done or index == -1:
+            return
+        name, count = wanted, 1
+        while name in taken:
+            count += 1
+            name = f"{wanted}_{count}"
+        done.add(index)
+        taken.add(name)
+        graph.subgraph.tensors[index].name = name.encode()
+
+    for operator in graph.operators:
+        wanted = name_of(operator)
+        for index in operator.outputs:
+            give(index, wanted)
+        parts = ("", ".weight", ".bias") if graph.op(operator) in WEIGHTED else ()
+        for position, index in enumerate(operator.inputs):
+            if index != -1 and graph.is_constant(index):
+                give(index, wanted + (parts[position] if position < len(parts) else f".operand{position}"))

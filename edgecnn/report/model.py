@@ -1,0 +1,124 @@
+"""Everything a renderer needs. The JSON of it is the archive; its shape is `SCHEMA`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+SCHEMA = "edgecnn.report/1"
+
+Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE"]
+EXIT_CODES: Mapping[str, int] = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """Top-1 on the evaluation images, in `runtime`. Shares are in [0, 1]; `drop` is against the FP32 file in the same runtime
+    and `drop_low`, `drop_high` bound it (see `report.verdict`). `stand_in` says which runtime could not be used, if so."""
+
+    runtime: str
+    images: int
+    correct: int | None
+    top1: float | None
+    agreement: float | None = None
+    broke: int | None = None
+    fixed: int | None = None
+    drop: float | None = None
+    drop_low: float | None = None
+    drop_high: float | None = None
+    stand_in: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """Outputs against PyTorch on the same real images: largest absolute difference of the logits, mean cosine,
+    signal-to-quantization-noise in dB (None when the outputs are equal), share of equal top-1."""
+
+    images: int
+    max_abs_diff: float
+    cosine: float
+    sqnr_db: float | None
+    agreement: float
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Milliseconds and bytes. `interval` is `ci95` (bootstrap over processes) or `range` (too few processes for one).
+    `p90_bound_ms` is the distribution-free 99 % upper bound, None when there are too few samples. `speedup` is FP32 / this,
+    in the same runtime, in [`speedup_low`, `speedup_high`]."""
+
+    median_ms: float
+    median_low_ms: float
+    median_high_ms: float
+    interval: str
+    p90_ms: float
+    p90_bound_ms: float | None
+    load_ms: float
+    first_ms: float
+    peak_rss_bytes: int
+    threads: int
+    processes: int
+    samples: int
+    speedup: float | None = None
+    speedup_low: float | None = None
+    speedup_high: float | None = None
+    conclusion: str = ""
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One artifact. `status` is ok, failed or skipped; `reason` says why when it is not ok."""
+
+    format: str
+    precision: str
+    backend: str
+    status: str
+    reason: str = ""
+    file: str = ""
+    size_bytes: int | None = None
+    sha256: str = ""
+    outcome: Outcome | None = None
+    outcome_why: str = ""
+    accuracy: Accuracy | None = None
+    parity: Parity | None = None
+    speed: Speed | None = None
+    fusion: Mapping[str, Any] | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return f"{self.format} {self.precision}"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One run. `measured_on` says where latency and accuracy were taken; `elsewhere` is set when that is not the target."""
+
+    title: str
+    outcome: Outcome
+    outcome_why: str
+    target: Mapping[str, Any]
+    host: Mapping[str, Any]
+    measured_on: str
+    elsewhere: str
+    model: Mapping[str, Any]
+    data: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    max_drop: float
+    profile: str
+    rows: tuple[Row, ...]
+    conclusions: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    stages: tuple[Mapping[str, Any], ...] = ()
+    created: str = ""
+    version: str = ""
+    schema: str = field(default=SCHEMA)
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_CODES[self.outcome]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"schema": self.schema, "exit_code": self.exit_code, **asdict(self)}
