@@ -8,13 +8,15 @@ each other's results: the first to finish wins and the other's equal result is d
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,18 @@ from edgecnn.core.errors import StepError
 
 if sys.platform != "win32":
     import fcntl
+
+
+DONE = "done.json"
+CANNOT_WRITE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO})
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A folder being filled, and the facts to keep with it (JSON values)."""
+
+    folder: Path
+    facts: dict[str, Any]
 
 
 def digest_of(value: Any) -> str:
@@ -66,10 +80,21 @@ class Store:
     def find(self, step: str, key: str) -> Path | None:
         """The folder of a finished step, or None."""
         place = self.place(step, key)
-        return place if (place / "done.json").is_file() else None
+        return place if (place / DONE).is_file() else None
+
+    def facts(self, step: str, key: str) -> dict[str, Any] | None:
+        """What a finished step wrote down, or None."""
+        place = self.find(step, key)
+        if place is None:
+            return None
+        try:
+            found: dict[str, Any] = json.loads((place / DONE).read_text())
+        except (OSError, ValueError):
+            return None
+        return found
 
     @contextlib.contextmanager
-    def work(self, step: str, key: str, facts: Mapping[str, Any]) -> Iterator[Path]:
+    def work(self, step: str, key: str) -> Iterator[Work]:
         """A fresh folder to work in; kept as `find(step, key)` when the block ends well, removed when it does not."""
         place = self.place(step, key)
         folder = self.root / f".{place.name}.{os.getpid()}-{secrets.token_hex(3)}"
@@ -77,11 +102,14 @@ class Store:
             folder.mkdir(parents=True)
         except OSError as error:
             raise cannot_write(folder, error) from error
+        work = Work(folder, {})
         try:
-            yield folder
-            (folder / "done.json").write_text(json.dumps(dict(facts), indent=2, default=str))
+            yield work
+            (folder / DONE).write_text(json.dumps(work.facts, indent=2, default=str))
             self._settle(folder, place)
         except OSError as error:
+            if error.errno not in CANNOT_WRITE:
+                raise
             raise cannot_write(folder, error) from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -90,8 +118,19 @@ class Store:
         try:
             folder.rename(place)
         except OSError:
-            if not (place / "done.json").is_file():
+            if not (place / DONE).is_file():
                 raise
+
+    def forget(self, step: str, key: str) -> None:
+        """Remove a finished step whose files turned out to be damaged."""
+        shutil.rmtree(self.place(step, key), ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Remove what killed processes left behind: folders of work whose process is gone."""
+        for folder in self.root.glob(".*-*.*-*"):
+            pid = folder.name.rpartition(".")[2].partition("-")[0]
+            if pid.isdigit() and not _is_alive(int(pid)):
+                shutil.rmtree(folder, ignore_errors=True)
 
     @contextlib.contextmanager
     def scratch(self, step: str, key: str) -> Iterator[Path]:
@@ -124,4 +163,14 @@ def _try_lock(stream: Any) -> bool:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return False
+    return True
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
     return True

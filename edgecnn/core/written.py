@@ -69,8 +69,11 @@ def validate(model: type[BaseModel], value: Any, *, at: str, problems: list[str]
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        for item in error.errors(include_url=False):
-            problems.append(_problem(item, at=at, model=model))
+        found = error.errors(include_url=False)
+        for item in found:
+            # A list left empty because its items were refused is complained about as well: the items are what to mend.
+            if not any(other["loc"][: len(item["loc"])] == item["loc"] and other["loc"] != item["loc"] for other in found):
+                problems.append(_problem(item, at=at, model=model))
     except InputError as error:
         problems.append(f"{at}: {error.why or error.message}")
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import ClassVar
 
@@ -29,4 +30,4 @@ class Export(Stage):
         write = plugins.load("exporters", context.format)
         out = context.workdir / f"model.fp32{SUFFIXES[context.format]}"
         artifact: Artifact = write(context.model, out, preprocessing=context.data.preprocessing)
-        return artifact
+        return replace(artifact, format=context.format)

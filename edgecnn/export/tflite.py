@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgecnn.core.artifact import Artifact, TensorSpec, sha256_of
+from edgecnn.core.artifact import Artifact
 from edgecnn.core.errors import StepError
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Model
@@ -42,26 +43,7 @@ def export(model: Model, out: Path, *, preprocessing: Preprocessing) -> Artifact
     litert.renamed(graph, _namer(graph, module))
     graph.set_metadata({"model": model.name, "preprocessing": preprocessing.to_dict()})
     graph.write(out)
-    return describe(out, precision="fp32", history=("export",))
-
-
-def describe(path: Path, *, precision: str, history: tuple[str, ...]) -> Artifact:
-    """A TFLite file on disk as an Artifact. Four-dimensional tensors are NHWC."""
-    loaded = litert.interpreter(path, delegate=False)
-    return Artifact(
-        path=path,
-        format="tflite",
-        precision="int8" if precision == "int8" else "fp32",
-        inputs=tuple(map(_spec, loaded.get_input_details())),
-        outputs=tuple(map(_spec, loaded.get_output_details())),
-        sha256=sha256_of(path),
-        history=history,
-    )
-
-
-def _spec(detail: dict[str, Any]) -> TensorSpec:
-    shape = tuple(int(size) for size in detail["shape"])
-    return TensorSpec(str(detail["name"]), shape, np.dtype(detail["dtype"]).name, "NHWC" if len(shape) == 4 else None)
+    return litert.describe(out, precision="fp32", history=("export",))
 
 
 def _convert(module: nn.Module, model: Model) -> bytes:
@@ -128,12 +110,13 @@ def _namer(graph: litert.Graph, module: nn.Module) -> Callable[[Any], str]:
 
     def name_of(operator: Any) -> str:
         op = graph.op(operator)
-        paths = [part.partition("/")[2] for part in graph.layer(operator).split(";") if "/" in part]
+        constants = [index for index in operator.inputs if index != -1 and graph.is_constant(index)]
+        told = ";".join(graph.name(index) for index in (*operator.outputs, *constants))
+        paths = [part.partition("/")[2] for part in told.split(";") if "/" in part]
         found = [known[path] for path in paths if path in known]
-        if op in litert.WEIGHTED:
-            heavy = [name for name, weighted in found if weighted]
-            if heavy:
-                return heavy[0]
+        heavy = [name for name, weighted in found if weighted]
+        if op in litert.WEIGHTED and heavy:
+            return heavy[0]
         place = found[0][0] if found else ""
         return f"{place}.{op.lower()}" if place else op.lower()
 
@@ -141,7 +124,11 @@ def _namer(graph: litert.Graph, module: nn.Module) -> Callable[[Any], str]:
 
 
 def _paths(module: nn.Module) -> dict[str, tuple[str, bool]]:
-    """(layer name, whether it has weights of two dimensions or more) by the converter's path below its own wrapper."""
+    """(layer name, whether it has weights of two dimensions or more) by the converter's path below its own wrapper.
+
+    Lists and dictionaries of modules are not called and so are not on the path; a path that two layers share is left out.
+    """
+    from torch import nn
 
     def segment(part: nn.Module, attribute: str) -> str:
         return f"{type(part).__module__}.{type(part).__qualname__}_{attribute}"
@@ -150,6 +137,8 @@ def _paths(module: nn.Module) -> dict[str, tuple[str, bool]]:
     for name, part in module.named_modules():
         if name:
             parent, _, attribute = name.rpartition(".")
-            places[name] = f"{places[parent]}/{segment(part, attribute)}"
+            called = not isinstance(part, (nn.ModuleList, nn.ModuleDict))
+            places[name] = f"{places[parent]}/{segment(part, attribute)}" if called else places[parent]
     weighted = {name: getattr(getattr(part, "weight", None), "ndim", 0) >= 2 for name, part in module.named_modules()}
-    return {path: (name, weighted[name]) for name, path in places.items()}
+    shared = Counter(places.values())
+    return {path: (name, weighted[name]) for name, path in places.items() if name == "" or shared[path] == 1}

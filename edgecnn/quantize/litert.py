@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from edgecnn.core.artifact import Artifact, Precision, TensorSpec, sha256_of
 from edgecnn.core.errors import InputError, MissingError
 from edgecnn.core.store import write_atomically
 
@@ -95,6 +96,25 @@ def interpreter(path: Path, *, delegate: bool, keep_tensors: bool = False, threa
     except (ValueError, RuntimeError) as error:
         raise InputError("cannot-load", f"LiteRT does not load {path.name}", why=first_line(error)) from error
     return loaded
+
+
+def describe(path: Path, *, precision: Precision, history: tuple[str, ...]) -> Artifact:
+    """A TFLite file on disk as an Artifact. Four-dimensional tensors are NHWC."""
+    loaded = interpreter(path, delegate=False)
+    return Artifact(
+        path=path,
+        format="tflite",
+        precision=precision,
+        inputs=tuple(map(_spec, loaded.get_input_details())),
+        outputs=tuple(map(_spec, loaded.get_output_details())),
+        sha256=sha256_of(path),
+        history=history,
+    )
+
+
+def _spec(detail: dict[str, Any]) -> TensorSpec:
+    shape = tuple(int(size) for size in detail["shape"])
+    return TensorSpec(str(detail["name"]), shape, np.dtype(detail["dtype"]).name, "NHWC" if len(shape) == 4 else None)
 
 
 class Graph:

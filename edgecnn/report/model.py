@@ -118,7 +118,9 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        return EXIT_CODES[self.outcome]
+        """0 PASS, 1 FAIL, 3 INCONCLUSIVE; 5 when a step failed and nothing worse is known."""
+        failed = any(row.status == "failed" for row in self.rows)
+        return 5 if failed and self.outcome != "FAIL" else EXIT_CODES[self.outcome]
 
     def to_dict(self) -> dict[str, Any]:
         return {"schema": self.schema, "exit_code": self.exit_code, **asdict(self)}

@@ -108,7 +108,7 @@ def _computes(node: ir.Node) -> bool:
 
 def _is_inner(node: ir.Node) -> bool:
     """The HardSigmoid inside a HardSwish, which the runtime expands before it optimises."""
-    return str(node.name).startswith("_inlfunc_HardSwish") and node.op_type == "HardSigmoid"
+    return node.op_type == "HardSigmoid" and str(node.outputs[0].name).startswith("_inlfunc_HardSwish")
 
 
 def _op(node: ir.Node) -> str:

@@ -1,0 +1,203 @@
+"""From evidence to a report: rows, judgements, what follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+import numpy as np
+
+from edgecnn.core.artifact import Kind
+from edgecnn.core.errors import EdgecnnError
+from edgecnn.core.target import DeviceProfile
+from edgecnn.evidence import Evidence
+from edgecnn.lanes import Lane
+from edgecnn.report.model import Accuracy, Outcome, Row
+from edgecnn.report.verdict import Judgement, judge, suspicions
+
+NO_DATA = "no images were given, so nothing could be judged: use --data"
+
+
+def rows(
+    lanes: Sequence[Lane],
+    found: Mapping[Kind, Evidence],
+    *,
+    labels: Sequence[int] | None,
+    judged: bool,
+    max_drop: float,
+) -> list[Row]:
+    """One row per artifact made, failed or skipped, lane by lane, FP32 first."""
+    made: list[Row] = []
+    for lane in lanes:
+        baseline = found.get(Kind(lane.format, "fp32"))
+        for kind in lane.artifacts:
+            made.append(_row(found[kind], baseline, labels=labels, judged=judged, max_drop=max_drop))
+        made.extend(_lost(kind, error) for kind, error in lane.failed.items())
+        made.extend(Row(kind.format, kind.precision, "", "skipped", reason) for kind, reason in lane.skipped.items())
+    return made
+
+
+def _lost(kind: Kind, error: EdgecnnError) -> Row:
+    why = f" ({error.why})" if error.why else ""
+    return Row(kind.format, kind.precision, "", "failed", f"{error.message}{why}")
+
+
+def _row(
+    evidence: Evidence, baseline: Evidence | None, *, labels: Sequence[int] | None, judged: bool, max_drop: float
+) -> Row:
+    artifact = evidence.artifact
+    if evidence.error is not None:
+        return _lost(artifact.kind, evidence.error)
+    judgement = _judgement(evidence, baseline, labels=labels, judged=judged, max_drop=max_drop)
+    return Row(
+        format=artifact.format,
+        precision=artifact.precision,
+        backend=evidence.deployment.backend,
+        status="ok",
+        file=file_name(evidence),
+        size_bytes=artifact.size_bytes,
+        sha256=artifact.sha256,
+        outcome=judgement.outcome if judgement else None,
+        outcome_why=_why(judgement),
+        accuracy=_accuracy(evidence, judgement, labels) if judged else None,
+        parity=evidence.parity,
+        speed=evidence.speed,
+        fusion=asdict(evidence.fusion) if evidence.fusion else None,
+        warnings=evidence.fusion.warnings if evidence.fusion else (),
+    )
+
+
+def file_name(evidence: Evidence) -> str:
+    artifact = evidence.artifact
+    return f"model.{artifact.format}.{artifact.precision}{artifact.path.suffix}"
+
+
+def _judgement(
+    evidence: Evidence, baseline: Evidence | None, *, labels: Sequence[int] | None, judged: bool, max_drop: float
+) -> Judgement | None:
+    if evidence is baseline:
+        return None
+    if not judged:
+        return Judgement("INCONCLUSIVE", NO_DATA, None, None, None, None, None, None, None)
+    if baseline is None or baseline.answers is None or evidence.answers is None:
+        return Judgement("INCONCLUSIVE", "there is no FP32 file to compare with", None, None, None, None, None, None, None)
+    return judge(top1(baseline.answers), top1(evidence.answers), labels, max_drop=max_drop)
+
+
+def top1(logits: np.ndarray) -> np.ndarray:
+    """Predicted class per image; an answer that is not finite is no class at all (-1)."""
+    predicted = logits.argmax(axis=1)
+    predicted[~np.isfinite(logits).all(axis=1)] = -1
+    return predicted
+
+
+def _why(judgement: Judgement | None) -> str:
+    if judgement is None:
+        return ""
+    if judgement.images_needed:
+        return f"{judgement.why}; about {judgement.images_needed:,} images would decide it"
+    return judgement.why
+
+
+def _accuracy(evidence: Evidence, judgement: Judgement | None, labels: Sequence[int] | None) -> Accuracy | None:
+    if evidence.answers is None:
+        return None
+    predicted = top1(evidence.answers)
+    correct = None if labels is None else int((predicted == np.asarray(labels)).sum())
+    stand_in = f"{evidence.deployment.backend} is not on this host" if evidence.is_stand_in else ""
+    return Accuracy(
+        runtime=evidence.runs_on,
+        images=len(predicted),
+        correct=correct,
+        top1=None if correct is None else correct / len(predicted),
+        agreement=judgement.agreement if judgement else None,
+        broke=judgement.broke if judgement else None,
+        fixed=judgement.fixed if judgement else None,
+        drop=judgement.drop if judgement else None,
+        drop_low=judgement.drop_low if judgement else None,
+        drop_high=judgement.drop_high if judgement else None,
+        stand_in=stand_in,
+    )
+
+
+def overall(made: Sequence[Row]) -> tuple[Outcome, str]:
+    """The worst of the candidates' outcomes: one file that lost its accuracy is enough to stop a release."""
+    judged = [row for row in made if row.outcome is not None]
+    for outcome in ("FAIL", "INCONCLUSIVE"):
+        worst = [row for row in judged if row.outcome == outcome]
+        if worst:
+            return outcome, f"{worst[0].name}: {worst[0].outcome_why}"  # type: ignore[return-value]
+    if judged:
+        high = max(row.accuracy.drop_high for row in judged if row.accuracy and row.accuracy.drop_high is not None)
+        return "PASS", f"no candidate loses more than {100 * high:.2f} points of top-1, with 95 % confidence each"
+    return "INCONCLUSIVE", "no candidate was made"
+
+
+def conclusions(made: Sequence[Row], target: DeviceProfile) -> list[str]:
+    """What an engineer would say who had read the table."""
+    said = []
+    elsewhere = "" if target.local else " on this host"
+    for row in made:
+        if row.precision == "fp32" or row.status != "ok":
+            continue
+        base = next((other for other in made if other.format == row.format and other.precision == "fp32"), None)
+        size = ""
+        if base is not None and base.size_bytes and row.size_bytes:
+            size = f"{base.size_bytes / row.size_bytes:.1f}x smaller"
+        said.append(f"{row.name}: {', '.join(part for part in (size, _speed_words(row, elsewhere)) if part)}")
+    chosen = recommended(made)
+    if chosen is not None:
+        said.append(f"bundled: {chosen.name}{_because(chosen, made)}")
+    return said
+
+
+def _speed_words(row: Row, elsewhere: str) -> str:
+    speed = row.speed
+    if speed is None:
+        return f"latency not measured: {row.backend} is not on this host" if row.backend == "tensorrt" else ""
+    if speed.speedup is None:
+        return ""
+    figures = f"{speed.speedup:.2f}x of FP32 [{speed.speedup_low:.2f}, {speed.speedup_high:.2f}]"
+    if speed.conclusion == "faster":
+        return f"faster{elsewhere}, {figures}"
+    if speed.conclusion == "slower":
+        return f"{row.precision.upper()} is not faster here: it is slower{elsewhere}, {figures}"
+    if speed.conclusion == "no measurable difference":
+        return f"{row.precision.upper()} is not faster here: no measurable difference{elsewhere}, {figures}"
+    return f"{speed.conclusion}: {figures}"
+
+
+def recommended(made: Sequence[Row]) -> Row | None:
+    """What to ship: the fastest file that did not fail its judgement; where nothing was timed, the smallest of the first format.
+
+    INCONCLUSIVE files may be chosen (the manifest says so) but never over a PASS.
+    """
+    usable = [row for row in made if row.status == "ok" and row.outcome != "FAIL"]
+    proven = [row for row in usable if row.outcome != "INCONCLUSIVE"]
+    candidates = [row for row in proven if row.outcome == "PASS"] or [row for row in usable if row.outcome] or usable
+    timed = [row for row in {id(row): row for row in (*candidates, *proven)}.values() if row.speed is not None]
+    if timed:
+        return min(timed, key=lambda row: row.speed.median_ms if row.speed else 0.0)
+    return min(candidates, key=lambda row: row.size_bytes or 0) if candidates else None
+
+
+def _because(chosen: Row, made: Sequence[Row]) -> str:
+    failed = [row.name for row in made if row.outcome == "FAIL"]
+    if chosen.precision == "fp32" and failed:
+        return f" ({', '.join(failed)} failed the judgement)"
+    if chosen.precision == "fp32":
+        return " (nothing smaller is faster here)"
+    return " (not proven: INCONCLUSIVE)" if chosen.outcome == "INCONCLUSIVE" else ""
+
+
+def doubts(found: Mapping[Kind, Evidence], labels: Sequence[int] | None, num_classes: int) -> list[str]:
+    """Signs that something other than compression is wrong, each said once."""
+    said: list[str] = []
+    for evidence in found.values():
+        if evidence.answers is None or labels is None:
+            continue
+        base = found.get(Kind(evidence.artifact.format, "fp32"))
+        if base is None or base.answers is None:
+            continue
+        said.extend(suspicions(top1(base.answers), top1(evidence.answers), labels, num_classes=num_classes))
+    return list(dict.fromkeys(said))

@@ -1,0 +1,27 @@
+"""Reading weights safely, and finding or building the network they belong to."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgecnn.checkpoint.loaded import LoadedModel, open_model, save
+    from edgecnn.checkpoint.weights import Weights, read_weights
+
+_WHERE = {
+    "LoadedModel": "loaded",
+    "open_model": "loaded",
+    "save": "loaded",
+    "Weights": "weights",
+    "read_weights": "weights",
+}
+
+__all__ = ["LoadedModel", "Weights", "open_model", "read_weights", "save"]
+
+
+def __getattr__(name: str) -> Any:
+    """torch is imported when something here is first used, not before."""
+    if name in _WHERE:
+        return getattr(import_module(f"edgecnn.checkpoint.{_WHERE[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,292 @@
+"""A checkpoint with its network: opening one, and writing one that opens without questions."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch  # noqa: TID253
+from torch import nn  # noqa: TID253
+
+from edgecnn.checkpoint import facts, match, reference
+from edgecnn.checkpoint.registry import Entry, build_empty, shapes
+from edgecnn.checkpoint.weights import METADATA_KEY, Weights, read_weights
+from edgecnn.core.errors import EdgecnnError, InputError, MissingError, StepError
+from edgecnn.core.preprocessing import Preprocessing
+from edgecnn.core.store import write_atomically
+
+_SIZES = (224, 32, 28, 64, 96, 128, 256, 299)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A network with its weights; satisfies `core.stage.Model`.
+
+    `input_shape` is (C, H, W); `sha256` identifies architecture and weights; `preprocessing_source` is checkpoint, timm,
+    torchvision, given or empty; `form` says how the file stored the weights, `dtype` in which type; `notes` what was
+    assumed.
+    """
+
+    name: str
+    num_classes: int
+    input_shape: tuple[int, int, int]
+    sha256: str
+    preprocessing: Preprocessing | None
+    preprocessing_source: str
+    class_names: tuple[str, ...] | None
+    parameters: int
+    form: str
+    dtype: str
+    notes: tuple[str, ...]
+    _network: nn.Module = field(repr=False, compare=False)
+
+    def module(self) -> nn.Module:
+        """A fresh FP32 module on the CPU, in eval mode."""
+        fresh: nn.Module = copy.deepcopy(self._network)
+        return fresh.requires_grad_(True).eval()
+
+    def with_preprocessing(self, preprocessing: Preprocessing) -> LoadedModel:
+        """The same network fed by other preprocessing. Raises InputError or StepError when it cannot take that size."""
+        shape = (preprocessing.channels, *preprocessing.crop)
+        if shape[0] != self.input_shape[0]:
+            raise InputError(
+                "channels-differ",
+                f"the preprocessing gives {shape[0]} channel(s) and {self.name} takes {self.input_shape[0]}",
+                hint="set `color` in the preprocessing: RGB, or L for one channel",
+            )
+        _classes(self._network, shape)
+        notes = tuple(note for note in self.notes if not note.startswith(_ASSUMED))
+        return replace(self, preprocessing=preprocessing, preprocessing_source="given", input_shape=shape, notes=notes)
+
+
+_ASSUMED = "input size not stated"
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A network with weights, before its input and output are known."""
+
+    name: str
+    identity: str
+    network: nn.Module
+    entry: Entry | None = None
+    notes: tuple[str, ...] = ()
+
+
+def open_model(path: Path, *, architecture: str | None = None) -> LoadedModel:
+    """Read a checkpoint and build its network.
+
+    `architecture` is a registered name, `file.py:factory` or `pkg.module:factory`; without it the file's own metadata
+    decides, then the names and shapes of the weights. Raises InputError, MissingError or StepError.
+    """
+    weights = read_weights(Path(path))
+    found = _given(weights, architecture) if architecture else _stated(weights) or _searched(weights)
+    return _complete(found, weights)
+
+
+def _given(weights: Weights, text: str) -> _Found:
+    wanted = reference.parse(text)
+    if isinstance(wanted, reference.Factory):
+        return _from_factory(wanted, weights)
+    given = shapes(weights.state)
+    outcomes = [(entry, match.fit(entry, given)) for entry in wanted]
+    for entry, outcome in outcomes:
+        if isinstance(outcome, match.Fit):
+            notes = () if entry == wanted[0] else (f"torchvision's '{entry.name}' has other weights; timm's was taken",)
+            return _registered(outcome, weights, notes)
+    entry, differs = min(
+        ((e, d) for e, d in outcomes if isinstance(d, match.Difference)), key=lambda pair: len(pair[1])
+    )
+    raise match.mismatch(str(entry), differs, given)
+
+
+def _stated(weights: Weights) -> _Found | None:
+    """The registered architecture the file names, if it fits. Code that a file names is not run."""
+    text = facts.stated_architecture(weights.metadata)
+    if text is None:
+        return None
+    if ":" in text and text.partition(":")[0] not in ("torchvision", "timm"):
+        raise InputError(
+            "architecture-is-code",
+            f"the checkpoint says that its network is built by {text}",
+            why="code named by a file is not run unasked",
+            hint=f"if you trust it: --model '{text}'",
+        )
+    try:
+        return _given(weights, text)
+    except MissingError:
+        raise
+    except InputError as error:
+        note = f"the file says '{text}', which does not fit ({error.code}); it was searched for instead"
+        try:
+            found = _searched(weights)
+        except InputError:
+            if error.code == "architecture-mismatch":
+                raise error from None
+            raise
+        return replace(found, notes=(note, *found.notes))
+
+
+def _searched(weights: Weights) -> _Found:
+    best, notes = match.find(weights)
+    return _registered(best, weights, notes)
+
+
+def _registered(best: match.Fit, weights: Weights, notes: tuple[str, ...]) -> _Found:
+    network = match.load_into(build_empty(best.entry, best.form), weights.state)
+    if best.entry.library == "torchvision" and best.entry.name in ("googlenet", "inception_v3"):
+        call = f"torchvision.models:{best.entry.name}(transform_input=True, init_weights=False)"
+        notes = (
+            *notes,
+            f"built without transform_input; weights fine-tuned from torchvision's own need --model '{call}'",
+        )
+    return _Found(str(best.entry), f"{best.entry} {best.form}", network, best.entry, notes)
+
+
+def _from_factory(factory: reference.Factory, weights: Weights) -> _Found:
+    network = reference.make(factory)
+    state, given = weights.state, shapes(weights.state)
+    differs = match.difference(shapes(network.state_dict()), given)
+    if differs and weights.prefix:
+        whole = {weights.prefix + key: value for key, value in state.items()}
+        if not match.difference(shapes(network.state_dict()), shapes(whole)):
+            state, differs = whole, match.Difference((), (), ())
+    if differs and (classes := _other_classes(network, given)) and reference.takes_classes(factory):
+        network = reference.make(factory, num_classes=classes)
+        differs = match.difference(shapes(network.state_dict()), given)
+    if differs:
+        raise match.mismatch(str(factory), differs, given)
+    return _Found(str(factory), factory.identity(), match.load_into(copy.deepcopy(network), state))
+
+
+def _other_classes(network: nn.Module, given: match.Shapes) -> int | None:
+    """The number of classes of the weights, when nothing but that differs from the network."""
+    wanted = shapes(network.state_dict())
+    differ = [key for key in wanted if given.get(key) != wanted[key]]
+    if set(wanted) != set(given) or any(not given[key] or given[key][1:] != wanted[key][1:] for key in differ):
+        return None
+    counts = {given[key][0] for key in differ}
+    return counts.pop() if len(counts) == 1 else None
+
+
+def _complete(found: _Found, weights: Weights) -> LoadedModel:
+    notes = [*weights.notes, *found.notes]
+    channels = _channels(found.network)
+    preprocessing, note = facts.preprocessing_of(weights.metadata)
+    source = "checkpoint" if preprocessing else ""
+    notes += [note] if note else []
+    if preprocessing and preprocessing.channels != channels:
+        notes.append(
+            f"the checkpoint's preprocessing has {preprocessing.channels} channel(s) for {channels} and was left aside"
+        )
+        preprocessing, source = None, ""
+    if preprocessing is None and found.entry and channels == 3:
+        preprocessing = facts.library_preprocessing(found.entry)
+        source = found.entry.library if preprocessing else ""
+    size = preprocessing.crop if source == "checkpoint" and preprocessing else None
+    size = (
+        size
+        or facts.stated_size(weights.metadata)
+        or (preprocessing.crop if preprocessing else None)
+        or _declared(found.network)
+    )
+    shape, num_classes = _settled(found.network, channels, size)
+    if size is None:
+        notes.append(f"{_ASSUMED}: {shape[1]}x{shape[2]} was assumed; give the preprocessing to change it")
+    if preprocessing and preprocessing.crop != shape[1:]:
+        preprocessing = _resized(preprocessing, shape[1:])
+    names, note = facts.class_names(weights.metadata, num_classes)
+    notes += [note] if note else []
+    return LoadedModel(
+        name=found.name,
+        num_classes=num_classes,
+        input_shape=shape,
+        sha256=_digest(found.identity, found.network),
+        preprocessing=preprocessing,
+        preprocessing_source=source,
+        class_names=names,
+        parameters=sum(item.numel() for item in found.network.parameters()),
+        form=weights.form,
+        dtype=weights.dtype,
+        notes=tuple(notes),
+        _network=found.network,
+    )
+
+
+def _resized(preprocessing: Preprocessing, crop: tuple[int, int]) -> Preprocessing:
+    """The library's preprocessing at the size the file states, with the same share cropped away."""
+    if preprocessing.resize is None:
+        return replace(preprocessing, crop=crop)
+    share = max(crop) / max(preprocessing.crop)
+    return replace(preprocessing, crop=crop, resize=max(*crop, round(preprocessing.resize * share)))
+
+
+def _channels(network: nn.Module) -> int:
+    first = next((item for item in network.modules() if isinstance(item, nn.Conv2d)), None)
+    if first is None:
+        raise InputError(
+            "not-a-cnn", "the network has no 2-D convolution", hint="edgecnn takes convolutional image classifiers"
+        )
+    return first.in_channels
+
+
+def _declared(network: nn.Module) -> tuple[int, int] | None:
+    """The input size a network of the user's own carries as an attribute."""
+    config = getattr(network, "default_cfg", None) or getattr(network, "pretrained_cfg", None)
+    if isinstance(config, Mapping) and (size := facts.size_of(config.get("input_size"))):
+        return size
+    names = ("input_size", "input_image_size", "image_size", "img_size")
+    return next((size for name in names if (size := facts.size_of(getattr(network, name, None)))), None)
+
+
+def _settled(network: nn.Module, channels: int, size: tuple[int, int] | None) -> tuple[tuple[int, int, int], int]:
+    """The input shape and the number of outputs; an unknown size is the first usual one the network accepts."""
+    if size is not None:
+        return (channels, *size), _classes(network, (channels, *size))
+    first: EdgecnnError | None = None
+    for edge in _SIZES:
+        try:
+            return (channels, edge, edge), _classes(network, (channels, edge, edge))
+        except StepError as error:
+            first = first or error
+    assert first is not None
+    raise first
+
+
+def _classes(network: nn.Module, shape: tuple[int, int, int]) -> int:
+    return match.run(network, torch.zeros(1, *shape)).shape[1]
+
+
+def _digest(identity: str, network: nn.Module) -> str:
+    digest = hashlib.sha256(identity.encode())
+    for key, value in sorted(network.state_dict().items()):
+        if not key.endswith("num_batches_tracked"):
+            digest.update(f"\n{key} {tuple(value.shape)} {value.dtype}\n".encode())
+            digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def save(
+    path: Path,
+    module: nn.Module,
+    *,
+    architecture: str,
+    num_classes: int | None = None,
+    preprocessing: Preprocessing | None = None,
+    class_names: Sequence[str] | None = None,
+) -> None:
+    """Write weights and what is known about them as .safetensors, for `open_model` to read back bit for bit."""
+    from safetensors.torch import save as to_bytes
+
+    about: dict[str, Any] = {"architecture": architecture, "num_classes": num_classes}
+    if preprocessing is not None:
+        about["preprocessing"] = preprocessing.to_dict()
+    if class_names is not None:
+        about["class_names"] = list(class_names)
+    state = {key: value.detach().cpu().clone().contiguous() for key, value in module.state_dict().items()}
+    write_atomically(Path(path), to_bytes(state, metadata={METADATA_KEY: json.dumps(about), "format": "pt"}))

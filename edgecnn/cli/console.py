@@ -1,0 +1,146 @@
+"""The only printer: results on stdout, everything else on stderr.
+
+rich is imported when something is drawn, so that `edgecnn --help` stays quick.
+"""
+
+from __future__ import annotations
+
+import json as _json
+import math
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import IO, TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from edgecnn.core.errors import EdgecnnError
+    from edgecnn.core.events import Tell
+
+PIPED_WIDTH = 120
+"""Columns used where there is no terminal to ask."""
+
+
+@dataclass(slots=True)
+class _Settings:
+    quiet: bool = False
+    verbose: bool = False
+
+
+_settings = _Settings()
+
+
+def configure(*, quiet: bool = False, verbose: bool = False) -> None:
+    """Set how much goes to stderr: `quiet` leaves errors only, `verbose` adds steps as they start and tracebacks."""
+    _settings.quiet = quiet
+    _settings.verbose = verbose
+
+
+def is_verbose() -> bool:
+    return _settings.verbose
+
+
+def result(thing: Any) -> None:
+    """Print a text or a rich renderable to stdout; plain lines of 120 columns where stdout is no terminal."""
+    if isinstance(thing, str):
+        _write(sys.stdout, thing)
+    elif sys.stdout.isatty():
+        rich_console(sys.stdout).print(thing)
+    else:
+        _write(sys.stdout, _plain_lines(thing))
+
+
+def json(thing: Any) -> None:
+    """Print one JSON document to stdout. Dataclasses, models, paths and arrays are unfolded; NaN and infinity become null."""
+    _write(sys.stdout, _json.dumps(_jsonable(thing), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def note(text: str) -> None:
+    """Print a remark to stderr, unless quiet."""
+    if not _settings.quiet:
+        _write(sys.stderr, text)
+
+
+def failure(error: EdgecnnError) -> None:
+    """Print an error to stderr: what, why, and what to do."""
+    _write(sys.stderr, f"{_paint('1;31', f'error[{error.code}]')}: {error.message}")
+    for label, text in (("why", error.why), ("hint", error.hint)):
+        if text:
+            first, *rest = text.splitlines()
+            _write(sys.stderr, f"{_paint('1', f'{label:>5}')}: {first}")
+            for line in rest:
+                _write(sys.stderr, f"       {line}")
+
+
+def details(text: str) -> None:
+    """Print a traceback to stderr, whatever the settings."""
+    _write(sys.stderr, _paint("2", text.rstrip("\n")))
+
+
+@contextmanager
+def listener() -> Iterator[Tell]:
+    """A `Tell` that shows progress on stderr: bars on a terminal, one line per finished step otherwise, nothing when quiet."""
+    from edgecnn.cli import progress
+
+    if _settings.quiet:
+        from edgecnn.core.events import nobody
+
+        yield nobody
+    elif sys.stderr.isatty():
+        with progress.Bars(rich_console(sys.stderr), verbose=_settings.verbose) as bars:
+            yield bars.tell
+    else:
+        with progress.Lines(lambda text: _write(sys.stderr, text), verbose=_settings.verbose) as lines:
+            yield lines.tell
+
+
+def rich_console(stream: IO[str]) -> Console:
+    """A console that prints what it is given: no guessing of numbers, emoji codes or markup."""
+    from rich.console import Console
+
+    return Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=False)
+
+
+def _plain_lines(renderable: Any) -> str:
+    from io import StringIO
+
+    from rich.console import Console
+
+    sink = StringIO()
+    Console(
+        file=sink, width=PIPED_WIDTH, force_terminal=False, color_system=None, highlight=False, markup=False, emoji=False
+    ).print(renderable)
+    return "\n".join(line.rstrip() for line in sink.getvalue().splitlines())
+
+
+def _write(stream: TextIO, text: str) -> None:
+    """One whole line, flushed, so that stdout and stderr keep their order in one log; a stream that cannot spell a character
+    gets a question mark instead."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    stream.write(text.encode(encoding, "replace").decode(encoding) + "\n")
+    stream.flush()
+
+
+def _paint(style: str, text: str) -> str:
+    plain = not sys.stderr.isatty() or "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
+    return text if plain else f"\x1b[{style}m{text}\x1b[0m"
+
+
+def _jsonable(value: Any) -> Any:
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_jsonable(item) for item in (sorted(value) if isinstance(value, set | frozenset) else value)]
+    if is_dataclass(value) and not isinstance(value, type):
+        return _jsonable(asdict(value))
+    for unfold in ("model_dump", "to_dict", "tolist"):
+        if hasattr(value, unfold):
+            return _jsonable(getattr(value, unfold)())
+    return str(value)

@@ -1,0 +1,131 @@
+"""The only catcher: whatever ends a command becomes a message (what, why, what to do) and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from edgecnn.cli import console
+from edgecnn.core.errors import EdgecnnError, InputError, MissingError, StepError
+
+INTERRUPTED = 130
+PIPE_CLOSED = 141
+
+CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def guard(command: Callable[[], None], argv: Sequence[str]) -> int:
+    """Run `command`; show whatever ends it; give the exit code of the process. `argv` tells whether JSON was asked for."""
+    try:
+        command()
+        sys.stdout.flush()
+        return 0
+    except BrokenPipeError:
+        return _stdout_is_gone()
+    except KeyboardInterrupt:
+        console.note("\ninterrupted; finished stages are kept: run the same command again to continue")
+        return INTERRUPTED
+    except Exception as error:
+        code = getattr(error, "exit_code", None)
+        if isinstance(code, int) and not isinstance(error, EdgecnnError) and not hasattr(error, "format_message"):
+            return code
+        return _show(translate(error), error, as_json=wants_json(argv))
+
+
+def wants_json(argv: Sequence[str]) -> bool:
+    """Whether `--json` is among the options, that is, before a bare `--`."""
+    options = argv[: argv.index("--")] if "--" in argv else argv
+    return "--json" in options
+
+
+def translate(error: Exception) -> EdgecnnError:
+    """Any exception as one with a code, a why and a hint; what nobody foresaw becomes `bug`."""
+    if isinstance(error, EdgecnnError):
+        return error
+    if hasattr(error, "format_message"):
+        return _usage(error)
+    if isinstance(error, MemoryError):
+        return StepError(
+            "out-of-memory",
+            "the memory of this machine is used up",
+            why=str(error),
+            hint="close other programs, or lower `calibration.batch` in the recipe",
+        )
+    if isinstance(error, OSError) and error.errno in CANNOT_WRITE:
+        return _cannot_write(error)
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        found = _missing_package(error.name)
+        if found is not None:
+            return found
+    return _bug(error)
+
+
+def _usage(error: Exception) -> InputError:
+    """Typer's own complaint about the command line. Recognised by shape: Typer has carried Click inside since 0.2x."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "edgecnn"
+    message = error.format_message()  # type: ignore[attr-defined]
+    return InputError("usage", message.rstrip(".").replace("\n", " "), hint=f"{path} --help")
+
+
+def _cannot_write(error: OSError) -> EdgecnnError:
+    if error.errno in (errno.EACCES, errno.EPERM) and error.filename and Path(error.filename).is_file():
+        return InputError(
+            "cannot-open",
+            f"cannot open {error.filename}",
+            why=error.strerror or str(error),
+            hint=f"ls -l {error.filename}",
+        )
+    from edgecnn.core.store import cannot_write
+
+    return cannot_write(Path(error.filename or "the output folder"), error)
+
+
+def _missing_package(module: str) -> MissingError | None:
+    from edgecnn.cli.packages import package_of
+
+    package = package_of(module)
+    if package is None:
+        return None
+    return MissingError(
+        "missing-package",
+        f"the package {package.distribution} is not installed",
+        why=f"`import {module}` found nothing",
+        hint=package.command,
+    )
+
+
+def _bug(error: Exception) -> StepError:
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if f"{os.sep}edgecnn{os.sep}" in frame.filename]
+    where = (ours or frames)[-1:] or None
+    return StepError(
+        "bug",
+        f"edgecnn failed in a way it did not foresee: {type(error).__name__}: {error}",
+        why=f"raised at {where[0].filename}:{where[0].lineno} in {where[0].name}" if where else "",
+        hint="run it again with --verbose, and report the traceback with the output of `edgecnn doctor --json`",
+    )
+
+
+def _show(shown: EdgecnnError, raised: Exception, *, as_json: bool) -> int:
+    if console.is_verbose() or os.environ.get("EDGECNN_DEBUG") == "1":
+        console.details("".join(traceback.format_exception(raised)))
+    console.failure(shown)
+    if as_json:
+        try:
+            console.json({"error": shown.to_dict()})
+        except BrokenPipeError:
+            return _stdout_is_gone()
+    return shown.exit_code
+
+
+def _stdout_is_gone() -> int:
+    """The reader left (`| head`). Python would complain again when it flushes at exit: give it somewhere to flush to."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return PIPE_CLOSED

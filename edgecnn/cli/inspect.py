@@ -1,0 +1,114 @@
+"""`edgecnn inspect`: what a checkpoint or an exported model is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from edgecnn.checkpoint import LoadedModel
+
+
+def inspect(
+    file: Annotated[Path, typer.Argument(help="A checkpoint (.pth, .pt, .safetensors, .pt2), .onnx or .tflite file.")],
+    model: Annotated[
+        str | None, typer.Option("--model", help="resnet50, timm:NAME, path/to/file.py:factory or pkg.module:factory.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what a file is: architecture, classes, shapes, precision, parameters, multiply-accumulates."""
+    from edgecnn.checkpoint.files import kind_of
+    from edgecnn.cli import console
+
+    kind = kind_of(file)
+    facts = _exported(file, kind) if kind in ("onnx", "tflite") else _checkpoint(file, model)
+    if json:
+        console.json(facts)
+    else:
+        console.result(_table(file, facts))
+
+
+def _exported(file: Path, kind: str) -> dict[str, Any]:
+    from edgecnn.export.inspect import read_onnx, read_tflite
+
+    return {"file": str(file), **(read_onnx if kind == "onnx" else read_tflite)(file).to_dict()}
+
+
+def _checkpoint(file: Path, model: str | None) -> dict[str, Any]:
+    from edgecnn.checkpoint import open_model
+    from edgecnn.checkpoint.cost import macs
+
+    loaded: LoadedModel = open_model(file, architecture=model)
+    return {
+        "file": str(file),
+        "format": "torch",
+        "form": loaded.form,
+        "architecture": loaded.name,
+        "num_classes": loaded.num_classes,
+        "input_shape": list(loaded.input_shape),
+        "parameters": loaded.parameters,
+        "macs": macs(loaded),
+        "dtype": loaded.dtype,
+        "preprocessing": loaded.preprocessing.to_dict() if loaded.preprocessing else None,
+        "preprocessing_source": loaded.preprocessing_source,
+        "class_names": list(loaded.class_names) if loaded.class_names else None,
+        "size_bytes": file.stat().st_size,
+        "sha256": loaded.sha256,
+        "notes": list(loaded.notes),
+    }
+
+
+def _table(file: Path, facts: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    table = Table(title=file.name, show_header=False, box=None, pad_edge=False, title_justify="left")
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for key, value in facts.items():
+        if value not in (None, "", [], {}, ()) and key != "file":
+            table.add_row(_LABELS.get(key, key.replace("_", " ")), _text(key, value))
+    return table
+
+
+_LABELS = {
+    "num_classes": "classes",
+    "input_shape": "input (C x H x W)",
+    "macs": "MACs",
+    "size_bytes": "size",
+    "layers": "weights",
+}
+
+
+def _text(key: str, value: Any) -> str:
+    if key == "size_bytes":
+        return f"{value / 1e6:.2f} MB"
+    if key in ("parameters", "macs"):
+        return f"{value / 1e6:,.2f} million"
+    if key == "input_shape":
+        return " x ".join(map(str, value))
+    if key == "class_names":
+        return ", ".join(value[:8]) + (f" and {len(value) - 8} more" if len(value) > 8 else "")
+    if key in ("inputs", "outputs"):
+        return "\n".join(f"{item['name']}  {' x '.join(map(str, item['shape']))}  {item['dtype']}" for item in value)
+    if key == "layers":
+        return ", ".join(f"{count} layers {dtype}" for dtype, count in value.items())
+    if key == "operators":
+        return ", ".join(f"{name} {count}" for name, count in value.items())
+    if key == "preprocessing":
+        return _preprocessing(value)
+    if isinstance(value, dict):
+        return "\n".join(f"{name}: {_short(str(item))}" for name, item in value.items())
+    return "\n".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 100 else text[:97] + "..."
+
+
+def _preprocessing(value: dict[str, Any]) -> str:
+    height, width = value["crop"]
+    resize = "stretch" if value["stretch"] else f"resize {value['resize']}" if value["resize"] else "no resize"
+    mean, std = (" ".join(f"{item:g}" for item in value[key]) for key in ("mean", "std"))
+    return f"{resize} ({value['interpolation']}), crop {height} x {width}, {value['color']}, mean {mean}, std {std}"

@@ -1,0 +1,82 @@
+"""The `edgecnn` command: one Typer app, one thin module per command."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from edgecnn import __version__
+from edgecnn.cli import benchmark, console, demo, devices, doctor, export, failures, optimize, plan, quantize, recipes
+
+EPILOG = """\b
+Exit codes:
+  0  pass
+  1  the verdict is FAIL
+  2  wrong usage, input or recipe
+  3  the verdict is INCONCLUSIVE
+  4  a package, tool or device is missing
+  5  a step failed
+"""
+
+app = typer.Typer(
+    name="edgecnn",
+    help="From a trained CNN checkpoint to an edge board, with proof.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+# The order is that of `edgecnn --help`.
+app.command()(optimize.optimize)
+app.command()(export.export)
+app.command()(quantize.quantize)
+app.command()(benchmark.benchmark)
+app.command()(plan.plan)
+app.add_typer(devices.app, name="devices")
+app.add_typer(recipes.app, name="recipes")
+app.command()(doctor.doctor)
+app.command()(demo.demo)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        console.result(f"edgecnn {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _settings(
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print each step as it starts, and tracebacks.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    if quiet and verbose:
+        raise typer.BadParameter("--quiet and --verbose exclude each other")
+    console.configure(quiet=quiet, verbose=verbose)
+
+
+def main() -> None:
+    """Entry point: runs the command line and leaves with the exit code its outcome has."""
+    argv = sys.argv[1:]
+    sys.exit(failures.guard(lambda: run(argv), argv))
+
+
+def run(argv: list[str]) -> None:
+    """Parse and invoke; every exception is left to `failures.guard`, Typer's own included."""
+    command = typer.main.get_command(app)
+    with command.make_context("edgecnn", _settings_first(argv)) as context:
+        command.invoke(context)
+
+
+def _settings_first(argv: list[str]) -> list[str]:
+    """`--quiet` and `--verbose` may also follow the command: they are the program's, wherever they stand before `--`."""
+    end = argv.index("--") if "--" in argv else len(argv)
+    moved = [word for word in argv[:end] if word in ("--quiet", "--verbose")]
+    return moved + [word for word in argv[:end] if word not in moved] + argv[end:]

@@ -1,0 +1,146 @@
+"""Options that several commands share, and what they come to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from edgecnn.core.artifact import Format
+    from edgecnn.inputs import Source
+    from edgecnn.pipeline import Request
+
+Checkpoint = Annotated[
+    Path, typer.Argument(metavar="CKPT", help="A checkpoint: .pth, .pt or .safetensors; never unpickled.")
+]
+Target = Annotated[
+    str, typer.Option("--target", "-t", metavar="NAME", help="The board: `edgecnn devices list` shows them.")
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data", "-d", metavar="DIR", help="Images: a folder with train/ and val/, a folder per class; or a CSV."),
+]
+ModelName = Annotated[
+    str | None,
+    typer.Option("--model", "-m", metavar="NAME", help="resnet50, timm:NAME, path/file.py:factory or pkg.module:factory."),
+]
+ClassMap = Annotated[
+    Path | None,
+    typer.Option("--class-map", metavar="FILE", help="Class folder names in the order of the outputs, one per line; or JSON, CSV."),
+]
+RecipeName = Annotated[
+    str, typer.Option("--recipe", "-r", metavar="NAME", help="How to compress: `edgecnn recipes list`, or a YAML file.")
+]
+Formats = Annotated[
+    list[str] | None,
+    typer.Option("--format", "-f", metavar="FORMAT", help="onnx, tflite or tensorrt; repeatable. Default: all the target runs."),
+]
+MaxDrop = Annotated[
+    str | None, typer.Option("--max-drop", metavar="SHARE", help="Largest loss of top-1 that passes, such as 1% or 0.01.")
+]
+Out = Annotated[
+    Path | None, typer.Option("--out", "-o", metavar="DIR", help="Where results go. Default: runs/CKPT-TARGET.")
+]
+ProfileName = Annotated[
+    str | None, typer.Option("--profile", metavar="NAME", help="How long to measure: smoke, quick or standard.")
+]
+Threads = Annotated[int, typer.Option("--threads", min=1, max=256, help="Threads of the runtime.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+Resize = Annotated[str | None, typer.Option("--resize", metavar="PX", help="Shorter edge in pixels before the crop, or none.")]
+Crop = Annotated[str | None, typer.Option("--crop", metavar="PX", help="Input size: 224 or 224x320 (height x width).")]
+Interpolation = Annotated[
+    str | None, typer.Option("--interpolation", metavar="WORD", help="nearest, bilinear, bicubic or lanczos.")
+]
+Mean = Annotated[str | None, typer.Option("--mean", metavar="R,G,B", help="Per channel, on values in [0, 1].")]
+Std = Annotated[str | None, typer.Option("--std", metavar="R,G,B", help="Per channel, on values in [0, 1].")]
+Color = Annotated[str | None, typer.Option("--color", metavar="WORD", help="RGB, BGR or L.")]
+
+
+def preprocessing_fields(
+    *, resize: str | None, crop: str | None, interpolation: str | None, mean: str | None, std: str | None, color: str | None
+) -> dict[str, Any]:
+    """The preprocessing fields a user gave as flags. Raises InputError naming the flag that cannot be read."""
+    found: dict[str, Any] = {}
+    if resize is not None:
+        found["resize"] = None if resize.lower() == "none" else _pixels("--resize", resize)[0]
+    if crop is not None:
+        sides = _pixels("--crop", crop)
+        found["crop"] = (sides[0], sides[-1])
+    if mean is not None:
+        found["mean"] = _numbers("--mean", mean)
+    if std is not None:
+        found["std"] = _numbers("--std", std)
+    if interpolation is not None:
+        found["interpolation"] = interpolation
+    if color is not None:
+        found["color"] = color.upper()
+    return found
+
+
+def request(source: Source, *, target: str, recipe: str, out: Path | None, **wanted: Any) -> Request:
+    """A pipeline request from option values: `formats`, `max_drop`, `profile`, `threads`, `remeasure`."""
+    from edgecnn.devices import load_device
+    from edgecnn.pipeline import Request
+    from edgecnn.recipe import load_recipe
+
+    device, found = load_device(target), load_recipe(recipe)
+    max_drop = wanted.get("max_drop")
+    return Request(
+        source=source,
+        target=device,
+        recipe=found,
+        out=out or Path("runs") / f"{source.checkpoint.stem or 'model'}-{device.name}",
+        max_drop=found.budget.max_drop if max_drop is None else share_of(max_drop),
+        profile=wanted.get("profile") or found.measure.profile,
+        threads=wanted.get("threads", 1),
+        formats=formats_of(wanted.get("formats")),
+        remeasure=wanted.get("remeasure", False),
+    )
+
+
+def share_of(text: str) -> float:
+    """`1%` or `0.01` as a share. Raises InputError for anything else, and for shares outside [0, 1)."""
+    from edgecnn.core.errors import InputError
+    from edgecnn.recipe import share
+
+    try:
+        value = float(share(text))  # type: ignore[arg-type]
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise InputError("bad-max-drop", f"--max-drop {text} makes no sense", hint="write 1% or 0.01 for one point of top-1")
+    return value
+
+
+def formats_of(names: list[str] | None) -> tuple[Format, ...] | None:
+    """Checked format names, or None when none was given."""
+    from edgecnn.core.errors import InputError, did_you_mean
+
+    known: tuple[Format, ...] = ("onnx", "tflite", "tensorrt")
+    for name in names or ():
+        if name not in known:
+            raise InputError("unknown-format", f"no format is called '{name}'", hint=did_you_mean(name, list(known)))
+    return tuple(dict.fromkeys(names)) if names else None  # type: ignore[arg-type]
+
+
+def _pixels(flag: str, text: str) -> tuple[int, ...]:
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.isdigit() and 0 < int(part) <= 4096 for part in parts):
+        raise _unreadable(flag, text, "224 or 224x320, in pixels up to 4096")
+    return tuple(int(part) for part in parts)
+
+
+def _numbers(flag: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise _unreadable(flag, text, "numbers with commas between, such as 0.485,0.456,0.406") from None
+
+
+def _unreadable(flag: str, text: str, wanted: str) -> Exception:
+    from edgecnn.core.errors import InputError
+
+    return InputError("bad-option", f"cannot read {flag} {text}", hint=f"write {wanted}")

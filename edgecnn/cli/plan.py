@@ -1,0 +1,90 @@
+"""`edgecnn plan`: what `optimize` would do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from edgecnn.cli import options
+
+if TYPE_CHECKING:
+    from edgecnn.inputs import Inputs
+    from edgecnn.pipeline import Planned, Request
+
+
+def plan(
+    checkpoint: options.Checkpoint,
+    target: options.Target = "host",
+    data: options.DataDir = None,
+    model: options.ModelName = None,
+    class_map: options.ClassMap = None,
+    recipe: options.RecipeName = "int8",
+    out: options.Out = None,
+    format: options.Formats = None,
+    resize: options.Resize = None,
+    crop: options.Crop = None,
+    interpolation: options.Interpolation = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    color: options.Color = None,
+    seed: options.Seed = 0,
+    json: options.Json = False,
+) -> None:
+    """Show what `optimize` would do: stages, formats, what is cached, what is missing. Runs nothing."""
+    from edgecnn.inputs import Source
+
+    flags = options.preprocessing_fields(
+        resize=resize, crop=crop, interpolation=interpolation, mean=mean, std=std, color=color
+    )
+    source = Source(checkpoint, model, data, class_map, flags, seed)
+    show_plan(options.request(source, target=target, recipe=recipe, out=out, formats=format), json=json)
+
+
+def show_plan(request: Request, *, json: bool) -> None:
+    """Print the plan of a request; it reads the checkpoint and the images, and runs nothing."""
+    from edgecnn import pipeline
+    from edgecnn.cli import console
+
+    with console.listener() as tell:
+        inputs, planned = pipeline.plan(request, tell=tell)
+    if json:
+        console.json(
+            {
+                "target": request.target.name,
+                "recipe": request.recipe.name,
+                "out": str(request.out),
+                "model": inputs.model.name,
+                "data": dict(inputs.data.facts),
+                "preprocessing": inputs.data.preprocessing.to_dict(),
+                "preprocessing_source": inputs.preprocessing_source,
+                "steps": planned,
+            }
+        )
+    else:
+        console.result(_page(request, inputs, planned))
+
+
+def _page(request: Request, inputs: Inputs, planned: list[Planned]) -> Any:
+    from rich import box
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    from edgecnn.inputs import in_words
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("format", "step", "options", "state"):
+        table.add_column(title, overflow="fold")
+    for step in planned:
+        state = f'missing: pip install "edgecnn[{step.missing}]"' if step.missing else "done" if step.cached else "to do"
+        given = ", ".join(f"{key}={value}" for key, value in step.options.items() if value not in ((), [], None))
+        table.add_row(step.format, step.name, given, state)
+    evaluation = len(inputs.data.evaluation) if inputs.data.evaluation is not None else 0
+    lines = [
+        f"model   {inputs.model.name}, {inputs.model.num_classes} classes",
+        f"target  {request.target.title}",
+        f"images  {len(inputs.data.calibration)} to calibrate, {evaluation} to judge",
+        f"input   {in_words(inputs.data.preprocessing)} ({inputs.preprocessing_source})",
+        f"then    lint, verify, measure ({request.profile}), judge (at most {request.max_drop:.2%} drop), report",
+        f"out     {request.out}",
+    ]
+    return Group(*(Text(line) for line in lines), table)

@@ -1,0 +1,94 @@
+"""`edgecnn recipes`: the recipes that are shipped and the user's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from edgecnn.recipe import Recipe
+
+app = typer.Typer(help="Show recipes: what `optimize` does to a model.", no_args_is_help=True, rich_markup_mode=None)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Name = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name, or the path of a YAML file.")]
+
+
+@app.command("list")
+def list_(json: Json = False) -> None:
+    """List the recipes that are shipped and your own.
+
+    Yours lie in ~/.config/edgecnn/recipes, one YAML file each.
+    """
+    from edgecnn.cli import console
+    from edgecnn.recipe import list_recipes
+
+    recipes = list_recipes()
+    if json:
+        console.json([recipe.to_dict() for recipe in recipes])
+    else:
+        console.result(_table(recipes))
+
+
+@app.command()
+def show(name: Name, json: Json = False) -> None:
+    """Print a recipe with every option spelt out.
+
+    What is printed is YAML: a file to start your own from.
+    """
+    from edgecnn.cli import console
+    from edgecnn.recipe import load_recipe
+
+    recipe = load_recipe(name)
+    if json:
+        console.json(recipe.to_dict())
+    else:
+        console.result(_yaml(recipe))
+
+
+@app.command()
+def check(name: Name, json: Json = False) -> None:
+    """Check a recipe and print every problem in it.
+
+    Exits 2 when there is one.
+    """
+    from edgecnn.cli import console
+    from edgecnn.recipe import load_recipe
+
+    recipe = load_recipe(name)
+    if json:
+        console.json({"ok": True, "recipe": recipe.to_dict()})
+    else:
+        count = len(recipe.stages)
+        console.result(f"ok: {recipe.name}, {count} stage{'s' if count != 1 else ''}: {_way(recipe)}")
+
+
+def _way(recipe: Recipe) -> str:
+    return " → ".join(stage.kind for stage in recipe.stages)
+
+
+def _table(recipes: list[Recipe]) -> Any:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from edgecnn.recipe import DEFAULT
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("recipe", "stages", "may lose", "what it is"):
+        table.add_column(title, overflow="fold", no_wrap=title != "what it is")
+    for recipe in recipes:
+        style = "bold" if recipe.name == DEFAULT else ""
+        drop = f"{recipe.budget.max_drop * 100:g} %"
+        table.add_row(Text(recipe.name, style), Text(_way(recipe)), Text(drop), Text(recipe.description))
+    return table
+
+
+def _yaml(recipe: Recipe) -> str:
+    import yaml
+
+    stages = [{stage.kind: stage.options()} if stage.options() else stage.kind for stage in recipe.stages]
+    written = {key: value for key, value in recipe.to_dict().items() if value not in (None, "")}
+    written |= {"stages": stages, "budget": {"max_drop": f"{recipe.budget.max_drop * 100:g}%"}}
+    return yaml.safe_dump(written, sort_keys=False, allow_unicode=True, width=100, default_flow_style=None).rstrip()

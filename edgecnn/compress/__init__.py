@@ -1,0 +1,1 @@
+"""Making the network smaller before it is exported. Stages registered here change the torch model."""

@@ -1,0 +1,48 @@
+"""Which images calibrate and which judge: deterministic, spread over the classes, never the same."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+HELD_OUT = 0.5
+
+
+def _rank(seed: int, word: str) -> bytes:
+    """A shuffle that depends on nothing but seed and name: not on platform, version, or what else is in the list."""
+    return hashlib.sha256(f"{seed}:{word}".encode("utf-8", "surrogateescape")).digest()
+
+
+def round_robin(labels: Sequence[int], names: Sequence[str], *, seed: int) -> list[int]:
+    """Positions ordered so that every prefix is spread over the classes as evenly as it can be."""
+    groups: defaultdict[int, list[int]] = defaultdict(list)
+    for position in sorted(range(len(labels)), key=lambda position: _rank(seed, names[position])):
+        groups[labels[position]].append(position)
+    order = sorted(groups, key=lambda label: _rank(seed, f"class {label}"))
+    rank_in_class = {position: rank for group in groups.values() for rank, position in enumerate(group)}
+    rank_of_class = {label: rank for rank, label in enumerate(order)}
+    return sorted(range(len(labels)), key=lambda position: (rank_in_class[position], rank_of_class[labels[position]]))
+
+
+def hold_out(labels: Sequence[int], digests: Sequence[str], *, seed: int) -> tuple[list[int], list[int]]:
+    """Divide positions into (kept, held out) within each class; copies of one file stay together.
+
+    `HELD_OUT` of each class is held out, rounded up, so a class with a single image judges.
+    """
+    by_class: defaultdict[int, list[str]] = defaultdict(list)
+    for digest, label in dict(zip(digests, labels, strict=True)).items():
+        by_class[label].append(digest)
+    held: set[str] = set()
+    for group in by_class.values():
+        ranked = sorted(group, key=lambda digest: _rank(seed, digest))
+        held.update(ranked[: -int(-len(ranked) * HELD_OUT // 1)])
+    positions = range(len(labels))
+    kept = [position for position in positions if digests[position] not in held]
+    return kept, [position for position in positions if digests[position] in held]
+
+
+def first_shared(left: Iterable[str], right: Sequence[str]) -> tuple[int, int] | None:
+    """Positions of the first equal digest in both, or None."""
+    at = {digest: position for position, digest in reversed(list(enumerate(right)))}
+    return next(((position, at[digest]) for position, digest in enumerate(left) if digest in at), None)

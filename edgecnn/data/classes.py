@@ -1,0 +1,175 @@
+"""Which output of the network a class name stands for."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgecnn.core.errors import InputError, did_you_mean
+from edgecnn.data.listing import Listing
+
+SHOWN = 3
+FORMS = "one class name per line, a JSON object of name and index, or CSV lines of name,index"
+
+
+@dataclass(frozen=True, slots=True)
+class ClassMap:
+    """Class name to output index. `source` says where it comes from; `names` has one entry per output."""
+
+    indices: Mapping[str, int]
+    num_classes: int
+    source: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names in the order of the outputs; an output nobody named is called by its number."""
+        names = [str(index) for index in range(self.num_classes)]
+        for name, index in reversed(list(self.indices.items())):
+            names[index] = name
+        return tuple(names)
+
+    def index(self, label: str) -> int | None:
+        return self.indices.get(label)
+
+
+def read_class_map(path: Path, num_classes: int) -> ClassMap:
+    """Read a class map: text (line number is the index), `.json` (name to index) or `.csv` (name, index).
+
+    Raises InputError naming the first entries that do not fit a network with `num_classes` outputs.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        why = "the file is no text in UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror or str(error)
+        raise _wrong_map(path, why) from error
+    read = {".json": _from_json, ".csv": _from_csv}.get(path.suffix.lower(), _from_lines)
+    entries = read(text, path)
+    repeated = [name for name, count in Counter(name for name, _ in entries).items() if count > 1]
+    if repeated:
+        raise _wrong_map(path, f"it names {_some(repeated)} more than once")
+    if read is _from_lines and len(entries) != num_classes:
+        why = f"it has {len(entries)} lines, the network {num_classes} outputs, and the line number is the output"
+        raise _wrong_map(path, why)
+    outside = [f"{name} = {index}" for name, index in entries if not 0 <= index < num_classes]
+    if outside:
+        raise _wrong_map(path, f"{_some(outside)}: outside the network's outputs 0 to {num_classes - 1}")
+    if not entries:
+        raise _wrong_map(path, "it is empty")
+    return ClassMap(dict(entries), num_classes, f"class map {path}")
+
+
+def class_map_for(
+    listing: Listing, num_classes: int, *, path: Path | None = None, class_names: Sequence[str] | None = None
+) -> ClassMap:
+    """The map to use: a given file, else the checkpoint's names, else the sorted names met in the data.
+
+    Raises InputError when the data has classes the map does not know, or counts differ.
+    """
+    if path is not None:
+        return _checked(read_class_map(path, num_classes), listing)
+    if class_names is not None:
+        if len(class_names) != num_classes:
+            raise InputError(
+                "class-count",
+                f"the checkpoint has {num_classes} outputs but names {len(class_names)} classes",
+                hint="give the classes with --class-map FILE",
+            )
+        first = {name: index for index, name in reversed(list(enumerate(class_names)))}
+        return _checked(ClassMap(first, num_classes, "class names in the checkpoint"), listing)
+    return _from_data(listing, num_classes)
+
+
+def _from_data(listing: Listing, num_classes: int) -> ClassMap:
+    found = sorted(listing.labels)
+    if listing.form == "table" and all(label.isascii() and label.isdecimal() for label in found):
+        outside = [label for label in found if int(label) >= num_classes]
+        if outside:
+            raise InputError(
+                "class-count",
+                f"label {_some(outside)} in {next(iter(listing.origin.values()))} is outside the network's outputs",
+                why=f"the network has {num_classes} outputs, 0 to {num_classes - 1}",
+                hint="correct the labels, or give names as labels and their outputs with --class-map FILE",
+            )
+        return ClassMap({label: int(label) for label in found}, num_classes, "labels are output indices")
+    if len(found) != num_classes:
+        raise InputError(
+            "class-count",
+            f"the data has {len(found)} classes, the network {num_classes} outputs",
+            why=f"classes found: {_some(found)}",
+            hint=f"say which output each class is with --class-map FILE: {FORMS}",
+        )
+    return ClassMap({name: index for index, name in enumerate(found)}, num_classes, "sorted names of the classes")
+
+
+def _checked(classes: ClassMap, listing: Listing) -> ClassMap:
+    """Refuse labels the map lacks; a table's labels may be output indices as well as names."""
+    unknown = [label for label in listing.labels if label not in classes.indices]
+    numbers = {label: int(label) for label in unknown if label.isascii() and label.isdecimal()}
+    if listing.form == "table" and all(numbers.get(label, -1) in range(classes.num_classes) for label in unknown):
+        return ClassMap({**classes.indices, **numbers}, classes.num_classes, classes.source)
+    if unknown:
+        raise InputError(
+            "unknown-class",
+            f"{len(unknown)} of {len(listing.labels)} classes in the data are unknown: {_some(unknown)}",
+            why=f"not in the {classes.source}; for '{unknown[0]}': {_nearest(unknown[0], classes.indices)}",
+            hint=f"rename the class folders, or give --class-map FILE: {FORMS}",
+        )
+    return classes
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    names = list(known)
+    hint = did_you_mean(name, names)
+    return hint if hint.startswith("did you mean") else f"known: {_some(names)}"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _from_lines(text: str, path: Path) -> list[tuple[str, int]]:
+    lines = [line.strip() for line in text.rstrip().splitlines()]
+    if "" in lines:
+        raise _wrong_map(path, f"line {lines.index('') + 1} is empty, and the line number is the output")
+    return [(name, index) for index, name in enumerate(lines)]
+
+
+def _from_json(text: str, path: Path) -> list[tuple[str, int]]:
+    def pairs(items: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+        return items  # a dict would silently keep the last of two equal names
+
+    try:
+        entries = json.loads(text, object_pairs_hook=pairs)
+    except (ValueError, RecursionError) as error:
+        raise _wrong_map(path, f"it is no JSON: {error}") from error
+    if not isinstance(entries, list) or not all(isinstance(entry, tuple) for entry in entries):
+        raise _wrong_map(path, "it is no JSON object")
+    for name, index in entries:
+        if not isinstance(index, int) or isinstance(index, bool):
+            raise _wrong_map(path, f"the index of '{name}' is no whole number")
+    return entries
+
+
+def _from_csv(text: str, path: Path) -> list[tuple[str, int]]:
+    entries = []
+    try:
+        for line, cells in enumerate(csv.reader(text.splitlines()), start=1):
+            row = [cell.strip() for cell in cells]
+            if not any(row) or (line == 1 and [cell.lower() for cell in row[1:2]] == ["index"]):
+                continue
+            if len(row) != 2 or not (row[1].isascii() and row[1].isdecimal()):
+                raise _wrong_map(path, f"line {line} is not `name,index`: {','.join(row)}")
+            entries.append((row[0], int(row[1])))
+    except csv.Error as error:
+        raise _wrong_map(path, f"it is no CSV: {error}") from error
+    return entries
+
+
+def _wrong_map(path: Path, why: str) -> InputError:
+    return InputError("bad-class-map", f"cannot use the class map {path}", why=why, hint=f"a class map is {FORMS}")

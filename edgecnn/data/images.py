@@ -1,0 +1,178 @@
+"""A set of image files, decoded a batch at a time by a few threads; memory does not grow with the number of images."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from edgecnn.core.artifact import sha256_of
+from edgecnn.core.errors import InputError
+from edgecnn.core.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    import numpy as np
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+THREADS = min(8, os.cpu_count() or 1)
+LOOK_AHEAD = 4 * THREADS
+SMALL_FILES_PER_TASK = 64
+
+
+class ImageSet:
+    """Image files with their labels and one preprocessing; satisfies `core.stage.Images`.
+
+    `labels` are output indices, one per path, or None. `root` is the folder the names in the digest are relative to.
+    File digests are computed once and shared with every set made from this one.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        labels: Sequence[int] | None,
+        *,
+        preprocessing: Preprocessing,
+        root: Path,
+        file_digests: dict[Path, str] | None = None,
+    ) -> None:
+        if labels is not None and len(labels) != len(paths):
+            raise ValueError(f"{len(paths)} images but {len(labels)} labels")
+        self.paths = tuple(paths)
+        self.labels = None if labels is None else tuple(labels)
+        self.preprocessing = preprocessing
+        self.root = root
+        self._file_digests = {} if file_digests is None else file_digests
+        self._digest = ""
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __repr__(self) -> str:
+        return f"ImageSet({len(self)} images under {self.root})"
+
+    @property
+    def digest(self) -> str:
+        """sha256 over names, file contents, labels and preprocessing, in order."""
+        if not self._digest:
+            names = [Path(os.path.relpath(path, self.root)).as_posix() for path in self.paths]
+            parts = [self.preprocessing.to_dict(), names, self.file_digests(), self.labels]
+            self._digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        return self._digest
+
+    def file_digests(self) -> list[str]:
+        """sha256 of each file's bytes, in order. Raises InputError naming a file that cannot be read."""
+        missing = [path for path in dict.fromkeys(self.paths) if path not in self._file_digests]
+        self._file_digests.update(zip(missing, _over_files(_digest_of_file, missing), strict=True))
+        return [self._file_digests[path] for path in self.paths]
+
+    def check(self) -> None:
+        """Look at every file's header; raises InputError naming the first that is no image."""
+        for _ in _over_files(_check_header, self.paths):
+            pass
+
+    def take(self, count: int) -> ImageSet:
+        """The first `count` images."""
+        return self.select(range(min(max(count, 0), len(self))))
+
+    def select(self, indices: Iterable[int]) -> ImageSet:
+        """The images at `indices`, in that order."""
+        chosen = list(indices)
+        return ImageSet(
+            [self.paths[index] for index in chosen],
+            None if self.labels is None else [self.labels[index] for index in chosen],
+            preprocessing=self.preprocessing,
+            root=self.root,
+            file_digests=self._file_digests,
+        )
+
+    def pixels(self, size: int) -> Iterator[np.ndarray]:
+        """Batches of at most `size` images, uint8 NHWC. Raises InputError naming a file that cannot be decoded."""
+        import numpy as np
+
+        if size < 1:
+            raise ValueError(f"a batch needs at least one image, not {size}")
+        shape = (*self.preprocessing.crop, self.preprocessing.channels)
+        raw = self.preprocessing.to_dict()
+        decoded = _in_order(lambda path: _decode(path, raw), self.paths)
+        for start in range(0, len(self), size):
+            batch = np.empty((min(size, len(self) - start), *shape), np.uint8)
+            for row in batch:
+                row[...] = next(decoded)
+            yield batch
+
+    def batches(self, size: int) -> Iterator[np.ndarray]:
+        """Batches of at most `size` images, float32 NCHW, normalised."""
+        from edgecnn.probe.normalise import normalise
+
+        for batch in self.pixels(size):
+            yield normalise(batch, self.preprocessing.mean, self.preprocessing.std)
+
+
+def _over_files(work: Callable[[Path], Out], paths: Sequence[Path]) -> Iterator[Out]:
+    """Cheap work on many files: a thread gets them by the handful, or handing over would cost more than the work."""
+    handfuls = [paths[start : start + SMALL_FILES_PER_TASK] for start in range(0, len(paths), SMALL_FILES_PER_TASK)]
+    for results in _in_order(lambda handful: [work(path) for path in handful], handfuls):
+        yield from results
+
+
+def _in_order(work: Callable[[In], Out], items: Iterable[In]) -> Iterator[Out]:
+    """Results in the order of `items`, made by threads that run at most `LOOK_AHEAD` items ahead of the reader."""
+    pool = ThreadPoolExecutor(THREADS, thread_name_prefix="edgecnn-images")
+    waiting: deque[Future[Out]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) >= LOOK_AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _digest_of_file(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _check_header(path: Path) -> None:
+    from edgecnn.data import pixels
+
+    try:
+        pixels.verify(path)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _decode(path: Path, preprocessing: dict[str, object]) -> np.ndarray:
+    from edgecnn.data import pixels
+
+    try:
+        return pixels.load(path, preprocessing)
+    except (OSError, ValueError, MemoryError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: BaseException) -> InputError:
+    if isinstance(error, FileNotFoundError):
+        why = "the file is not there any more"
+    elif path.is_file() and path.stat().st_size == 0:
+        why = "the file is empty"
+    elif type(error).__name__ == "UnidentifiedImageError":
+        why = "it is no image in a format Pillow knows"
+    else:
+        why = str(error) or type(error).__name__
+    return InputError(
+        "broken-image",
+        f"cannot read the image {path}",
+        why=why,
+        hint="replace the file or remove it, then run the same command again",
+    )

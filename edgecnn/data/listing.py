@@ -1,0 +1,41 @@
+"""What a data source lists: files with the class written beside them, before anything is chosen or decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+EVALUATION_NAMES = ("val", "valid", "validation", "test")
+
+
+class Sample(NamedTuple):
+    """A file and the class name its folder or table gives it."""
+
+    path: Path
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Files by purpose. `undivided` holds what names no purpose; it is set only where `train` or `evaluation` is
+    missing.
+
+    `origin` says where each part comes from; `labels` are all class names met, also those without images; `skipped`
+    counts what was passed over.
+    """
+
+    root: Path
+    form: str
+    train: tuple[Sample, ...] = ()
+    evaluation: tuple[Sample, ...] = ()
+    undivided: tuple[Sample, ...] = ()
+    origin: Mapping[str, str] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        return (*self.train, *self.evaluation, *self.undivided)

@@ -1,0 +1,189 @@
+"""Open the user's images: what trains and calibrates, what judges, and the facts about both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgecnn.core.artifact import sha256_of
+from edgecnn.core.errors import InputError
+from edgecnn.core.preprocessing import Preprocessing
+from edgecnn.data.choosing import HELD_OUT, first_shared, hold_out, round_robin
+from edgecnn.data.classes import ClassMap, class_map_for
+from edgecnn.data.folder import LAYOUT, list_folder
+from edgecnn.data.images import ImageSet
+from edgecnn.data.listing import Listing, Sample
+from edgecnn.data.table import list_table
+
+ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageData:
+    """Images by purpose; satisfies `core.stage.Data`.
+
+    `calibration` is chosen from `training`; neither shares a file's content with `evaluation`. All three are ordered so
+    that every prefix is spread over the classes.
+    """
+
+    calibration: ImageSet
+    evaluation: ImageSet
+    training: ImageSet
+    preprocessing: Preprocessing
+    class_names: tuple[str, ...]
+    _facts: Mapping[str, Any]
+
+    def facts(self) -> dict[str, Any]:
+        """Where the images come from, how many, how they were divided, and their digests: plain JSON values."""
+        return dict(self._facts)
+
+
+def open_data(
+    path: Path,
+    *,
+    num_classes: int,
+    preprocessing: Preprocessing,
+    class_map: Path | None = None,
+    class_names: Sequence[str] | None = None,
+    calibration_images: int = 200,
+    seed: int = 0,
+) -> ImageData:
+    """Open an image folder or a CSV table for a network with `num_classes` outputs.
+
+    `DIR/train` calibrates and `DIR/val` (or valid, validation, test) judges; undivided images are divided by `seed`,
+    class by class. Every chosen file's header is checked. Raises InputError: no such folder, no images, a single class,
+    classes that do not fit the network, a broken image, or an image that would both calibrate and judge.
+    """
+    if calibration_images < 1:
+        raise InputError(
+            "no-calibration",
+            f"{calibration_images} calibration images are too few",
+            hint="set calibration.images in the recipe to 1 or more; 200 is usual",
+        )
+    listing = _list(path)
+    classes = class_map_for(listing, num_classes, path=class_map, class_names=class_names)
+    _require_classes(path, listing, classes)
+    sets = _Sets(listing, classes, preprocessing, seed)
+    training, evaluation = sets.divide()
+    calibration = training.take(calibration_images)
+    calibration.check()
+    evaluation.check()
+    _refuse_overlap(calibration, evaluation)
+    facts: dict[str, Any] = {
+        "source": str(path),
+        "form": listing.form,
+        "origin": dict(listing.origin),
+        "split": sets.how_divided,
+        "seed": seed,
+        "classes": classes.source,
+        "class_map_sha256": sha256_of(class_map) if class_map is not None else None,
+        "images": {"training": len(training), "calibration": len(calibration), "evaluation": len(evaluation)},
+        "evaluation_classes": len(set(evaluation.labels or ())),
+        "skipped": dict(listing.skipped),
+        "digests": {"calibration": calibration.digest, "evaluation": evaluation.digest},
+        "preprocessing": preprocessing.to_dict(),
+        "notes": [*listing.notes, *_notes(listing, classes, len(calibration), calibration_images)],
+    }
+    return ImageData(calibration, evaluation, training, preprocessing, classes.names, facts)
+
+
+class _Sets:
+    """Turns listed samples into ordered image sets that share one store of file digests."""
+
+    def __init__(self, listing: Listing, classes: ClassMap, preprocessing: Preprocessing, seed: int) -> None:
+        self._listing = listing
+        self._classes = classes
+        self._preprocessing = preprocessing
+        self._seed = seed
+        self._digests: dict[Path, str] = {}
+        self.how_divided = "as the data says"
+
+    def divide(self) -> tuple[ImageSet, ImageSet]:
+        """(training, evaluation)."""
+        if not self._listing.undivided:
+            training = self._of(self._listing.train)
+            # The order of what judges does not depend on the seed: the same folder is the same set in every run.
+            return self._spread(training, self._seed), self._spread(self._of(self._listing.evaluation), 0)
+        whole = self._of(self._listing.undivided)
+        kept, held = hold_out(whole.labels or (), whole.file_digests(), seed=self._seed)
+        if not kept:
+            raise InputError(
+                "too-few-images",
+                f"{len(whole)} images in {self._listing.root} are too few to both calibrate and judge",
+                why="each class needs at least two different images to be divided",
+                hint="add images, or put different ones under DIR/train/CLASS and DIR/val/CLASS",
+            )
+        self.how_divided = f"made here: {HELD_OUT:.0%} of each class held out by seed {self._seed}"
+        return self._spread(whole.select(kept), self._seed), self._spread(whole.select(held), 0)
+
+    def _of(self, samples: Sequence[Sample]) -> ImageSet:
+        return ImageSet(
+            [sample.path for sample in samples],
+            [self._classes.indices[sample.label] for sample in samples],
+            preprocessing=self._preprocessing,
+            root=self._listing.root,
+            file_digests=self._digests,
+        )
+
+    def _spread(self, images: ImageSet, seed: int) -> ImageSet:
+        names = [path.name for path in images.paths]
+        return images.select(round_robin(images.labels or (), names, seed=seed))
+
+
+def _list(path: Path) -> Listing:
+    if path.is_dir():
+        return list_folder(path)
+    if not path.exists():
+        raise InputError("no-data", f"there is no data at {path}", hint=f"give --data DIR; {LAYOUT}")
+    if path.suffix.lower() in ARCHIVES:
+        unpack = f"unzip {path}" if path.suffix.lower() == ".zip" else f"tar -xf {path}"
+        raise InputError(
+            "data-is-archive",
+            f"{path} is an archive",
+            why="images are read from a folder, so that they can be looked at and checked one by one",
+            hint=f"unpack it (`{unpack}`) and give the folder",
+        )
+    if path.suffix.lower() != ".csv":
+        raise InputError(
+            "no-data", f"{path} is neither a folder nor a .csv table", hint=f"give --data DIR or TABLE.csv; {LAYOUT}"
+        )
+    return list_table(path)
+
+
+def _require_classes(path: Path, listing: Listing, classes: ClassMap) -> None:
+    found = {sample.label for sample in listing.samples}
+    if len({classes.indices[label] for label in found}) < 2:
+        raise InputError(
+            "one-class",
+            f"all images in {path} belong to one class, '{min(found)}'",
+            why="accuracy on a single class says nothing about telling classes apart",
+            hint=LAYOUT,
+        )
+
+
+def _refuse_overlap(calibration: ImageSet, evaluation: ImageSet) -> None:
+    shared = first_shared(calibration.file_digests(), evaluation.file_digests())
+    if shared is None:
+        return
+    pair = f"{calibration.paths[shared[0]]} and {evaluation.paths[shared[1]]}"
+    raise InputError(
+        "data-overlap",
+        "the same image would calibrate and judge",
+        why=f"{pair} have the same content",
+        hint="remove one of the two, and look for other copies: a result on images seen before proves nothing",
+    )
+
+
+def _notes(listing: Listing, classes: ClassMap, calibration: int, wanted: int) -> list[str]:
+    notes = []
+    if listing.undivided:
+        notes.append("if the checkpoint was trained on these images, its accuracy here is better than on new ones")
+    if calibration < wanted:
+        notes.append(f"{calibration} calibration images: fewer than the {wanted} asked for")
+    in_order = sorted(classes.indices, key=lambda name: classes.indices[name])
+    if classes.source.startswith("sorted") and all(name.isdecimal() for name in in_order) and len(in_order) > 10:
+        first = ", ".join(in_order[:4])
+        notes.append(f"class folders are sorted as text, as torchvision does ({first}, ...): not by number")
+    return notes

@@ -1,0 +1,82 @@
+"""A CSV file with the columns `path` and `label`, and optionally `split`."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+from edgecnn.core.errors import InputError
+from edgecnn.data.listing import EVALUATION_NAMES, Listing, Sample
+
+SHOWN = 3
+
+
+def list_table(path: Path) -> Listing:
+    """List the images a CSV file names, relative to its folder. Raises InputError naming the lines to correct."""
+    parts: dict[str, list[Sample]] = {"train": [], "evaluation": [], "undivided": []}
+    wrong: list[str] = []
+    for line, row in _rows(path):
+        name, label = row["path"], row["label"]
+        part = _part(row.get("split"))
+        file = path.parent / name
+        if not name or not label:
+            wrong.append(f"line {line}: path or label is empty")
+        elif part is None:
+            wrong.append(f"line {line}: split '{row['split']}' is not train or {', '.join(EVALUATION_NAMES)}")
+        elif not file.is_file():
+            wrong.append(f"line {line}: there is no file {name}")
+        else:
+            parts[part].append(Sample(file, label))
+    if wrong:
+        more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+        raise _wrong_table(path, "; ".join(wrong[:SHOWN]) + more)
+    if not any(parts.values()):
+        raise InputError("no-images", f"{path} names no images", hint="add one line `path,label` per image")
+    if bool(parts["train"]) != bool(parts["evaluation"]):
+        parts["undivided"] = parts["train"] or parts["evaluation"] or parts["undivided"]
+        parts["train"], parts["evaluation"] = [], []
+    origin = {part: str(path) for part, samples in parts.items() if samples}
+    labels = sorted({sample.label for samples in parts.values() for sample in samples})
+    return Listing(
+        path.parent,
+        "table",
+        train=tuple(parts["train"]),
+        evaluation=tuple(parts["evaluation"]),
+        undivided=tuple(parts["undivided"]),
+        origin=origin,
+        labels=tuple(labels),
+    )
+
+
+def _part(split: str | None) -> str | None:
+    if split is None:
+        return "undivided"
+    word = split.lower()
+    return "train" if word == "train" else "evaluation" if word in EVALUATION_NAMES else None
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.reader(stream)
+            header = [column.strip().lower() for column in next(reader, [])]
+            if not {"path", "label"} <= set(header):
+                raise _wrong_table(path, f"its first line is '{','.join(header)}'")
+            for cells in reader:
+                if any(cell.strip() for cell in cells):
+                    padded = [cell.strip() for cell in cells] + [""] * len(header)
+                    yield reader.line_num, dict(zip(header, padded, strict=False))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise _wrong_table(path, f"it is no CSV text in UTF-8: {error}") from error
+    except OSError as error:
+        raise _wrong_table(path, error.strerror or str(error)) from error
+
+
+def _wrong_table(path: Path, why: str) -> InputError:
+    return InputError(
+        "bad-table",
+        f"cannot use the table {path}",
+        why=why,
+        hint="the first line names the columns: path,label or path,label,split; paths are relative to the table",
+    )

@@ -1,0 +1,224 @@
+"""What is known of each artifact: what its runtime made of it, what it answers, how fast. Each finding is stored and found again."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgecnn.core import plugins
+from edgecnn.core.artifact import Artifact, Kind
+from edgecnn.core.errors import EdgecnnError
+from edgecnn.core.events import Event, Finished, Progress, Started, Tell, Warned
+from edgecnn.core.stage import Images
+from edgecnn.core.store import Store, Work, digest_of
+from edgecnn.core.target import Deployment
+from edgecnn.export.lint import FloatLayer, Fusion
+from edgecnn.lanes import Lane, Surroundings, versions
+from edgecnn.measure.accuracy import logits
+from edgecnn.measure.latency import Arm, Latency, compare, measure
+from edgecnn.measure.profiles import Profile
+from edgecnn.probe import facts
+from edgecnn.report.model import Parity, Speed
+
+VERIFIED = 128
+"""Images on which every artifact is compared with PyTorch, logit by logit."""
+STAND_INS = {"tensorrt": "onnxruntime"}
+"""Backends that this host cannot run, and what computes the same graph as written in their place."""
+TOOLS = ("onnxruntime", "ai-edge-litert", "numpy", "tensorrt-rtx-cu13-bindings")
+
+
+@dataclass(slots=True)
+class Evidence:
+    """Findings on one artifact; None where there is none, `error` when a step failed on it."""
+
+    artifact: Artifact
+    deployment: Deployment
+    runs_on: str
+    fusion: Fusion | None = None
+    answers: np.ndarray | None = None
+    parity: Parity | None = None
+    speed: Speed | None = None
+    error: EdgecnnError | None = None
+    records: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return str(self.artifact.kind)
+
+    @property
+    def is_stand_in(self) -> bool:
+        return self.runs_on != self.deployment.backend
+
+
+def gather(lanes: Sequence[Lane], around: Surroundings) -> dict[Kind, Evidence]:
+    """One Evidence per artifact, in the order made, with nothing found yet."""
+    found = {}
+    for lane in lanes:
+        deployment = around.target.deployment(lane.format)
+        assert deployment is not None
+        for kind, artifact in lane.artifacts.items():
+            found[kind] = Evidence(artifact, deployment, STAND_INS.get(deployment.backend, deployment.backend))
+    return found
+
+
+def remembered(
+    store: Store, step: str, key: str, *, make: Callable[[Work], None], tell: Tell, label: str
+) -> tuple[Path, dict[str, Any]]:
+    """The folder of a finished step, made now if it is not there, and a record of it."""
+    began = time.monotonic()
+    cached = store.find(step, key) is not None
+    if not cached:
+        tell(Started(label))
+        with store.work(step, key) as work:
+            make(work)
+    seconds = time.monotonic() - began
+    tell(Finished(label, seconds, cached))
+    return store.place(step, key), {"stage": label, "key": key, "seconds": round(seconds, 3), "cached": cached}
+
+
+def _inner(tell: Tell, label: str) -> Tell:
+    """Progress of a step within a step goes under the outer name; the outer one says when it starts and ends."""
+
+    def told(event: Event) -> None:
+        if isinstance(event, Progress):
+            tell(replace(event, step=label))
+        elif isinstance(event, Warned):
+            tell(event)
+
+    return told
+
+
+def lint(evidence: Evidence, around: Surroundings) -> None:
+    """Load the file in its runtime and count what stayed in float."""
+    artifact = evidence.artifact
+    family = evidence.deployment.family
+    tools = [family, artifact.sha256, artifact.precision, versions(TOOLS)]
+
+    def make(work: Work) -> None:
+        work.facts["fusion"] = asdict(plugins.load("lints", family)(artifact))
+
+    place, record = remembered(
+        around.store, "lint", digest_of(tools), make=make, tell=around.tell, label=f"lint {evidence.name}"
+    )
+    raw = json.loads((place / "done.json").read_text())["fusion"]
+    layers = tuple(FloatLayer(**layer) for layer in raw.pop("float_layers"))
+    evidence.fusion = Fusion(**{**raw, "warnings": tuple(raw["warnings"])}, float_layers=layers)
+    evidence.records.append(record)
+
+
+def answer(evidence: Evidence, images: Images, around: Surroundings, *, threads: int) -> None:
+    """Logits of the file for all images, in the runtime that will run it or its stand-in."""
+    artifact = evidence.artifact
+    key = digest_of([artifact.sha256, images.digest, evidence.runs_on, versions(TOOLS)])
+
+    def make(work: Work) -> None:
+        found = logits(
+            artifact,
+            images,
+            backend=evidence.runs_on,
+            threads=threads,
+            tell=_inner(around.tell, f"judge {evidence.name}"),
+            preprocessing=around.data.preprocessing,
+        )
+        np.save(work.folder / "logits.npy", found, allow_pickle=False)
+
+    place, record = remembered(around.store, "answer", key, make=make, tell=around.tell, label=f"judge {evidence.name}")
+    evidence.answers = np.load(place / "logits.npy", allow_pickle=False)
+    evidence.records.append(record)
+
+
+def reference(images: Images, around: Surroundings) -> np.ndarray:
+    """Logits of the torch model on the first `VERIFIED` images."""
+    from edgecnn.export.verify import torch_logits
+
+    first = images.take(VERIFIED)
+    key = digest_of([around.model.sha256, first.digest, versions(("torch",))])
+
+    def make(work: Work) -> None:
+        np.save(work.folder / "logits.npy", torch_logits(around.model, first, tell=around.tell), allow_pickle=False)
+
+    place, _record = remembered(around.store, "reference", key, make=make, tell=around.tell, label="verify PyTorch")
+    found: np.ndarray = np.load(place / "logits.npy", allow_pickle=False)
+    return found
+
+
+def verify(evidence: Evidence, expected: np.ndarray) -> None:
+    """Compare the file's first answers with PyTorch's."""
+    from edgecnn.export.verify import parity
+
+    if evidence.answers is not None and len(evidence.answers):
+        evidence.parity = Parity(**parity(expected, evidence.answers[: len(expected)]))  # type: ignore[arg-type]
+
+
+def time_all(
+    found: Mapping[Kind, Evidence], around: Surroundings, *, profile: Profile, threads: int, again: bool
+) -> Path | None:
+    """Measure every file whose own runtime is here, interleaved; the folder that holds the raw samples.
+
+    A file in a stand-in is not timed: the figure would say nothing about its runtime.
+    """
+    timed = {evidence.name: evidence for evidence in found.values() if evidence.error is None and not evidence.is_stand_in}
+    if not timed:
+        return None
+    arms = [Arm(name, evidence.artifact, evidence.runs_on, threads) for name, evidence in timed.items()]
+    host = facts.describe()
+    machine = [host[key] for key in ("cpu", "cores", "machine", "boot_id")]
+    key = digest_of(
+        [[(arm.name, arm.artifact.sha256, arm.backend) for arm in arms], profile.name, threads, around.seed, machine, versions(TOOLS)]
+    )
+    if again:
+        around.store.forget("measure", key)
+
+    def make(work: Work) -> None:
+        def on_failure(arm: Arm, error: EdgecnnError) -> None:
+            around.tell(Warned(error.code, f"{arm.name} was not measured: {error.message}", error.why))
+
+        tell = _inner(around.tell, f"measure {profile.name}")
+        taken = measure(arms, profile=profile, seed=around.seed, tell=tell, on_failure=on_failure)
+        (work.folder / "samples.json").write_text(json.dumps([latency.to_dict() for latency in taken]))
+        work.facts["speeds"] = {name: asdict(speed) for name, speed in speeds(taken, timed).items()}
+
+    place, record = remembered(
+        around.store, "measure", key, make=make, tell=around.tell, label=f"measure {profile.name}"
+    )
+    raw = json.loads((place / "done.json").read_text())["speeds"]
+    for name, evidence in timed.items():
+        if name in raw:
+            evidence.speed = Speed(**{**raw[name], "reasons": tuple(raw[name]["reasons"])})
+            evidence.records.append(record)
+    return place
+
+
+def speeds(taken: Sequence[Latency], timed: Mapping[str, Evidence]) -> dict[str, Speed]:
+    """Each latency in report units, beside FP32 in the same runtime."""
+    by_name = {latency.name: latency for latency in taken}
+    found = {}
+    for name, latency in by_name.items():
+        baseline = by_name.get(f"{timed[name].artifact.format} fp32")
+        ratio = compare(latency, baseline) if baseline is not None and baseline is not latency else None
+        found[name] = Speed(
+            median_ms=latency.median_ns / 1e6,
+            median_low_ms=latency.median_low_ns / 1e6,
+            median_high_ms=latency.median_high_ns / 1e6,
+            interval=latency.interval,
+            p90_ms=latency.p90_ns / 1e6,
+            p90_bound_ms=None if latency.p90_bound_ns is None else latency.p90_bound_ns / 1e6,
+            load_ms=latency.load_ns / 1e6,
+            first_ms=latency.first_ns / 1e6,
+            peak_rss_bytes=latency.peak_rss_bytes or 0,
+            threads=latency.threads,
+            processes=len(latency.processes),
+            samples=latency.samples,
+            speedup=ratio.speedup if ratio else None,
+            speedup_low=ratio.low if ratio else None,
+            speedup_high=ratio.high if ratio else None,
+            conclusion=ratio.conclusion if ratio else "",
+            reasons=tuple(str(reason) for reason in latency.reasons),
+        )
+    return found

@@ -1,0 +1,49 @@
+"""Whether an exported file still computes what the torch model computes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch  # noqa: TID253
+
+from edgecnn.core.errors import StepError
+from edgecnn.core.events import Progress, Tell
+from edgecnn.core.stage import Images, Model
+
+
+def torch_logits(model: Model, images: Images, *, tell: Tell) -> np.ndarray:
+    """Logits of the torch model in FP32 on the CPU, float32 (N, classes)."""
+    module = model.module()
+    parts: list[np.ndarray] = []
+    done = 0
+    with torch.inference_mode():
+        for batch in images.batches(8):
+            parts.append(module(torch.from_numpy(batch)).float().numpy())
+            done += len(batch)
+            tell(Progress("verify", done, len(images), "images", "PyTorch"))
+    found = np.concatenate(parts)
+    if not np.isfinite(found).all():
+        raise StepError(
+            "not-finite",
+            f"{model.name} answers NaN or infinity in PyTorch already",
+            hint="check the weights and the preprocessing: `edgecnn inspect` shows both",
+        )
+    return found
+
+
+def parity(reference: np.ndarray, candidate: np.ndarray) -> dict[str, float | int | None]:
+    """Compare logits (N, classes): `max_abs_diff` in logits, mean `cosine`, `sqnr_db` over all logits (None when equal),
+    `agreement` of top-1 in [0, 1], `images`."""
+    reference64, candidate64 = reference.astype(np.float64), candidate.astype(np.float64)
+    noise = float(np.square(reference64 - candidate64).sum())
+    signal = float(np.square(reference64).sum())
+    lengths = np.linalg.norm(reference64, axis=1) * np.linalg.norm(candidate64, axis=1)
+    cosine = np.einsum("nc,nc->n", reference64, candidate64) / np.maximum(lengths, 1e-30)
+    return {
+        "images": len(reference),
+        "max_abs_diff": float(np.abs(reference64 - candidate64).max()),
+        "cosine": float(cosine.mean()),
+        "sqnr_db": None if noise == 0.0 else 10.0 * math.log10(max(signal, 1e-30) / noise),
+        "agreement": float((reference.argmax(1) == candidate.argmax(1)).mean()),
+    }

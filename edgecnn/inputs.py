@@ -1,0 +1,167 @@
+"""What a run starts from: the network, the images, and the preprocessing that ties them together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edgecnn.checkpoint import LoadedModel, open_model
+from edgecnn.core.errors import InputError
+from edgecnn.core.events import Tell, Warned
+from edgecnn.core.preprocessing import Preprocessing
+from edgecnn.core.stage import Images
+from edgecnn.recipe import Recipe
+
+SMALL = 96
+"""Data sets whose images all have one size of at most this many pixels are fed as they are (CIFAR, MNIST, digits)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What the user pointed at. `preprocessing` holds the fields given as flags."""
+
+    checkpoint: Path
+    architecture: str | None = None
+    data: Path | None = None
+    class_map: Path | None = None
+    preprocessing: Mapping[str, Any] | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Images to calibrate on and to judge on (None without --data); satisfies `core.stage.Data`."""
+
+    calibration: Images
+    evaluation: Images | None
+    preprocessing: Preprocessing
+    class_names: Sequence[str]
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    model: LoadedModel
+    data: Given
+    preprocessing_source: str
+
+
+def open_inputs(source: Source, recipe: Recipe, *, tell: Tell) -> Inputs:
+    """Open the checkpoint and the images. Raises InputError or MissingError before any work starts."""
+    model = open_model(source.checkpoint, architecture=source.architecture)
+    preprocessing, origin = choose_preprocessing(model, source, recipe, tell=tell)
+    model = model.with_preprocessing(preprocessing)
+    data = _open_data(model, source, recipe, preprocessing=preprocessing, tell=tell)
+    return Inputs(model, data, origin)
+
+
+def choose_preprocessing(
+    model: LoadedModel, source: Source, recipe: Recipe, *, tell: Tell
+) -> tuple[Preprocessing, str]:
+    """Flags over recipe over checkpoint; guessed, with a warning, when nobody says."""
+    flags = dict(source.preprocessing or {})
+    if recipe.preprocessing is not None:
+        base, origin = recipe.preprocessing, "recipe"
+    elif model.preprocessing is not None:
+        base, origin = model.preprocessing, model.preprocessing_source
+    else:
+        base, origin = guess(model.input_shape, source.data), "guessed"
+    if "crop" in flags and "resize" not in flags:
+        flags["resize"] = max(flags["crop"])
+    if flags:
+        base, origin = replace(base, **flags), f"flags over {origin}"
+    if "guessed" in origin and not {"mean", "std"} <= set(flags):
+        tell(
+            Warned(
+                "preprocessing-guessed",
+                f"the checkpoint does not say how its images were prepared; taken: {in_words(base)}",
+                "if that is not how it was trained, say so: --resize, --crop, --interpolation, --mean, --std, --color",
+            )
+        )
+    return base, origin
+
+
+def guess(input_shape: tuple[int, int, int], data: Path | None) -> Preprocessing:
+    """ImageNet's numbers; small images of one size are left at their size."""
+    channels = input_shape[0]
+    color: dict[str, Any] = {} if channels == 3 else {"color": "L", "mean": (0.5,), "std": (0.5,)}
+    size = _common_size(data) if data is not None else None
+    if size is not None and max(size) <= SMALL:
+        return Preprocessing(resize=None, crop=size, **color)
+    return Preprocessing(crop=input_shape[1:], resize=round(max(input_shape[1:]) * 256 / 224), **color)
+
+
+def in_words(preprocessing: Preprocessing) -> str:
+    height, width = preprocessing.crop
+    resize = "" if preprocessing.resize is None else f"resize {preprocessing.resize} {preprocessing.interpolation}, "
+    mean, std = (", ".join(f"{value:g}" for value in part) for part in (preprocessing.mean, preprocessing.std))
+    return f"{resize}crop {height}x{width}, mean {mean}, std {std}, {preprocessing.color}"
+
+
+def _common_size(data: Path) -> tuple[int, int] | None:
+    """(height, width) when the first images of the folder all have the same, else None."""
+    from itertools import islice
+
+    from PIL import Image
+
+    sizes = set()
+    suffixes = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+    for path in islice((p for p in data.rglob("*") if p.suffix.lower() in suffixes), 16):
+        try:
+            with Image.open(path) as image:
+                sizes.add((image.height, image.width))
+        except OSError:
+            continue
+    return sizes.pop() if len(sizes) == 1 else None
+
+
+def _open_data(
+    model: LoadedModel, source: Source, recipe: Recipe, *, preprocessing: Preprocessing, tell: Tell
+) -> Given:
+    if source.data is None:
+        return _without_data(model, source, recipe, preprocessing=preprocessing, tell=tell)
+    if model.input_shape[0] != preprocessing.channels:
+        raise InputError(
+            "wrong-channels",
+            f"the network takes {model.input_shape[0]} channels, the preprocessing gives {preprocessing.channels}",
+            hint="--color L gives one channel, --color RGB three",
+        )
+    from edgecnn.data import open_data
+
+    found = open_data(
+        source.data,
+        num_classes=model.num_classes,
+        preprocessing=preprocessing,
+        class_map=source.class_map,
+        class_names=model.class_names,
+        calibration_images=recipe.calibration.images,
+        seed=source.seed,
+    )
+    return Given(found.calibration, found.evaluation, preprocessing, found.class_names, found.facts())
+
+
+def _without_data(
+    model: LoadedModel, source: Source, recipe: Recipe, *, preprocessing: Preprocessing, tell: Tell
+) -> Given:
+    from edgecnn.train.synthesis import images_from_batch_norm
+
+    tell(
+        Warned(
+            "no-data",
+            "no images were given: calibrating on images made from the batch-norm statistics, and nothing can be judged",
+            "--data DIR with train/ and val/ folders of real images gives a verdict",
+        )
+    )
+    count = min(16, recipe.calibration.images)
+    images = images_from_batch_norm(model, count=count, preprocessing=preprocessing, seed=source.seed, tell=tell)
+    names = model.class_names or tuple(str(index) for index in range(model.num_classes))
+    facts = {
+        "source": "",
+        "form": "synthetic",
+        "split": "images whose batch-norm statistics match the network's (arXiv:2001.00281)",
+        "calibration": {"images": len(images), "digest": images.digest},
+        "evaluation": {"images": 0, "digest": ""},
+    }
+    return Given(images, None, preprocessing, names, facts)

@@ -1,0 +1,191 @@
+"""A lane: the way of one checkpoint to one format, stage by stage, each found in the store or run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from edgecnn import __version__
+from edgecnn.core.artifact import Artifact, Format, Kind, sha256_of
+from edgecnn.core.errors import EdgecnnError, InputError, StepError
+from edgecnn.core.events import Finished, Started, Tell, Warned
+from edgecnn.core.stage import Context, Data, Model, Stage
+from edgecnn.core.store import Store, digest_of
+from edgecnn.core.target import DeviceProfile
+from edgecnn.recipe import Recipe
+
+CHECKPOINT = Kind("torch", "fp32")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One stage on its way to one format. `key` is the digest of all that decides the result; `missing` names the extra that has
+    to be installed first."""
+
+    stage: Stage
+    format: Format
+    source: Kind
+    makes: Kind
+    source_key: str
+    key: str
+    missing: str | None
+
+    @property
+    def name(self) -> str:
+        return f"{self.stage.kind} {self.makes}"
+
+
+@dataclass(slots=True)
+class Lane:
+    """What came of it: artifacts by kind in the order made, and why it ended early, if it did."""
+
+    format: Format
+    artifacts: dict[Kind, Artifact] = field(default_factory=dict)
+    failed: dict[Kind, EdgecnnError] = field(default_factory=dict)
+    skipped: dict[Kind, str] = field(default_factory=dict)
+    records: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all stages of a run share."""
+
+    model: Model
+    data: Data
+    target: DeviceProfile
+    store: Store
+    tell: Tell
+    seed: int
+
+
+def steps(recipe: Recipe, format: Format, around: Surroundings) -> list[Step]:
+    """The recipe's stages that apply on the way to `format`, in order. Runs nothing.
+
+    A stage takes the latest artifact it accepts, so what follows what is decided by kinds. Raises InputError when no stage
+    leads to the format at all.
+    """
+    deployment = around.target.deployment(format)
+    keys: dict[Kind, str] = {CHECKPOINT: digest_of([around.model.sha256, around.data.preprocessing.to_dict()])}
+    found: list[Step] = []
+    for stage in recipe.stages:
+        for source in reversed(list(keys)):
+            makes = stage.produces(source, format)
+            if makes is not None:
+                facts = {
+                    "stage": stage.kind,
+                    "options": stage.options(),
+                    "source": keys[source],
+                    "makes": makes,
+                    "family": deployment.family if deployment else "",
+                    "tools": versions(stage.tools),
+                    "edgecnn": __version__,
+                    "seed": around.seed,
+                    "calibration": around.data.calibration.digest if stage.reads_images else "",
+                }
+                key = digest_of(facts)
+                found.append(Step(stage, format, source, makes, keys[source], key, stage.missing(format)))
+                keys[makes] = key
+                break
+    if not found:
+        raise InputError(
+            "nothing-to-do",
+            f"no stage of the recipe '{recipe.name}' leads to {format}",
+            hint="a recipe begins with `export`: see `edgecnn recipes show int8`",
+        )
+    return found
+
+
+def walk(format: Format, planned: list[Step], *, source: Artifact, around: Surroundings) -> Lane:
+    """Run the steps of one lane. A failed or skipped step ends what depends on it; the rest goes on."""
+    lane = Lane(format)
+    have: dict[Kind, Artifact] = {CHECKPOINT: source}
+    for step in planned:
+        if step.missing:
+            lane.skipped[step.makes] = f'needs the extra: pip install "edgecnn[{step.missing}]"'
+        elif step.source not in have:
+            lane.skipped[step.makes] = f"the {step.source} it starts from is not there"
+        else:
+            began = time.monotonic()
+            around.tell(Started(step.name))
+            try:
+                artifact, cached = fetch_or_run(step, have[step.source], around)
+            except EdgecnnError as error:
+                lane.failed[step.makes] = error
+                around.tell(Warned(error.code, f"{step.name} failed: {error.message}", error.why))
+                continue
+            seconds = time.monotonic() - began
+            have[step.makes] = lane.artifacts[step.makes] = artifact
+            lane.records.append(_record(step, artifact, seconds, cached))
+            around.tell(Finished(step.name, seconds, cached))
+    return lane
+
+
+def fetch_or_run(step: Step, source: Artifact, around: Surroundings) -> tuple[Artifact, bool]:
+    """The artifact of `step`, and whether it was found finished."""
+    store, name = around.store, step.name.replace(" ", "-")
+    found = finished(step, store)
+    if found is not None:
+        return found, True
+    try:
+        with store.scratch(name, step.key) as scratch, store.work(name, step.key) as work:
+            context = Context(
+                workdir=work.folder,
+                scratch=scratch,
+                model=around.model,
+                data=around.data,
+                target=around.target,
+                format=step.format,
+                tell=around.tell,
+                seed=around.seed,
+            )
+            work.facts["artifact"] = step.stage.run(source, context).to_dict()
+    except (EdgecnnError, KeyboardInterrupt, MemoryError):
+        raise
+    except Exception as error:  # a plug-in's own error must not take the other artifacts down
+        raise StepError(
+            "stage-failed", f"{step.name} failed", why=f"{type(error).__name__}: {error}", hint="--verbose shows where"
+        ) from error
+    made = finished(step, store)
+    if made is None:
+        raise StepError("lost-artifact", f"{step.name} left no artifact in {store.root}", hint="run the command again")
+    return made, False
+
+
+def finished(step: Step, store: Store) -> Artifact | None:
+    """The stored artifact of a step, if it is there and its bytes are what they were."""
+    name = step.name.replace(" ", "-")
+    facts, place = store.facts(name, step.key), store.place(name, step.key)
+    if facts is None:
+        return None
+    artifact = Artifact.from_dict(facts["artifact"], place)
+    if not artifact.path.is_file() or sha256_of(artifact.path) != artifact.sha256:
+        store.forget(name, step.key)
+        return None
+    return artifact
+
+
+def versions(packages: tuple[str, ...]) -> Mapping[str, str]:
+    """Installed versions by distribution name; absent ones are left out."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _record(step: Step, artifact: Artifact, seconds: float, cached: bool) -> dict[str, Any]:
+    return {
+        "stage": step.stage.kind,
+        "makes": str(step.makes),
+        "options": step.stage.options(),
+        "tools": dict(versions(step.stage.tools)),
+        "key": step.key,
+        "sha256": artifact.sha256,
+        "seconds": round(seconds, 3),
+        "cached": cached,
+    }

@@ -1,0 +1,32 @@
+"""A model file from anywhere as an Artifact, for measuring alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgecnn.core.artifact import Artifact, Format, sha256_of
+from edgecnn.core.errors import InputError
+
+FORMATS: dict[str, Format] = {".onnx": "onnx", ".tflite": "tflite"}
+BACKENDS: dict[Format, str] = {"onnx": "onnxruntime", "tensorrt": "onnxruntime", "tflite": "tflite"}
+
+
+def open_artifact(path: Path) -> Artifact:
+    """The file at `path`, format by suffix. Inputs and outputs are left empty: the probe reads them where the runtime
+    is."""
+    if not path.is_file():
+        raise InputError(
+            "no-such-file",
+            f"there is no file {path}" if not path.is_dir() else f"{path} is a folder",
+            hint=f"look with: ls {path.parent}",
+        )
+    if path.suffix not in FORMATS:
+        raise InputError(
+            "unknown-format",
+            f"{path.name}: '{path.suffix}' is not a model file that can be measured",
+            why="measurable: " + ", ".join(FORMATS),
+            hint=f"export it first: edgecnn export {path}" if path.suffix in (".pth", ".pt", ".safetensors") else "",
+        )
+    if not path.stat().st_size:
+        raise InputError("empty-file", f"{path} is empty", hint="export or copy the model again")
+    return Artifact(path, FORMATS[path.suffix], "fp32", (), (), sha256_of(path))

@@ -1,0 +1,232 @@
+"""The main path: open → (compress) → export → quantize → lint → verify → measure → judge → report."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgecnn import __version__, assemble
+from edgecnn.core.artifact import Artifact, Format, sha256_of
+from edgecnn.core.errors import EdgecnnError, InputError, MissingError
+from edgecnn.core.events import Tell, Warned
+from edgecnn.core.store import Store
+from edgecnn.core.target import DeviceProfile
+from edgecnn.evidence import Evidence, answer, gather, lint, reference, time_all, verify
+from edgecnn.inputs import Inputs, Source, open_inputs
+from edgecnn.lanes import Lane, Step, Surroundings, finished, steps, versions, walk
+from edgecnn.measure.profiles import profile_named
+from edgecnn.probe import facts
+from edgecnn.recipe import Recipe
+from edgecnn.report.model import Report
+from edgecnn.write import write_run
+
+PACKAGES = (
+    *("torch", "torchvision", "timm", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy", "pillow"),
+    *("litert-torch", "ai-edge-litert", "ai-edge-quantizer", "tensorrt-rtx-cu13-bindings"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the user asked for. `formats` None means all that the target lists."""
+
+    source: Source
+    target: DeviceProfile
+    recipe: Recipe
+    out: Path
+    max_drop: float
+    profile: str
+    threads: int = 1
+    formats: tuple[Format, ...] | None = None
+    remeasure: bool = False
+
+    @property
+    def wanted(self) -> tuple[Format, ...]:
+        return self.formats or tuple(item.format for item in self.target.deployments)
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One step of a plan: what it would make, whether it is there already, what is missing."""
+
+    name: str
+    format: str
+    options: Mapping[str, Any]
+    cached: bool
+    missing: str | None
+
+
+def plan(request: Request, *, tell: Tell) -> tuple[Inputs, list[Planned]]:
+    """What `run` would do. Reads the inputs, runs nothing."""
+    inputs, around = _begin(request, tell)
+    planned = []
+    for format in request.wanted:
+        for step in steps(request.recipe, format, around):
+            cached = finished(step, around.store) is not None
+            planned.append(Planned(step.name, format, step.stage.options(), cached, step.missing))
+    return inputs, planned
+
+
+def run(request: Request, *, tell: Tell) -> Report:
+    """The main job. Raises EdgecnnError when the inputs are wrong or no artifact at all could be made; an artifact that fails
+    alone becomes a row of the report."""
+    warnings: list[str] = []
+    tell = _overheard(tell, warnings)
+    inputs, around = _begin(request, tell)
+    around.store.sweep()
+    lanes = build(request, around)
+    found = gather(lanes, around)
+    _examine(found, inputs, around, request)
+    samples = time_all(
+        found, around, profile=profile_named(request.profile), threads=request.threads, again=request.remeasure
+    )
+    report = _report(request, inputs, lanes, found=found, warnings=warnings)
+    write_run(request.out, report, found=found, data=inputs.data, provenance=_provenance(request, inputs), samples=samples)
+    return report
+
+
+def build(request: Request, around: Surroundings) -> list[Lane]:
+    """Walk every lane. Raises the first error when nothing came of any of them."""
+    source = around.model
+    checkpoint = Artifact(request.source.checkpoint, "torch", "fp32", (), (), source.sha256)
+    planned: dict[Format, list[Step]] = {format: steps(request.recipe, format, around) for format in request.wanted}
+    if request.formats:
+        _refuse_missing(planned)
+    lanes = [walk(format, todo, source=checkpoint, around=around) for format, todo in planned.items()]
+    if not any(lane.artifacts for lane in lanes):
+        for lane in lanes:
+            for error in lane.failed.values():
+                raise error
+        _refuse_missing(planned)
+    return lanes
+
+
+def _refuse_missing(planned: Mapping[Format, Sequence[Step]]) -> None:
+    """A format asked for by name is not left out in silence."""
+    for format, todo in planned.items():
+        extra = next((step.missing for step in todo if step.missing), None)
+        if extra:
+            raise MissingError(
+                "missing-extra", f"{format} needs packages that are not installed", hint=f'pip install "edgecnn[{extra}]"'
+            )
+
+
+def _begin(request: Request, tell: Tell) -> tuple[Inputs, Surroundings]:
+    for format in request.wanted:
+        if request.target.deployment(format) is None:
+            raise InputError(
+                "wrong-format",
+                f"{request.target.name} does not run {format}",
+                hint="it runs: " + ", ".join(item.format for item in request.target.deployments),
+            )
+    profile_named(request.profile)
+    inputs = open_inputs(request.source, request.recipe, tell=tell)
+    store = Store(request.out / ".store")
+    return inputs, Surroundings(inputs.model, inputs.data, request.target, store, tell, request.source.seed)
+
+
+def _examine(found: Mapping[Any, Evidence], inputs: Inputs, around: Surroundings, request: Request) -> None:
+    """Lint, answers, parity. What goes wrong with one artifact stays with it."""
+    images = inputs.data.evaluation or inputs.data.calibration
+    expected = reference(images, around)
+    for evidence in found.values():
+        try:
+            lint(evidence, around)
+            for warning in evidence.fusion.warnings if evidence.fusion else ():
+                around.tell(Warned("fusion", f"{evidence.name}: {warning}"))
+            answer(evidence, images, around, threads=request.threads)
+            verify(evidence, expected)
+        except EdgecnnError as error:
+            evidence.error = error
+            around.tell(Warned(error.code, f"{evidence.name} failed: {error.message}", error.why))
+
+
+def _report(
+    request: Request,
+    inputs: Inputs,
+    lanes: Sequence[Lane],
+    *,
+    found: Mapping[Any, Evidence],
+    warnings: Sequence[str],
+) -> Report:
+    evaluation = inputs.data.evaluation
+    labels = evaluation.labels if evaluation is not None else None
+    rows = assemble.rows(lanes, found, labels=labels, judged=evaluation is not None, max_drop=request.max_drop)
+    outcome, why = assemble.overall(rows)
+    doubts = assemble.doubts(found, labels, inputs.model.num_classes) if evaluation is not None else []
+    host = facts.describe()
+    records = [record for lane in lanes for record in lane.records]
+    records += list({record["key"]: record for item in found.values() for record in item.records}.values())
+    return Report(
+        title=f"{request.source.checkpoint.name} for {request.target.title}",
+        outcome=outcome,
+        outcome_why=why,
+        target=request.target.model_dump(mode="json"),
+        host=host,
+        measured_on=f"{host['cpu'] or host['machine']} ({request.threads} thread{'s' if request.threads > 1 else ''})",
+        elsewhere="" if request.target.local else f"measured and judged on this host, not on the {request.target.title}",
+        model=_model_facts(inputs),
+        data={**inputs.data.facts, "preprocessing": inputs.data.preprocessing.to_dict()},
+        recipe=request.recipe.to_dict(),
+        max_drop=request.max_drop,
+        profile=request.profile,
+        rows=tuple(rows),
+        conclusions=tuple(assemble.conclusions(rows, request.target)),
+        warnings=tuple(dict.fromkeys([*warnings, *doubts])),
+        stages=tuple(records),
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        version=__version__,
+    )
+
+
+def _model_facts(inputs: Inputs) -> dict[str, Any]:
+    model = inputs.model
+    return {
+        "name": model.name,
+        "sha256": model.sha256,
+        "form": model.form,
+        "parameters": model.parameters,
+        "input_shape": list(model.input_shape),
+        "num_classes": model.num_classes,
+        "preprocessing_source": inputs.preprocessing_source,
+        "notes": list(model.notes),
+    }
+
+
+def _provenance(request: Request, inputs: Inputs) -> dict[str, Any]:
+    return {
+        "checkpoint": {"file": str(request.source.checkpoint), "sha256": sha256_of(request.source.checkpoint)},
+        "request": {
+            "target": request.target.name,
+            "formats": list(request.wanted),
+            "max_drop": request.max_drop,
+            "profile": request.profile,
+            "threads": request.threads,
+            "seed": request.source.seed,
+            "model": request.source.architecture,
+            "data": str(request.source.data) if request.source.data else None,
+            "class_map": str(request.source.class_map) if request.source.class_map else None,
+        },
+        "model": _model_facts(inputs),
+        "data": dict(inputs.data.facts),
+        "preprocessing": inputs.data.preprocessing.to_dict(),
+        "recipe": request.recipe.to_dict(),
+        "versions": {"edgecnn": __version__, "python": platform.python_version(), **versions(PACKAGES)},
+        "host": facts.describe(),
+        "device": request.target.model_dump(mode="json"),
+    }
+
+
+def _overheard(tell: Tell, warnings: list[str]) -> Tell:
+    """Pass events on and keep the warnings for the report."""
+
+    def told(event: Any) -> None:
+        if isinstance(event, Warned) and event.code != "fusion":
+            warnings.append(f"{event.message}; {event.hint}" if event.hint else event.message)
+        tell(event)
+
+    return told

@@ -1,0 +1,42 @@
+"""A job in JSON on stdin, events in JSON lines on stdout; the last one is `result` or `error`."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+from .errors import ProbeError, first_line
+from .events import Events, take_stdout
+from .job import Job
+
+
+def main() -> int:
+    """Exit code 0 after `result`, 1 after `error`."""
+    events = take_stdout()
+    try:
+        job = Job.parse(sys.stdin.read())
+        events.send("result", **_run(job, events))
+    except ProbeError as error:
+        events.send("error", **error.to_dict())
+        return 1
+    except MemoryError:
+        events.send("error", code="out-of-memory", message="the device ran out of memory", why="", hint="")
+        return 1
+    except Exception as error:  # the host must learn of it, whatever it is
+        traceback.print_exc()
+        events.send("error", code="probe-failed", message="the probe failed", why=first_line(error), hint="")
+        return 1
+    return 0
+
+
+def _run(job: Job, events: Events) -> dict[str, object]:
+    from .verbs import VERBS
+
+    verb = job.get("verb", str)
+    if verb not in VERBS:
+        raise ProbeError("bad-job", f"no verb is called '{verb}'", hint="known: " + ", ".join(VERBS))
+    return VERBS[verb](job, events)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,31 @@
+"""Arrays that are too big for a line of JSON."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from .errors import ProbeError, first_line
+
+
+def save(path: str, array: np.ndarray) -> None:
+    """Write `.npy` beside `path` and rename it into place: the host sees all of it or nothing."""
+    beside = f"{path}.{os.getpid()}.part"
+    try:
+        with open(beside, "wb") as stream:  # noqa: PTH123
+            np.save(stream, array, allow_pickle=False)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(beside, path)  # noqa: PTH105
+    except OSError as error:
+        raise ProbeError("cannot-write", "cannot write " + path, first_line(error), "free some space") from error
+
+
+def read(path: str) -> np.ndarray:
+    """The array in `path`, mapped, not loaded."""
+    try:
+        mapped: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ProbeError("bad-job", "cannot read the array " + path, first_line(error)) from error
+    return mapped

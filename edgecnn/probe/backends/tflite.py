@@ -1,0 +1,115 @@
+"""LiteRT (TensorFlow Lite) on the CPU, XNNPACK by default. Option: `threads`.
+
+A feed has the file's shape and its dtype, or float32: then it is quantised with the file's scale and zero point.
+Integer outputs that carry a scale come back as float32.
+"""
+
+# ruff: noqa: TID252 - the probe travels under another package name
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from ..errors import ProbeError, first_line
+from ..specs import InputSpec, layout_of
+
+NAME = "tflite"
+RUNS = ("tflite",)
+PACKAGES = (
+    ("ai_edge_litert.interpreter", "ai_edge_litert"),
+    ("tflite_runtime.interpreter", "tflite_runtime"),
+    ("tensorflow.lite", "tensorflow"),
+)
+
+
+def _runtime() -> tuple[Any, str]:
+    """The module that has `Interpreter`, and the package it is from; the first that is installed."""
+    reasons = []
+    for module, package in PACKAGES:
+        try:
+            return import_module(module), package
+        except ImportError as error:
+            reasons.append(first_line(error))
+    raise ProbeError(
+        "missing-runtime",
+        "backend tflite needs the package ai-edge-litert",
+        "; ".join(reasons),
+        "pip install ai-edge-litert (Python 3.8 and 32-bit systems: tflite-runtime)",
+    )
+
+
+def version() -> str:
+    _module, package = _runtime()
+    return package + " " + _distribution_version(package)
+
+
+def _distribution_version(package: str) -> str:
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    try:
+        return installed(package.replace("_", "-"))
+    except PackageNotFoundError:
+        return str(getattr(import_module(package), "__version__", "unknown"))
+
+
+def load(path: str, options: dict[str, Any]) -> Session:
+    """An interpreter with its tensors allocated and an explicit number of threads."""
+    module, _package = _runtime()
+    try:
+        interpreter = module.Interpreter(model_path=path, num_threads=int(options.get("threads", 1)))
+        interpreter.allocate_tensors()
+        return Session(interpreter)
+    except Exception as error:  # ValueError or RuntimeError, depending on what the file lacks
+        raise ProbeError("cannot-load", "LiteRT cannot load the model", first_line(error)) from error
+
+
+class Session:
+    def __init__(self, interpreter: Any) -> None:
+        self._interpreter = interpreter
+        self._inputs = [_Tensor(detail) for detail in interpreter.get_input_details()]
+        self._outputs = [_Tensor(detail) for detail in interpreter.get_output_details()]
+        self.inputs = [InputSpec(t.name, t.shape, t.dtype.name, layout_of(t.shape)) for t in self._inputs]
+
+    def infer(self, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        try:
+            for tensor in self._inputs:
+                self._interpreter.set_tensor(tensor.index, tensor.from_feed(feeds[tensor.name]))
+            self._interpreter.invoke()
+            return [tensor.to_real(self._interpreter.get_tensor(tensor.index)) for tensor in self._outputs]
+        except (ValueError, RuntimeError) as error:
+            raise ProbeError("cannot-run", "LiteRT cannot run the model", first_line(error)) from error
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._interpreter = None
+
+
+class _Tensor:
+    """One input or output: real value = scale * (stored - zero_point); scale 0 where the values are not quantised."""
+
+    def __init__(self, detail: dict[str, Any]) -> None:
+        self.name = str(detail["name"])
+        self.index = int(detail["index"])
+        self.shape = tuple(int(size) for size in detail["shape"])
+        self.dtype = np.dtype(detail["dtype"])
+        self.scale, self.zero_point = float(detail["quantization"][0]), int(detail["quantization"][1])
+
+    def from_feed(self, feed: np.ndarray) -> np.ndarray:
+        if feed.dtype == self.dtype:
+            return feed
+        if self.scale and feed.dtype.kind == "f":
+            limits = np.iinfo(self.dtype)
+            feed = np.clip(np.rint(feed / np.float32(self.scale)) + self.zero_point, limits.min, limits.max)
+        stored: np.ndarray = feed.astype(self.dtype)
+        return stored
+
+    def to_real(self, stored: np.ndarray) -> np.ndarray:
+        if self.scale and stored.dtype.kind in "iu":
+            real: np.ndarray = (stored.astype(np.float32) - np.float32(self.zero_point)) * np.float32(self.scale)
+            return real
+        return stored

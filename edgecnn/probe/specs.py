@@ -1,0 +1,65 @@
+"""What a loaded model takes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .errors import ProbeError
+
+CHANNELS = (1, 3, 4)
+
+
+class InputSpec(NamedTuple):
+    """One input as the file has it: `shape` of ints, or a name where the size is free; numpy `dtype`; NCHW, NHWC or
+    None."""
+
+    name: str
+    shape: tuple[int | str, ...]
+    dtype: str
+    layout: str | None
+
+    def sized(self, batch: int = 1) -> tuple[int, ...]:
+        """The shape with a free batch filled in; raises ProbeError free-shape for any other free size."""
+        shape = (batch, *self.shape[1:]) if self.shape and not isinstance(self.shape[0], int) else self.shape
+        if not all(isinstance(size, int) for size in shape):
+            raise ProbeError(
+                "free-shape",
+                f"input '{self.name}' has no fixed size: {list(self.shape)}",
+                hint="export the model with a fixed height and width",
+            )
+        return tuple(int(size) for size in shape)
+
+
+def layout_of(shape: tuple[int | str, ...]) -> str | None:
+    """Where the channels of an image input stand, judged by which axis is 1, 3 or 4 wide; None when neither is."""
+    if len(shape) != 4:
+        return None
+    if shape[1] in CHANNELS:
+        return "NCHW"
+    return "NHWC" if shape[3] in CHANNELS else None
+
+
+def arrange(images: np.ndarray, spec: InputSpec) -> np.ndarray:
+    """NCHW images in the layout of `spec`, as float32 or the file's own float type; adapters quantise."""
+    if spec.layout == "NHWC":
+        images = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+    return images.astype(spec.dtype if np.dtype(spec.dtype).kind == "f" else np.float32, copy=False)
+
+
+def random_feeds(specs: list[InputSpec], count: int, seed: int) -> list[dict[str, np.ndarray]]:
+    """`count` sets of distinct inputs: standard normal for floats, the whole range for 8-bit integers, 0 or 1
+    otherwise."""
+    rng = np.random.default_rng(seed)
+    return [{spec.name: _random(spec, rng) for spec in specs} for _ in range(count)]
+
+
+def _random(spec: InputSpec, rng: np.random.Generator) -> np.ndarray:
+    shape, dtype = spec.sized(), np.dtype(spec.dtype)
+    if dtype.kind == "f":
+        return rng.standard_normal(shape, dtype=np.float32).astype(dtype)
+    if dtype.itemsize == 1 and dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        return rng.integers(limits.min, limits.max + 1, shape, dtype=dtype)
+    return rng.integers(0, 2, shape).astype(dtype)

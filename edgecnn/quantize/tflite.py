@@ -1,0 +1,215 @@
+"""Full-integer TFLite: our ranges, observed over the LiteRT float graph, and ai-edge-quantizer as the writer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgecnn.core.artifact import Artifact
+from edgecnn.core.errors import InputError, StepError, did_you_mean
+from edgecnn.core.events import Warned
+from edgecnn.core.stage import Context
+from edgecnn.quantize import litert
+from edgecnn.quantize.observe import Run, observe
+from edgecnn.quantize.ranges import RangeTable, asymmetric, floored
+from edgecnn.quantize.stage import Quantize
+
+THREADS = 2
+BIAS_LIMIT = 2**30
+"""Half of int32: what a quantized bias may reach, so that the accumulator it starts does not overflow."""
+CHANNEL_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}
+
+
+def quantize(source: Artifact, out: Path, *, options: Quantize, context: Context) -> Artifact:
+    """Write the full-integer form of the float TFLite file `source`: int8 activations and weights, int32 biases.
+
+    With `io: float` the input and output stay float32 behind one QUANTIZE and one DEQUANTIZE. Beside it goes `ranges.json`,
+    the table the file was built from. Raises InputError for options LiteRT has no kernels for, StepError when a tensor is not
+    finite, MissingError without the extra `tflite`.
+    """
+    if options.weight_bits != 8:
+        raise InputError(
+            "bad-option",
+            f"weight_bits: {options.weight_bits} does nothing for TFLite",
+            why="7-bit weights keep 16-bit sums from saturating on x86 without VNNI; LiteRT's kernels add in 32 bits",
+            hint="remove `weight_bits` from the stage `quantize`, or choose a target that runs ONNX",
+        )
+    graph = litert.Graph.read(source.path)
+    kept = _kept(graph, options.keep_float)
+    ranges = observe(
+        runner(source.path, graph),
+        context.data.calibration,
+        options=options,
+        symmetric=False,
+        scratch=context.scratch,
+        tell=context.tell,
+    )
+    ranges = _complete(graph, ranges)
+    (out.parent / "ranges.json").write_text(ranges.to_json())
+    if revived := revive_dead_channels(graph, ranges):
+        context.tell(Warned("dead-channels", f"{revived} channels with almost no weights: their scale was raised to hold the bias"))
+    written = litert.Graph(_write(graph, ranges, options=options, kept=kept), name=out.name)
+    _keep_end_names(graph, written)
+    written.set_metadata(graph.metadata())
+    written.write(out)
+    return litert.describe(out, precision="int8", history=(*source.history, "quantize"))
+
+
+class Activations(Mapping[str, np.ndarray]):
+    """The tensors of the last inference, each copied out only when asked for: memory stays that of the largest one."""
+
+    def __init__(self, interpreter: Any, indices: Mapping[str, int]) -> None:
+        self._interpreter = interpreter
+        self._indices = indices
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        values: np.ndarray = self._interpreter.get_tensor(self._indices[name])
+        return values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._indices)
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+
+def runner(path: Path, graph: litert.Graph) -> Run:
+    """A function from one float32 NCHW image to the activations of `graph`, without XNNPACK, which hides them."""
+    loaded = litert.interpreter(path, delegate=False, keep_tensors=True, threads=THREADS)
+    followers = {follower for follower, _ in _padded(graph)}
+    indices = {name: index for name, index in graph.activations().items() if name not in followers}
+    entry = loaded.get_input_details()[0]["index"]
+
+    def run(images: np.ndarray) -> Mapping[str, np.ndarray]:
+        loaded.set_tensor(entry, np.ascontiguousarray(images.transpose(0, 2, 3, 1)))
+        loaded.invoke()
+        return Activations(loaded, indices)
+
+    return run
+
+
+def _padded(graph: litert.Graph) -> list[tuple[str, str]]:
+    """(output, input) of each PADV2: its -inf border is no activation, so the output takes the range of the input."""
+    return [(graph.layer(op), graph.name(op.inputs[0])) for op in graph.operators if graph.op(op) == "PADV2"]
+
+
+def _complete(graph: litert.Graph, observed: RangeTable) -> RangeTable:
+    """Every range wide enough for LiteRT, which overflows on 6 / scale where a dead tensor meets a fused RELU6."""
+    ranges = {name: floored(found) for name, found in observed.ranges.items()}
+    for follower, leader in _padded(graph):
+        ranges[follower] = ranges[leader]
+    return RangeTable(ranges)
+
+
+def revive_dead_channels(graph: litert.Graph, ranges: RangeTable) -> int:
+    """Raise the largest weight of a channel so far that `bias / (input scale * weight scale)` fits; returns how many.
+
+    A batch norm folded over a channel that is always zero leaves weights of 1e-9 and a bias of 1: the quantized bias would
+    saturate. The raise is below one rounding step of the output.
+    """
+    count = 0
+    for operator in graph.operators:
+        axis = CHANNEL_AXIS.get(graph.op(operator))
+        if axis is None or len(operator.inputs) < 3 or operator.inputs[2] == -1:
+            continue
+        entry, weight, bias = (int(index) for index in operator.inputs[:3])
+        if graph.name(entry) not in ranges or not graph.is_constant(weight) or not graph.is_constant(bias):
+            continue
+        least = _least_peaks(graph.constant(bias), asymmetric(ranges[graph.name(entry)], signed=True).scale)
+        values = graph.constant(weight)
+        channels = np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1)
+        peaks = np.abs(channels).argmax(axis=1)
+        rows = np.flatnonzero(np.abs(channels).max(axis=1) < least)
+        if len(rows):
+            signs = np.where(channels[rows, peaks[rows]] < 0, -1, 1)
+            channels[rows, peaks[rows]] = signs * least[rows]
+            moved = np.moveaxis(values, axis, 0).shape
+            graph.set_constant(weight, np.ascontiguousarray(np.moveaxis(channels.reshape(moved), 0, axis)))
+            count += len(rows)
+    return count
+
+
+def _least_peaks(bias: np.ndarray, input_scale: float) -> np.ndarray:
+    least: np.ndarray = 127.0 * np.abs(bias.reshape(-1)) / (input_scale * BIAS_LIMIT)
+    return least.astype(np.float32)
+
+
+def _write(graph: litert.Graph, ranges: RangeTable, *, options: Quantize, kept: list[str]) -> bytes:
+    """ai-edge-quantizer's bytes: static INT8 for every operator it knows, our ranges in place of its calibration."""
+    quantizer = litert.require("ai_edge_quantizer.quantizer")
+    types = litert.require("ai_edge_quantizer.qtyping")
+    recipe = litert.require("ai_edge_quantizer.recipe")
+    float_key = quantizer.AlgorithmName.NO_QUANTIZE
+    try:
+        with litert.quiet():
+            worker = quantizer.Quantizer(bytearray(graph.to_bytes()), recipe.static_wi8_ai8())
+            for end in ("INPUT", "OUTPUT") if options.io == "float" else ():
+                worker.update_quantization_recipe(".*", types.TFLOperationName[end], algorithm_key=float_key)
+            for name in kept:
+                everything = types.TFLOperationName.ALL_SUPPORTED
+                worker.update_quantization_recipe(f"^{re.escape(name)};$", everything, algorithm_key=float_key)
+            return bytes(worker.quantize(_statistics(graph, ranges), enable_progress_report=False).quantized_model)
+    except Exception as error:  # it raises ValueError, RuntimeError and KeyError without a family of its own
+        raise StepError(
+            "cannot-quantize",
+            "ai-edge-quantizer cannot quantize this graph",
+            why=litert.first_line(error),
+            hint="name the layer it complains of in `keep_float`, or ship the fp32 file",
+        ) from error
+
+
+def _keep_end_names(source: litert.Graph, written: litert.Graph) -> None:
+    """Give input and output their names back: the writer leaves them to the integer tensors behind QUANTIZE and DEQUANTIZE."""
+    ends = [*zip(source.subgraph.inputs, written.subgraph.inputs, strict=True)]
+    ends += zip(source.subgraph.outputs, written.subgraph.outputs, strict=True)
+    for before, after in ends:
+        name = source.name(before)
+        for index, tensor in enumerate(written.tensors):
+            if index != after and written.name(index) == name:
+                tensor.name = f"{name}.int8".encode()
+        written.subgraph.tensors[after].name = name.encode()
+
+
+def _statistics(graph: litert.Graph, ranges: RangeTable) -> dict[str, dict[str, np.ndarray]]:
+    """Ranges in the form of ai-edge-quantizer's calibration result: arrays of one value, of the tensor's rank."""
+    ranks = {name: len(graph.tensors[index].shape) for name, index in graph.activations().items()}
+
+    def array(value: float, rank: int) -> np.ndarray:
+        return np.full([1] * rank, value, dtype=np.float32)
+
+    return {
+        name: {"min": array(found.low, ranks[name]), "max": array(found.high, ranks[name])}
+        for name, found in ranges.ranges.items()
+        if name in ranks
+    }
+
+
+def _kept(graph: litert.Graph, patterns: tuple[str, ...]) -> list[str]:
+    """Layers whose whole name one of the patterns matches. Raises InputError when a pattern matches none or is no regex."""
+    layers = {alias: graph.layer(operator) for operator in graph.operators for alias in _aliases(graph, operator)}
+    kept: dict[str, None] = {}
+    for pattern in patterns:
+        try:
+            found = [layer for alias, layer in layers.items() if alias == pattern or re.fullmatch(pattern, alias)]
+        except re.error as error:
+            raise InputError(
+                "bad-pattern", f"keep_float: '{pattern}' is not a regular expression", why=str(error)
+            ) from error
+        if not found:
+            raise InputError(
+                "unknown-layer", f"keep_float names no layer: {pattern}", hint=did_you_mean(pattern, sorted(layers))
+            )
+        kept.update(dict.fromkeys(found))
+    return list(kept)
+
+
+def _aliases(graph: litert.Graph, operator: Any) -> set[str]:
+    """The layer's name, and that of its weights: the last layer is called after the output it writes."""
+    names = {graph.layer(operator)}
+    if len(operator.inputs) > 1 and graph.name(operator.inputs[1]).endswith(".weight"):
+        names.add(graph.name(operator.inputs[1]).removesuffix(".weight"))
+    return names

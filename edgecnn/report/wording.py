@@ -1,0 +1,180 @@
+"""Figures and facts of a report as words, the same in every text renderer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from edgecnn.report.model import Report, Row
+
+NOTHING = "–"
+
+
+def percent(share: float | None, digits: int = 2) -> str:
+    """A share of one as a percentage without its sign: 0.7525 is `75.25`."""
+    return NOTHING if share is None else f"{share * 100:.{digits}f}"
+
+
+def points(share: float | None) -> str:
+    """A difference of shares in percentage points, with a true minus sign."""
+    if share is None:
+        return NOTHING
+    text = f"{share * 100:.2f}"
+    return "0.00" if text == "-0.00" else text.replace("-", "−")
+
+
+def milliseconds(value: float | None) -> str:
+    """Three significant digits, never an exponent."""
+    if value is None:
+        return NOTHING
+    digits = 3 if value < 1 else 2 if value < 10 else 1 if value < 100 else 0
+    return f"{value:.{digits}f}"
+
+
+def size(size_bytes: float | None) -> str:
+    """Bytes in powers of ten, as file managers and data sheets count them."""
+    if size_bytes is None:
+        return NOTHING
+    for unit, step in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size_bytes >= step:
+            return f"{size_bytes / step:.1f} {unit}"
+    return f"{size_bytes:.0f} B"
+
+
+def between(low: str, high: str) -> str:
+    """An interval, short enough for a table; nothing where there is none."""
+    return "" if NOTHING in (low, high) else f"{low} … {high}"
+
+
+def drop(row: Row) -> tuple[str, str]:
+    """Loss of top-1 accuracy in points, and its interval."""
+    found = row.accuracy
+    if found is None or found.drop is None:
+        return NOTHING, ""
+    return points(found.drop), between(points(found.drop_low), points(found.drop_high))
+
+
+def median(row: Row) -> tuple[str, str]:
+    """Median latency in milliseconds, and its interval."""
+    if row.speed is None:
+        return NOTHING, ""
+    low, high = milliseconds(row.speed.median_low_ms), milliseconds(row.speed.median_high_ms)
+    return milliseconds(row.speed.median_ms), between(low, high)
+
+
+def speedup(row: Row) -> tuple[str, str]:
+    """How many times faster than FP32 in the same runtime, and its interval."""
+    speed = row.speed
+    if speed is None or speed.speedup is None:
+        return NOTHING, ""
+    low = NOTHING if speed.speedup_low is None else f"{speed.speedup_low:.2f}"
+    high = NOTHING if speed.speedup_high is None else f"{speed.speedup_high:.2f}"
+    return f"{speed.speedup:.2f}x", between(low, high)
+
+
+def verdict(row: Row) -> str:
+    """PASS, FAIL, INCONCLUSIVE; `baseline` for what the others are compared with; `failed` or `skipped`."""
+    if row.status != "ok":
+        return row.status
+    return row.outcome or ("baseline" if row.precision == "fp32" else NOTHING)
+
+
+def model(report: Report) -> str:
+    facts = report.model
+    parts = [str(facts.get("name", "unknown"))]
+    if facts.get("parameters"):
+        parts.append(f"{facts['parameters'] / 1e6:.2f} M parameters")
+    if facts.get("input_shape"):
+        parts.append("input " + "x".join(str(side) for side in facts["input_shape"]))
+    if facts.get("num_classes"):
+        parts.append(f"{facts['num_classes']} classes")
+    return ", ".join(parts)
+
+
+def target(report: Report) -> str:
+    return str(report.target.get("title") or report.target.get("name") or "unknown")
+
+
+def data(report: Report) -> str:
+    calibration, evaluation = images(report.data, "calibration"), images(report.data, "evaluation")
+    if not calibration and not evaluation:
+        return "none"
+    judged = f"judged on {evaluation} others" if calibration else f"judged on {evaluation} images"
+    parts = [f"calibrated on {calibration} images"] if calibration else []
+    return ", ".join([*parts, judged if evaluation else "none to judge on"])
+
+
+def images(data: Mapping[str, Any], part: str) -> int:
+    """How many images a part of the data has; the part is a count, or facts that hold one."""
+    facts = data.get(part)
+    count = facts.get("images", facts.get("count", 0)) if isinstance(facts, Mapping) else facts
+    return count if isinstance(count, int) else 0
+
+
+def recipe(report: Report) -> str:
+    stages = report.recipe.get("stages", ())
+    words = [str(next(iter(stage), "")) if isinstance(stage, Mapping) else str(stage) for stage in stages]
+    name = str(report.recipe.get("name", "unknown"))
+    return f"{name}: {' → '.join(words)}" if words else name
+
+
+def allowed(report: Report) -> str:
+    budget = f"{report.max_drop * 100:g}"
+    return f"at most {budget} point{'' if budget == '1' else 's'} of top-1 accuracy may be lost"
+
+
+def fusion(row: Row) -> str:
+    """What the runtime made of the file, in one line; empty where nobody looked."""
+    found = row.fusion
+    if not found:
+        return ""
+    runtime = found.get("runtime", row.backend)
+    if found.get("status") == "skipped":
+        return f"not checked in {runtime}: {found.get('note') or 'no reason given'}"
+    integer, floating = int(found.get("integer", 0)), int(found.get("floating", 0))
+    if row.precision != "int8":
+        return ""
+    if not floating:
+        return f"all {integer} layers run in INT8 in {runtime}" if integer else f"{runtime} accepts it"
+    layers = "layer stays" if floating == 1 else "layers stay"
+    return f"{floating} of {integer + floating} {layers} float in {runtime}"
+
+
+def float_layers(row: Row) -> list[str]:
+    """The layers an INT8 file still computes in float, and why."""
+    layers = (row.fusion or {}).get("float_layers", ())
+    return [f"{layer['name']} ({layer['op']}): {layer['why']}" for layer in map(_fields, layers)]
+
+
+def _fields(layer: Any) -> Mapping[str, Any]:
+    if isinstance(layer, Mapping):
+        return layer
+    return {"name": layer.name, "op": layer.op, "why": layer.why}
+
+
+def notes(row: Row) -> list[str]:
+    """What a reader must know before trusting a row's figures."""
+    said: list[str] = []
+    if row.status != "ok":
+        said.append(f"{row.status}: {row.reason or 'no reason given'}")
+    if row.outcome in ("FAIL", "INCONCLUSIVE") and row.outcome_why:
+        said.append(row.outcome_why)
+    if row.accuracy is not None and row.accuracy.stand_in:
+        said.append(f"accuracy taken in {row.accuracy.runtime}: {row.accuracy.stand_in}")
+    if row.speed is not None:
+        said.extend(row.speed.reasons)
+    return list(dict.fromkeys(said))
+
+
+def warnings(report: Report) -> list[str]:
+    """Every warning once: those of the run, then those of each row with its name."""
+    of_rows = (f"{row.name}: {text}" for row in report.rows for text in row.warnings if text not in report.warnings)
+    return list(dict.fromkeys([*report.warnings, *of_rows]))
+
+
+def seconds(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.1f} s"
+
+
+def joined(parts: Iterable[str]) -> str:
+    return ", ".join(part for part in parts if part)

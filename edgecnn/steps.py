@@ -1,0 +1,133 @@
+"""One step of the main path alone: export a checkpoint, or quantize it, without measuring or judging."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from edgecnn.core.artifact import Artifact, Format, Kind
+from edgecnn.core.errors import InputError, StepError
+from edgecnn.core.events import Tell
+from edgecnn.core.stage import Stage
+from edgecnn.core.store import Store, cannot_write
+from edgecnn.core.target import Deployment, DeviceProfile
+from edgecnn.evidence import answer, gather, lint, reference, verify
+from edgecnn.export.cast import Cast
+from edgecnn.export.stage import Export
+from edgecnn.inputs import Source, open_inputs
+from edgecnn.lanes import Surroundings, steps, walk
+from edgecnn.quantize.stage import Quantize
+from edgecnn.recipe import Calibration, Recipe
+from edgecnn.report.model import Parity
+from edgecnn.write import copy_into_place
+
+HERE = DeviceProfile(
+    name="host",
+    title="This machine",
+    local=True,
+    deployments=(
+        Deployment(format="onnx", backend="onnxruntime", family="onnxruntime"),
+        Deployment(format="tflite", backend="tflite", family="litert"),
+        Deployment(format="tensorrt", backend="tensorrt", family="tensorrt"),
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A file and what was checked of it."""
+
+    artifact: Artifact
+    parity: Parity | None
+    fusion: Mapping[str, Any] | None
+    images: str
+
+    def to_dict(self) -> dict[str, Any]:
+        parity = asdict(self.parity) if self.parity else None
+        return {
+            **self.artifact.to_dict(),
+            "path": str(self.artifact.path),
+            "size_bytes": self.artifact.size_bytes,
+            "parity": parity,
+            "fusion": self.fusion,
+            "images": self.images,
+        }
+
+    def page(self) -> str:
+        """Plain lines for a person."""
+        fusion = self.fusion or {}
+        lines = [f"{self.artifact.path}  {self.artifact.kind}  {self.artifact.size_bytes / 1e6:.2f} MB"]
+        if self.parity:
+            sqnr = "exact" if self.parity.sqnr_db is None else f"{self.parity.sqnr_db:.1f} dB"
+            lines.append(
+                f"against PyTorch on {self.parity.images} images ({self.images}): top-1 agreement "
+                f"{self.parity.agreement:.1%}, SQNR {sqnr}, largest difference {self.parity.max_abs_diff:.3g}"
+            )
+        if fusion.get("status") == "skipped":
+            lines.append(f"not linted: {fusion['note']}")
+        elif self.artifact.precision == "int8":
+            lines.append(f"{fusion.get('integer', 0)} layers in INT8, {fusion.get('floating', 0)} in float")
+        return "\n".join([*lines, *(f"! {warning}" for warning in fusion.get("warnings", ()))])
+
+
+def export(source: Source, format: Format, *, out: Path | None, precision: str, tell: Tell) -> Made:
+    """Export a checkpoint. `out` None puts the file beside it. Raises InputError, MissingError or StepError."""
+    stages: tuple[Stage, ...] = (Export(),)
+    if precision == "fp16":
+        if format == "tflite":
+            raise InputError("no-half", "FP16 is for onnx and tensorrt", hint="choose --format tensorrt")
+        stages += (Cast(formats=(format,)),)
+    recipe = Recipe(name="export", stages=stages, calibration=Calibration(images=16))
+    return _one(source, recipe, Kind(format, "fp16" if precision == "fp16" else "fp32"), out=out, tell=tell)
+
+
+def quantize(
+    source: Source, format: Format, *, out: Path | None, options: Mapping[str, Any], images: int, tell: Tell
+) -> Made:
+    """Export and quantize a checkpoint. `options` are those of the `quantize` stage."""
+    try:
+        stage = Quantize(**options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(
+            "bad-option", f"--{first['loc'][0]} {first.get('input')}: {first['msg']}", hint="see edgecnn quantize --help"
+        ) from error
+    recipe = Recipe(name="quantize", stages=(Export(), stage), calibration=Calibration(images=images))
+    return _one(source, recipe, Kind(format, "int8"), out=out, tell=tell)
+
+
+def _one(source: Source, recipe: Recipe, wanted: Kind, *, out: Path | None, tell: Tell) -> Made:
+    inputs = open_inputs(source, recipe, tell=tell)
+    with tempfile.TemporaryDirectory(prefix="edgecnn-") as folder:
+        around = Surroundings(inputs.model, inputs.data, HERE, Store(Path(folder)), tell, source.seed)
+        todo = steps(recipe, wanted.format, around)
+        missing = next((step.missing for step in todo if step.missing), None)
+        if missing:
+            from edgecnn.core.errors import MissingError
+
+            raise MissingError(
+                "missing-extra", f"{wanted.format} needs packages that are not installed", hint=f'pip install "edgecnn[{missing}]"'
+            )
+        checkpoint = Artifact(source.checkpoint, "torch", "fp32", (), (), inputs.model.sha256)
+        lane = walk(wanted.format, todo, source=checkpoint, around=around)
+        for error in lane.failed.values():
+            raise error
+        evidence = gather([lane], around).get(wanted)
+        if evidence is None:
+            raise StepError("nothing-made", f"no {wanted} came of it", hint="--verbose shows the steps")
+        images = inputs.data.calibration.take(32)
+        lint(evidence, around)
+        answer(evidence, images, around, threads=1)
+        verify(evidence, reference(images, around))
+        target = out or source.checkpoint.with_name(f"{source.checkpoint.stem}.{wanted.precision}{evidence.artifact.path.suffix}")
+        if target.is_dir():
+            raise cannot_write(target, IsADirectoryError(21, "Is a directory"))
+        copy_into_place(evidence.artifact.path, target)
+        fusion = asdict(evidence.fusion) if evidence.fusion else None
+        kind = "synthetic" if source.data is None else "real"
+        return Made(evidence.artifact.at(target), evidence.parity, fusion, kind)

@@ -1,0 +1,72 @@
+"""What a run leaves behind: report.md, report.json, run.json, samples.json, artifacts/, bundle/. Each is renamed into place."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgecnn.assemble import file_name, recommended
+from edgecnn.core import plugins
+from edgecnn.core.artifact import Kind
+from edgecnn.core.stage import Data
+from edgecnn.core.store import cannot_write, write_atomically
+from edgecnn.evidence import STAND_INS, Evidence
+from edgecnn.export.bundle import write_bundle
+from edgecnn.report.model import Report, Row
+
+REPORTS = {"markdown": "report.md", "json": "report.json"}
+
+
+def write_run(
+    out: Path,
+    report: Report,
+    *,
+    found: Mapping[Kind, Evidence],
+    data: Data,
+    provenance: Mapping[str, Any],
+    samples: Path | None,
+) -> None:
+    """Write everything under `out`. Raises StepError when the folder cannot be written; what is finished stays in the store."""
+    for evidence in found.values():
+        copy_into_place(evidence.artifact.path, out / "artifacts" / file_name(evidence))
+    for reporter, name in REPORTS.items():
+        write_atomically(out / name, plugins.load("reporters", reporter)(report))
+    run = {**provenance, "outcome": report.outcome, "created": report.created, "stages": list(report.stages)}
+    write_atomically(out / "run.json", json.dumps(run, indent=2, ensure_ascii=False, default=str) + "\n")
+    if samples is not None:
+        copy_into_place(samples / "samples.json", out / "samples.json")
+    chosen = recommended(report.rows)
+    if chosen is not None:
+        _bundle(out / "bundle", chosen, found[Kind(chosen.format, chosen.precision)], report=report, data=data)  # type: ignore[arg-type]
+
+
+def _bundle(folder: Path, chosen: Row, evidence: Evidence, *, report: Report, data: Data) -> None:
+    backend = STAND_INS.get(evidence.deployment.backend, evidence.deployment.backend)
+    write_bundle(
+        folder,
+        evidence.artifact,
+        backend=backend,
+        preprocessing=data.preprocessing,
+        labels=data.class_names,
+        facts={
+            "target": report.target["name"],
+            "target_backend": evidence.deployment.backend,
+            "outcome": chosen.outcome or "BASELINE",
+            "outcome_why": chosen.outcome_why,
+        },
+    )
+
+
+def copy_into_place(source: Path, target: Path) -> None:
+    """Copy beside `target`, then rename: a reader never meets half a file."""
+    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, beside)
+        beside.replace(target)
+    except OSError as error:
+        raise cannot_write(target, error) from error

@@ -1,0 +1,136 @@
+"""Results go to stdout, everything else to stderr; without a terminal the lines are plain and few."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from edgecnn.cli import console, progress
+from edgecnn.core.events import Finished, Progress, Started, Warned
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def _usual_settings() -> Iterator[None]:
+    console.configure()
+    yield
+    console.configure()
+
+
+@dataclass
+class Clock:
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_result_goes_to_stdout_and_a_note_to_stderr(capsys: Captured) -> None:
+    console.result("[bold]result[/bold]")
+    console.note("note")
+    assert capsys.readouterr() == ("[bold]result[/bold]\n", "note\n")
+
+
+def test_a_table_without_a_terminal_is_plain_and_wide(capsys: Captured) -> None:
+    table = Table("a", "b")
+    table.add_row("x" * 50, "y" * 50, style="red")
+    console.result(table)
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "x" * 50 in out
+    assert "y" * 50 in out
+    assert not any(line != line.rstrip() for line in out.splitlines())
+
+
+def test_json_is_one_document(capsys: Captured) -> None:
+    console.json({"path": Path("a/b"), "nan": float("nan"), "array": np.float32([1, 2]), "set": {2, 1}, "event": Started("x")})
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"path": "a/b", "nan": None, "array": [1, 2], "set": [1, 2], "event": {"step": "x"}}
+    assert err == ""
+
+
+def test_a_stream_that_cannot_spell_a_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Ascii(StringIO):
+        encoding = "ascii"
+
+    stream = Ascii()
+    monkeypatch.setattr("sys.stdout", stream)
+    console.result("✓ done")
+    assert stream.getvalue() == "? done\n"
+
+
+def test_lines_one_per_finished_step(capsys: Captured) -> None:
+    with console.listener() as tell:
+        tell(Started("export onnx"))
+        tell(Progress("export onnx", 1, 3))
+        tell(Finished("export onnx", 3.14159))
+        tell(Finished("quantize onnx", 0.0, cached=True))
+        tell(Warned("narrow-range", "a range is narrow", hint="look"))
+        tell(Warned("narrow-range", "a range is narrow", hint="look"))
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        "export onnx: 3.1 s",
+        "quantize onnx: (cached)",
+        "warning[narrow-range]: a range is narrow",
+        "  hint: look",
+    ]
+
+
+def test_progress_lines_are_ten_seconds_apart() -> None:
+    said: list[str] = []
+    clock = Clock()
+    with progress.Lines(said.append, clock=clock) as lines:
+        lines.tell(Started("calibrate"))
+        for done in range(1, 26):
+            clock.now += 1.0
+            lines.tell(Progress("calibrate", done, 25, unit="images"))
+    assert said == ["calibrate: 10/25 images", "calibrate: 20/25 images"]
+
+
+def test_a_step_that_was_stopped_says_so() -> None:
+    said: list[str] = []
+    clock = Clock()
+    with pytest.raises(ValueError, match="no"), progress.Lines(said.append, clock=clock) as lines:
+        lines.tell(Started("calibrate"))
+        clock.now = 75.0
+        raise ValueError("no")
+    assert said == ["calibrate: stopped after 1 min 15 s"]
+
+
+def test_quiet_leaves_results_only(capsys: Captured) -> None:
+    console.configure(quiet=True)
+    with console.listener() as tell:
+        tell(Finished("export onnx", 3.0))
+    console.note("note")
+    console.result("result")
+    assert capsys.readouterr() == ("result\n", "")
+
+
+def test_verbose_says_when_a_step_starts(capsys: Captured) -> None:
+    console.configure(verbose=True)
+    with console.listener() as tell:
+        tell(Started("export onnx"))
+    assert capsys.readouterr().err == "export onnx: started\n"
+
+
+def test_bars_leave_a_line_per_finished_step() -> None:
+    sink = StringIO()
+    with progress.Bars(Console(file=sink, force_terminal=True, width=80, color_system=None, markup=False)) as bars:
+        bars.tell(Started("export onnx"))
+        bars.tell(Progress("export onnx", 1, 3, unit="layers"))
+        bars.tell(Finished("export onnx", 3.1))
+        bars.tell(Finished("quantize onnx", 0.0, cached=True))
+        bars.tell(Warned("narrow-range", "a range is narrow"))
+    page = sink.getvalue()
+    for line in ("✓ export onnx  3.1 s", "✓ quantize onnx  (cached)", "! a range is narrow"):
+        assert line in page

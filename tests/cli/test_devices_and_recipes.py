@@ -1,0 +1,124 @@
+"""`devices`, `recipes` and `doctor` as a person or a script types them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edgecnn.cli import checkup, console, failures, main
+from edgecnn.cli.checkup import Check, Checkup
+
+Captured = pytest.CaptureFixture[str]
+
+
+def run(*argv: str) -> int:
+    try:
+        return failures.guard(lambda: main.run(list(argv)), argv)
+    finally:
+        console.configure()
+
+
+def test_the_version(capsys: Captured) -> None:
+    assert run("--version") == 0
+    assert capsys.readouterr().out.startswith("edgecnn 0.")
+
+
+@pytest.mark.parametrize("what", ["devices", "recipes"])
+def test_lists(what: str, capsys: Captured) -> None:
+    assert run(what, "list") == 0
+    table = capsys.readouterr().out
+    assert run(what, "list", "--json") == 0
+    names = [item["name"] for item in json.loads(capsys.readouterr().out)]
+    assert names
+    assert all(name in table for name in names)
+
+
+def test_a_device_by_its_alias(capsys: Captured) -> None:
+    assert run("devices", "show", "jetson") == 0
+    page = capsys.readouterr().out
+    for fact in ("jetson-orin-nano", "cortex-a78ae", "compute capability 8.7", "8 GB LPDDR5", "tensorrt"):
+        assert fact in page
+    assert run("devices", "show", "pi", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["hardware"]["cpu"]["core"] == "cortex-a76"
+
+
+def test_a_good_recipe_is_ok(capsys: Captured) -> None:
+    assert run("recipes", "check", "int8") == 0
+    assert capsys.readouterr().out.startswith("ok: int8, 3 stages: export → cast → quantize")
+    assert run("recipes", "check", "int8", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["ok"] is True
+
+
+def test_a_recipe_with_three_mistakes_shows_all_three(tmp_path: Path, capsys: Captured) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("stages:\n- exprt\n- quantize: {observer: best}\nbudget: {max_drop: lots}\n")
+    assert run("recipes", "check", str(path)) == 2
+    err = capsys.readouterr().err
+    assert f"error[bad-recipe]: recipe {path} has 3 problems" in err
+    for place in ("stages[0].exprt: ", "stages[1].quantize.observer: ", "budget.max_drop: "):
+        assert place in err
+
+
+def test_settings_may_follow_the_command(capsys: Captured) -> None:
+    assert run("devices", "list", "--quiet") == 0
+    assert run("devices", "list", "--quiet", "--verbose") == 2
+    assert "exclude each other" in capsys.readouterr().err
+
+
+def test_doctor_on_a_host_where_the_core_works(tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkup, "RUNTIMES", checkup.RUNTIMES[:1])
+    assert run("doctor", "--out", str(tmp_path), "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["ok"] is True
+    assert {"system", "cpu", "int8", "memory", "python"} <= set(found["host"])
+    status = {check["name"]: check["status"] for check in found["checks"]}
+    assert status["torch"] == "ok"
+    assert [check["status"] for check in found["checks"] if check["group"] == "runtimes"] == ["ok"]
+    assert run("doctor", "--out", str(tmp_path)) == 0
+    assert "onnxruntime" in capsys.readouterr().out
+
+
+def test_doctor_exits_4_and_says_what_to_type(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    sick = Checkup(
+        {"system": "Linux"},
+        [
+            Check("core", "onnx", "missing", detail="not installed", command='pip install "onnx"'),
+            Check("extra tflite", "litert-torch", "missing", command='pip install "edgecnn[tflite]"'),
+            Check("extra tflite", "ai-edge-litert", "missing", command='pip install "edgecnn[tflite]"'),
+        ],
+    )
+    monkeypatch.setattr(checkup, "examine", lambda out, tell: sick)
+    assert run("doctor") == 4
+    out = capsys.readouterr().out
+    assert out.count('pip install "edgecnn[tflite]"') == 1
+    assert "the core does not work" in out
+
+
+def test_a_missing_extra_is_no_failure_but_a_broken_runtime_is() -> None:
+    assert Checkup({}, [Check("extra timm", "timm", "missing")]).ok
+    assert not Checkup({}, [Check("runtimes", "litert", "broken")]).ok
+
+
+def test_a_runtime_that_takes_its_process_down_is_called_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(checkup.TRIALS, "onnxruntime", "import os; os.abort()")
+    check = checkup._runtime("onnxruntime", ("onnxruntime",), "runs a model")
+    assert check.status == "broken"
+    assert "--force-reinstall" in check.command
+
+
+def test_an_unwritable_folder_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    check = checkup._folder("output", file / "below")
+    assert check.status == "broken"
+
+
+def test_main_leaves_with_the_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["edgecnn", "devices", "show", "nothing-like-it"])
+    with pytest.raises(SystemExit) as left:
+        main.main()
+    assert left.value.code == 2
+
+

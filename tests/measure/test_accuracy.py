@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from edgecnn.core.errors import InputError, StepError
+from edgecnn.core.events import Event, Finished, Progress, nobody
+from edgecnn.core.preprocessing import Preprocessing
+from edgecnn.measure import accuracy
+from edgecnn.measure.artifact import open_artifact
+
+PREPROCESSING = Preprocessing(crop=(8, 8), resize=8, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+
+
+class Pixels:
+    """Images in memory."""
+
+    labels = None
+    digest = "pixels"
+
+    def __init__(self, count: int, announced: int | None = None) -> None:
+        self._pixels = np.random.default_rng(0).integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
+        self._announced = count if announced is None else announced
+
+    def __len__(self) -> int:
+        return self._announced
+
+    def pixels(self, size: int) -> Iterator[np.ndarray]:
+        for start in range(0, len(self._pixels), size):
+            yield self._pixels[start : start + size]
+
+    def batches(self, size: int) -> Iterator[np.ndarray]:
+        for batch in self.pixels(size):
+            x = (batch / np.float32(255) - np.float32(PREPROCESSING.mean)) / np.float32(PREPROCESSING.std)
+            yield x.transpose(0, 3, 1, 2).astype(np.float32)
+
+    def take(self, count: int) -> Pixels:
+        raise NotImplementedError
+
+
+def expected(model: Path, images: Pixels) -> np.ndarray:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    return np.concatenate([session.run(None, {"x": one})[0] for one in images.batches(1)])
+
+
+def test_logits_are_those_of_the_file_in_its_runtime(make_onnx: Callable[..., Path]) -> None:
+    model, images = make_onnx("m.onnx"), Pixels(130)
+    events: list[Event] = []
+    artifact = open_artifact(model)
+    found = accuracy.logits(
+        artifact, images, backend="onnxruntime", threads=1, tell=events.append, preprocessing=PREPROCESSING
+    )
+    assert found.shape == (130, 5) and found.dtype == np.float32
+    np.testing.assert_allclose(found, expected(model, images), atol=1e-5)
+    assert isinstance(events[-1], Finished)
+    assert any(isinstance(event, Progress) and event.total == 130 for event in events)
+
+
+def test_chunks_that_do_not_fit_the_batches_give_the_same_rows(
+    make_onnx: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accuracy, "CHUNK_BYTES", 50 * 8 * 8 * 3)
+    model, images = make_onnx("m.onnx"), Pixels(130)
+    done: list[int] = []
+
+    def tell(event: Event) -> None:
+        if isinstance(event, Progress):
+            done.append(event.done)
+
+    found = accuracy.logits(
+        open_artifact(model), images, backend="onnxruntime", threads=1, tell=tell, preprocessing=PREPROCESSING
+    )
+    np.testing.assert_allclose(found, expected(model, images), atol=1e-5)
+    assert done == sorted(done) and done[-1] > 100
+
+
+def test_the_images_own_preprocessing_is_used_when_none_is_given(make_onnx: Callable[..., Path]) -> None:
+    model, images = make_onnx("m.onnx"), Pixels(3)
+    images.preprocessing = PREPROCESSING  # type: ignore[attr-defined]
+    found = accuracy.logits(open_artifact(model), images, backend="onnxruntime", threads=1, tell=nobody)
+    np.testing.assert_allclose(found, expected(model, images), atol=1e-5)
+    with pytest.raises(InputError, match="mean and std"):
+        accuracy.logits(open_artifact(model), Pixels(3), backend="onnxruntime", threads=1, tell=nobody)
+
+
+def test_no_images_give_no_rows(make_onnx: Callable[..., Path]) -> None:
+    artifact = open_artifact(make_onnx("m.onnx"))
+    found = accuracy.logits(
+        artifact, Pixels(0), backend="onnxruntime", threads=1, tell=nobody, preprocessing=PREPROCESSING
+    )
+    assert found.shape[0] == 0
+
+
+def test_images_that_do_not_come_are_not_made_up(make_onnx: Callable[..., Path]) -> None:
+    artifact = open_artifact(make_onnx("m.onnx"))
+    with pytest.raises(InputError, match="10 images were announced but only 4 came"):
+        accuracy.logits(
+            artifact, Pixels(4, 10), backend="onnxruntime", threads=1, tell=nobody, preprocessing=PREPROCESSING
+        )
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "used"),
+    [
+        ("onnx", None, {}),
+        ("tensorrt", None, {"graph_optimization": "disabled"}),
+        ("tensorrt", {"graph_optimization": "basic"}, {"graph_optimization": "basic"}),
+    ],
+)
+def test_a_tensorrt_file_is_computed_as_written(
+    kind: str,
+    given: dict[str, str] | None,
+    used: dict[str, str],
+    make_onnx: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    jobs = SimpleNamespace(seen=[])
+
+    def run(job: dict[str, object], **_: object) -> dict[str, object]:
+        jobs.seen.append(job["options"])
+        np.save(str(job["output"]), np.zeros((2, 5), np.float32))
+        return {}
+
+    monkeypatch.setattr(accuracy, "run_job", run)
+    artifact = replace(open_artifact(make_onnx("m.onnx")), format=kind)  # type: ignore[arg-type]
+    accuracy.logits(
+        artifact, Pixels(2), backend="onnxruntime", threads=1, tell=nobody, preprocessing=PREPROCESSING, options=given
+    )
+    assert jobs.seen == [used]
+
+
+def test_images_of_another_size_are_the_runtimes_error(make_onnx: Callable[..., Path]) -> None:
+    artifact = open_artifact(make_onnx("m.onnx", width=16))
+    with pytest.raises(StepError) as caught:
+        accuracy.logits(artifact, Pixels(2), backend="onnxruntime", threads=1, tell=nobody, preprocessing=PREPROCESSING)
+    assert caught.value.code == "cannot-run"

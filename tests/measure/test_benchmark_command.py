@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from edgecnn.cli.benchmark import benchmark
+from edgecnn.core.errors import EdgecnnError, InputError, StepError
+from edgecnn.measure import profiles
+from edgecnn.measure.profiles import Profile
+
+app = typer.Typer()
+app.command()(benchmark)
+
+
+@pytest.fixture(autouse=True)
+def short_profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    brief = Profile("smoke", 2, 64, 0.05, 5.0, warmup_s=0.02)
+    monkeypatch.setattr(profiles, "PROFILES", {**profiles.PROFILES, "smoke": brief})
+
+
+def run(*arguments: str | Path) -> tuple[str, EdgecnnError | None]:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, EdgecnnError):
+        raise result.exception
+    return result.stdout, result.exception
+
+
+def test_two_models_make_a_table_with_the_second_against_the_first(make_onnx: Callable[..., Path]) -> None:
+    one, two = make_onnx("one.onnx"), make_onnx("two.onnx", width=128)
+    out, error = run(two, one, "--profile", "smoke", "--threads", "1")
+    assert error is None
+    assert "one.onnx" in out and "two.onnx" in out
+    assert "too few processes to tell" in out.replace("\n", " ")
+    assert "indicative only" in out
+
+
+def test_json_and_the_raw_samples(make_onnx: Callable[..., Path], tmp_path: Path) -> None:
+    raw = tmp_path / "deep" / "samples.json"
+    out, error = run(
+        make_onnx("a.onnx"),
+        make_onnx("b.onnx"),
+        "--profile",
+        "smoke",
+        "--threads",
+        "1",
+        "--json",
+        "--save-samples",
+        raw,
+    )
+    assert error is None
+    report = json.loads(out)
+    assert report["schema"] == "edgecnn.benchmark/1"
+    assert [row["name"] for row in report["models"]] == ["a.onnx", "b.onnx"]
+    first, second = report["models"]
+    assert first["versus_first"] is None and second["versus_first"]["speedup"] > 0
+    assert first["size_bytes"] > 0 and first["processes"] == 2 and first["threads"] == 1
+    saved = json.loads(raw.read_text())["models"]
+    assert len(saved[0]["processes"][0]["samples_ns"]) >= 64
+
+
+def test_a_broken_model_fails_but_the_others_are_shown(make_onnx: Callable[..., Path], tmp_path: Path) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"not a model")
+    out, error = run(broken, make_onnx("good.onnx"), "--profile", "smoke")
+    assert isinstance(error, StepError) and error.code == "cannot-load"
+    assert "good.onnx" in out
+    out, error = run(broken, make_onnx("good.onnx"), "--profile", "smoke", "--json")
+    report = json.loads(out)
+    assert [row["name"] for row in report["models"]] == ["good.onnx"]
+    assert report["failed"][0]["name"] == "broken.onnx"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "hint"),
+    [
+        (["absent.onnx"], "no-such-file", "ls"),
+        (["."], "no-such-file", ""),
+        (["model.pth"], "unknown-format", "edgecnn export"),
+        (["model.bin"], "unknown-format", ""),
+        (["empty.onnx"], "empty-file", ""),
+        (["model.onnx", "--profile", "quik"], "unknown-profile", "'quick'"),
+        (["model.onnx", "./model.onnx"], "duplicate-model", "once"),
+        (["model.onnx", "--backend", "onnxrutime"], "unknown-backend", "'onnxruntime'"),
+        (["model.onnx", "--backend", "tflite"], "backend-mismatch", "onnxruntime"),
+    ],
+)
+def test_wrong_input_is_refused_before_anything_runs(
+    arguments: list[str],
+    code: str,
+    hint: str,
+    make_onnx: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make_onnx("model.onnx")
+    (tmp_path / "model.pth").write_bytes(b"x")
+    (tmp_path / "model.bin").write_bytes(b"x")
+    (tmp_path / "empty.onnx").touch()
+    monkeypatch.chdir(tmp_path)
+    _out, error = run(*arguments)
+    assert isinstance(error, InputError)
+    assert error.code == code
+    assert hint in error.hint
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders(make_onnx: Callable[..., Path], tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        make_onnx(f"{folder}/model.onnx")
+    out, _error = run(tmp_path / "one/model.onnx", tmp_path / "two/model.onnx", "--profile", "smoke", "--json")
+    assert len({row["name"] for row in json.loads(out)["models"]}) == 2

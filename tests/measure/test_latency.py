@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgecnn.core.errors import EdgecnnError, InputError
+from edgecnn.core.events import Event, Finished, Progress, Started, nobody
+from edgecnn.measure.artifact import open_artifact
+from edgecnn.measure.latency import Arm, Latency, Process, compare, measure, summarise
+from edgecnn.measure.profiles import PROFILES, Profile, profile_named
+
+BRIEF = Profile("brief", 3, 64, 0.05, 5.0, warmup_s=0.02)
+FACTS = {"usable_cores": 2, "governor": "performance", "boot_id": "a"}
+
+
+def process(block: int, samples: Sequence[float], **changes: Any) -> Process:
+    fields: dict[str, Any] = {"block": block, "position": 0, "samples_ns": tuple(samples), "runs_per_sample": 1}
+    fields |= {"load_ns": 5, "first_ns": 7, "peak_rss_bytes": 100 + block, "peak_rss_delta_bytes": 10 + block}
+    return Process(**{**fields, "steady": True, "other_load": 0.01, "facts": FACTS, **changes})
+
+
+@pytest.fixture
+def arm(tmp_path: Path) -> Arm:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"model")
+    return Arm("model", open_artifact(path), "onnxruntime", 1)
+
+
+def latency(arm: Arm, medians: Sequence[float], **changes: Any) -> Latency:
+    noise = np.random.default_rng(0).normal(0, 0.1, 100)
+    processes = [process(block, median + noise - np.median(noise), **changes) for block, median in enumerate(medians)]
+    return summarise(arm, processes, profile=PROFILES["quick"], seed=0)
+
+
+def codes(result: Latency) -> set[str]:
+    return {reason.code for reason in result.reasons}
+
+
+def test_few_processes_give_a_range_and_five_an_interval(arm: Arm) -> None:
+    three, five = latency(arm, [100, 104, 102]), latency(arm, [100, 104, 102, 101, 103])
+    assert three.interval == "range"
+    assert (three.median_low_ns, three.median_ns, three.median_high_ns) == pytest.approx((100, 102, 104))
+    assert five.interval == "ci95"
+    assert 100 <= five.median_low_ns <= 102 <= five.median_high_ns <= 104
+    assert five == latency(arm, [100, 104, 102, 101, 103])
+
+
+def test_the_p90_bound_is_the_worst_of_all_processes_or_none(arm: Arm) -> None:
+    one, two, short = range(1, 101), range(1001, 1101), range(63)
+    both = summarise(arm, [process(0, one), process(1, two)], profile=PROFILES["quick"], seed=0)
+    assert both.p90_bound_ns == 1098
+    assert both.p90_ns == (90 + 1090) / 2
+    assert both.peak_rss_bytes == 101
+    mixed = summarise(arm, [process(0, one), process(1, short)], profile=PROFILES["quick"], seed=0)
+    assert mixed.p90_bound_ns is None
+    assert "few-samples" in codes(mixed)
+
+
+def test_a_clean_measurement_is_valid(arm: Arm) -> None:
+    clean = latency(arm, [100, 100.1, 100.2])
+    assert clean.reasons == ()
+    assert clean.grade == "valid"
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "grade"),
+    [
+        ({"steady": False}, "no-steady-state", "degraded"),
+        ({"other_load": 0.4}, "other-load", "degraded"),
+        ({"other_load": None}, "load-unread", "unknown"),
+        ({"facts": {**FACTS, "governor": "ondemand"}}, "clocks-not-locked", "degraded"),
+        ({"facts": {**FACTS, "governor": None}}, "clocks-unread", "unknown"),
+        ({"facts": {**FACTS, "usable_cores": 0}}, "oversubscribed", "degraded"),
+        ({"runs_per_sample": 4}, "batched", "valid"),
+        ({"samples_ns": tuple(np.linspace(100, 120, 100))}, "drift", "degraded"),
+        ({"samples_ns": (100.0, 101.0, 99.0) * 40 + (900.0,)}, "outliers", "valid"),
+    ],
+)
+def test_what_limits_trust_is_named_and_graded(changes: dict[str, Any], code: str, grade: str, arm: Arm) -> None:
+    samples = changes.pop("samples_ns", (100.0, 101.0, 99.0) * 40)
+    processes = [process(block, samples, **changes) for block in range(3)]
+    result = summarise(arm, processes, profile=PROFILES["quick"], seed=0)
+    assert codes(result) == {code}
+    assert result.grade == grade
+    assert str(result.reasons[0])
+
+
+def test_a_reboot_invalidates_and_two_speeds_degrade(arm: Arm) -> None:
+    samples = (100.0, 101.0, 99.0) * 40
+    rebooted = [process(0, samples), process(1, samples), process(2, samples, facts={**FACTS, "boot_id": "b"})]
+    assert summarise(arm, rebooted, profile=PROFILES["quick"], seed=0).grade == "invalid"
+    assert codes(latency(arm, [100, 100.1, 120, 120.1, 100.2])) == {"multimodal"}
+    assert codes(latency(arm, [100])) == {"few-processes"}
+
+
+def test_faster_needs_more_than_noise(arm: Arm) -> None:
+    base = latency(arm, [100, 101, 99, 100.5, 99.5])
+    twice = compare(latency(arm, [50, 50.4, 49.6, 50.2, 49.9]), base)
+    assert twice.conclusion == "faster"
+    assert twice.low < twice.speedup < twice.high
+    assert twice.speedup == pytest.approx(2.0, abs=0.01)
+    assert compare(base, latency(arm, [50, 50.4, 49.6, 50.2, 49.9])).conclusion == "slower"
+    assert compare(latency(arm, [99.6, 100.6, 98.6, 100.1, 99.1]), base).conclusion == "no measurable difference"
+    assert compare(base, base).speedup == 1.0
+    assert compare(base, base).conclusion == "no measurable difference"
+
+
+def test_a_sure_but_tiny_effect_is_no_difference(arm: Arm) -> None:
+    base = latency(arm, [100, 100, 100, 100, 100])
+    ratio = compare(latency(arm, [99.5, 99.5, 99.5, 99.5, 99.5]), base)
+    assert ratio.low > 1
+    assert ratio.conclusion == "no measurable difference"
+
+
+def test_noise_shared_by_a_block_cancels(arm: Arm) -> None:
+    base, candidate = latency(arm, [100, 130, 90]), latency(arm, [50, 65, 45])
+    ratio = compare(candidate, base)
+    assert (ratio.low, ratio.high) == (pytest.approx(2, abs=0.01), pytest.approx(2, abs=0.01))
+    assert ratio.interval == "ci95"
+
+
+def test_one_or_two_processes_cannot_tell(arm: Arm) -> None:
+    ratio = compare(latency(arm, [50, 51]), latency(arm, [100, 101]))
+    assert ratio.interval == "range"
+    assert ratio.conclusion == "too few processes to tell"
+
+
+def test_arms_that_share_no_block_cannot_be_compared(arm: Arm) -> None:
+    other = summarise(arm, [process(9, [1.0, 2.0])], profile=PROFILES["smoke"], seed=0)
+    with pytest.raises(InputError, match="same blocks"):
+        compare(other, latency(arm, [100]))
+
+
+def test_profiles_are_those_of_the_method_and_wrong_names_get_a_hint() -> None:
+    shapes = {name: (p.processes, p.min_iterations, p.min_s, p.max_s) for name, p in PROFILES.items()}
+    assert shapes == {"smoke": (1, 30, 1, 20), "quick": (3, 100, 3, 60), "standard": (5, 662, 10, 120)}
+    with pytest.raises(InputError) as caught:
+        profile_named("quik")
+    assert "'quick'" in caught.value.hint
+
+
+def test_arms_are_measured_interleaved_in_fresh_processes(make_onnx: Callable[..., Path]) -> None:
+    small, large = open_artifact(make_onnx("small.onnx")), open_artifact(make_onnx("large.onnx", width=256))
+    arms = [Arm("small", small, "onnxruntime", 1), Arm("large", large, "onnxruntime", 1)]
+    events: list[Event] = []
+    results = measure(arms, profile=BRIEF, seed=3, tell=events.append)
+    assert [result.name for result in results] == ["small", "large"]
+    for result in results:
+        assert [p.block for p in result.processes] == [0, 1, 2]
+        assert result.samples >= 3 * 64
+        assert 0 < result.median_low_ns <= result.median_ns <= result.median_high_ns
+        assert result.p90_ns <= (result.p90_bound_ns or 0)
+        assert result.load_ns > 0 and result.first_ns > 0
+    assert {(p.block, p.position) for r in results for p in r.processes} == {(b, p) for b in range(3) for p in range(2)}
+    assert compare(results[0], results[1]).speedup > 1
+    assert isinstance(events[0], Started) and isinstance(events[-1], Finished)
+    whole = [event for event in events if isinstance(event, Progress)][-1]
+    assert (whole.done, whole.total) == (6, 6)
+    archive = json.loads(json.dumps(results[0].to_dict(), allow_nan=False))
+    assert len(archive["processes"][2]["samples_ns"]) == len(results[0].processes[2].samples_ns)
+
+
+def test_a_failing_arm_leaves_the_others_alone(make_onnx: Callable[..., Path], tmp_path: Path) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"nothing")
+    arms = [
+        Arm("broken", open_artifact(broken), "onnxruntime", 1),
+        Arm("good", open_artifact(make_onnx("g.onnx")), "null", 1),
+    ]
+    failed: list[tuple[str, str]] = []
+
+    def note(arm: Arm, error: EdgecnnError) -> None:
+        failed.append((arm.name, error.code))
+
+    results = measure(arms, profile=BRIEF, seed=0, tell=nobody, on_failure=note)
+    assert [result.name for result in results] == ["good"]
+    assert failed == [("broken", "cannot-load")]
+    with pytest.raises(EdgecnnError, match="broken.onnx"):
+        measure(arms[:1], profile=BRIEF, seed=0, tell=nobody)
+
+
+def test_two_arms_of_one_name_are_refused(arm: Arm) -> None:
+    with pytest.raises(InputError, match="model"):
+        measure([arm, arm], profile=BRIEF, seed=0, tell=nobody)

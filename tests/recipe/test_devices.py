@@ -1,0 +1,103 @@
+"""Device profiles are found by any of their names, and a wrong one is answered with the nearest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgecnn.core import plugins
+from edgecnn.core.errors import InputError
+from edgecnn.devices import list_devices, load_device
+
+BOARD = """
+name: my-board
+title: My board
+aliases: [mb]
+hardware:
+  cpu: {core: cortex-a53, cores: 4}
+  memory: {gb: 1}
+deployments:
+  - {format: onnx, backend: onnxruntime, family: onnxruntime}
+"""
+
+
+def write(folder: Path, text: str, name: str = "my-board.yaml") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [
+        ("host", "host"),
+        ("localhost", "host"),
+        ("jetson", "jetson-orin-nano"),
+        ("Orin Nano", "jetson-orin-nano"),
+        ("pi", "raspberry-pi-5"),
+        ("rpi5", "raspberry-pi-5"),
+        ("raspberry_pi_4", "raspberry-pi-4"),
+        ("pi4", "raspberry-pi-4"),
+    ],
+)
+def test_every_alias_leads_to_its_board(word: str, name: str) -> None:
+    assert load_device(word).name == name
+
+
+def test_what_each_board_runs_best_first() -> None:
+    formats = {profile.name: [item.format for item in profile.deployments] for profile in list_devices()}
+    assert formats["jetson-orin-nano"] == ["tensorrt"]
+    assert formats["raspberry-pi-5"] == formats["raspberry-pi-4"] == ["tflite", "onnx"]
+    assert formats["host"] == ["onnx", "tflite", "tensorrt"]
+
+
+def test_every_family_has_a_writer_and_every_format_an_exporter() -> None:
+    for profile in list_devices():
+        for deployment in profile.deployments:
+            assert deployment.family in plugins.names("quantizers")
+            assert deployment.format in plugins.names("exporters")
+
+
+def test_only_the_host_is_local_and_every_board_says_its_source() -> None:
+    for profile in list_devices():
+        assert profile.local == (profile.name == "host")
+        assert profile.local or profile.source
+
+
+def test_a_misspelt_board() -> None:
+    with pytest.raises(InputError) as caught:
+        load_device("raspbery-pi-5")
+    assert caught.value.code == "unknown-device"
+    assert "did you mean 'raspberry-pi-5'" in caught.value.hint
+
+
+def test_the_users_own_board(config_home: Path, tmp_path: Path) -> None:
+    write(config_home / "devices", BOARD)
+    assert load_device("mb").title == "My board"
+    assert "my-board" in [profile.name for profile in list_devices()]
+
+
+def test_a_board_in_a_file(tmp_path: Path) -> None:
+    assert load_device(str(write(tmp_path, BOARD))).name == "my-board"
+
+
+def test_two_boards_with_one_alias(config_home: Path) -> None:
+    write(config_home / "devices", BOARD.replace("[mb]", "[jetson]"))
+    with pytest.raises(InputError) as caught:
+        load_device("host")
+    assert caught.value.code == "device-clash"
+    assert "'jetson'" in caught.value.message
+
+
+def test_every_mistake_in_a_profile_with_its_path(tmp_path: Path) -> None:
+    text = BOARD.replace("cores: 4", "coers: 4").replace("format: onnx", "format: onxx").replace("title", "titel")
+    with pytest.raises(InputError) as caught:
+        load_device(str(write(tmp_path, text)))
+    found = caught.value.why
+    assert "hardware.cpu.coers: unknown key; did you mean 'cores' or 'core'?" in found
+    assert "hardware.cpu.cores: is missing" in found
+    assert "deployments[0].format: " in found
+    assert len(found.splitlines()) == 5
+    assert "titel: unknown key; did you mean 'title'?" in found
