@@ -20,7 +20,7 @@ def load_device(name_or_alias_or_path: str) -> DeviceProfile:
     raise InputError(
         "unknown-device",
         f"no device is called '{name_or_alias_or_path}'",
-        hint=f"{did_you_mean(word, list(known))} All of them: edgecnn devices list",
+        hint=f"{did_you_mean(word, list(known))}\nedgecnn devices list",
     )
 
 

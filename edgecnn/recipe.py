@@ -96,7 +96,7 @@ class _Page(_Section):
 
 
 def load_recipe(name_or_path: str) -> Recipe:
-    """The recipe of that name (the user's, or a shipped one) or at that path. Raises one InputError with every problem."""
+    """The recipe of that name, the user's or a shipped one, or at that path. Raises one InputError for all problems."""
     path = shipped.find("recipes", name_or_path)
     return parse(written.read_mapping(path, what="recipe"), path=path)
 

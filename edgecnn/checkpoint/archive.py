@@ -1,8 +1,8 @@
 """The weights in a torch.export archive (.pt2), read without the pickled parts.
 
 `torch.export.load` unpickles tensors, constants and custom objects with `weights_only=False` (torch 2.14,
-`torch/export/pt2_archive/_package.py`), so the archive is read here: JSON says where each raw tensor lies. A pickled tensor
-is opened with `weights_only=True`. The graph is not used; the architecture is found as for any other checkpoint.
+`torch/export/pt2_archive/_package.py`), so the archive is read here: JSON says where each raw tensor lies. A pickled
+tensor is opened with `weights_only=True`. The graph is not used; the architecture is found as for any other checkpoint.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """An index of the registered architectures by the names and shapes of their weights: a bare checkpoint is recognised
 without building a thousand networks.
 
-`python -m edgecnn.checkpoint.catalog` writes it anew from the installed torchvision and timm. A line of it holds a hash of
-the sorted key names, a hash of keys with shapes, and the positions of the keys left out of the second one because they
-depend on the number of classes or of input channels. `sketches` (MinHash: Broder 1997) find the nearest when nothing fits.
+`python -m edgecnn.checkpoint.catalog` writes it anew from the installed torchvision and timm. A line of it holds a hash
+of the sorted key names, a hash of keys with shapes, and the positions of the keys left out of the second one, as they
+depend on the number of classes or input channels. `sketches` (MinHash: Broder 1997) find the nearest when nothing fits.
 """
 
 from __future__ import annotations

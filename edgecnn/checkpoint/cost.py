@@ -10,7 +10,7 @@ from edgecnn.checkpoint.reference import quiet_stdout
 
 
 def macs(model: LoadedModel) -> int:
-    """Multiply-accumulates of convolutions and matrix products for one image: half of what torch counts as operations."""
+    """Multiply-accumulates of convolutions and matrix products for one image; 0 where they cannot be counted."""
     image = torch.zeros(1, *model.input_shape)
     for device in ("meta", "cpu"):
         try:

@@ -14,6 +14,8 @@ RESAVE = (
     "where the model's code is at hand, save the weights alone: torch.save(model.state_dict(), 'weights.pth'), "
     "then give that file and --model"
 )
+# The first thing torch.save pickled before version 1.6 (torch/serialization.py, MAGIC_NUMBER).
+_LEGACY = 0x1950A86A20F9469CFC6C.to_bytes(10, "little")
 _ONNX_SECOND_TAGS = b"\x12\x1a\x22\x28\x32\x3a\x42\x72"
 
 
@@ -22,7 +24,7 @@ def kind_of(path: Path) -> FileKind:
     head = _head(path)
     if head.startswith(b"PK"):
         return _zip_kind(path)
-    if head[:1] == b"\x80" and head[1:2] <= b"\x05":
+    if head[:1] == b"\x80" and _LEGACY in head[:32]:
         return "torch-legacy"
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100_000_000:
         return "safetensors"
@@ -105,6 +107,8 @@ def _foreign(path: Path, head: bytes) -> InputError:
         what, hint = "a Git LFS pointer, not the file itself", "git lfs pull"
     elif start.startswith((b"<!doctype", b"<html")):
         what, hint = "a web page", "download the file itself: the link led to a page about it"
+    elif head[:1] == b"\x80" and head[1:2] <= b"\x05":
+        what, hint = "a Python pickle that torch.save did not write; it was not opened", RESAVE
     elif head.startswith(b"\x89HDF"):
         what, hint = "an HDF5 file (Keras)", "edgecnn takes PyTorch checkpoints: .pth, .pt, .safetensors or .pt2"
     elif b"ustar" in head[257:263] or head.startswith(b"\x1f\x8b"):

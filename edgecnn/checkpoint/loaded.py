@@ -27,9 +27,9 @@ _SIZES = (224, 32, 28, 64, 96, 128, 256, 299)
 class LoadedModel:
     """A network with its weights; satisfies `core.stage.Model`.
 
-    `input_shape` is (C, H, W); `sha256` identifies architecture and weights; `preprocessing_source` is checkpoint, timm,
-    torchvision, given or empty; `form` says how the file stored the weights, `dtype` in which type; `notes` what was
-    assumed.
+    `input_shape` is (C, H, W); `sha256` identifies architecture and weights; `preprocessing_source` is checkpoint,
+    timm, torchvision, given or empty; `form` says how the file stored the weights, `dtype` in which type;
+    `notes` what was assumed.
     """
 
     name: str

@@ -228,7 +228,7 @@ def _nothing_fits(given: Shapes) -> InputError:
 
 
 def _near(given: Shapes, most: int = 3) -> list[tuple[str, Difference]]:
-    """Architectures that share a third of the key names at least, the nearest first; of equally near ones, the first."""
+    """Architectures that share a third of the key names at least, the nearest first; one of equally near ones."""
     compared: dict[Difference, str] = {}
     for entry in catalog.nearest(given, most):
         try:

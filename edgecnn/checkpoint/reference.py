@@ -1,6 +1,6 @@
 """What a user writes after `--model`: a registered name, or a factory in a file or package.
 
-    resnet50 | torchvision:resnet50 | timm:efficientnet_lite0 | path/to/file.py:factory | pkg.module:Net.make("b0", width=2)
+    resnet50 | torchvision:resnet50 | timm:efficientnet_lite0 | path/to/file.py:factory | pkg.module:Net.make("b0")
 
 Arguments are Python literals; nothing else in them is evaluated. The file or package itself is run, as it is asked for.
 """
@@ -130,7 +130,7 @@ def make(factory: Factory, *, num_classes: int | None = None) -> nn.Module:
 
 
 def takes_classes(factory: Factory, target: Any = None) -> bool:
-    """Whether the number of classes is still open: the factory takes `num_classes`, and the user did not give it."""
+    """Whether the factory takes `num_classes` and the user gave none."""
     if "num_classes" in dict(factory.kwargs):
         return False
     try:

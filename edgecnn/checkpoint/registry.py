@@ -25,7 +25,7 @@ _TIMM_HINT = 'pip install "edgecnn[timm]"'
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A registered architecture: `library` is torchvision or timm, `name` the library's own (for timm, with a tag or not)."""
+    """A registered architecture: `library` is torchvision or timm, `name` the library's own."""
 
     library: str
     name: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import struct
 import warnings
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -73,7 +74,7 @@ def _load(path: Path) -> Any:
             return torch.load(path, weights_only=True, map_location="cpu")
     except pickle.UnpicklingError as error:
         raise _refusal(path, str(error)) from error
-    except (EOFError, zipfile.BadZipFile) as error:
+    except (EOFError, zipfile.BadZipFile, struct.error) as error:
         raise truncated(path, "it ends in the middle") from error
     except (RuntimeError, ValueError, OSError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise truncated(
@@ -105,8 +106,6 @@ def _refusal(path: Path, text: str) -> InputError:
     named = re.search(r"(?:Unsupported global: )?GLOBAL ([\w.]+)", text)
     if not named and "Unsupported" not in text and "Weights only" not in text:
         return truncated(path, text.strip().splitlines()[0] if text.strip() else "it ends in the middle")
-    if not named and ("magic number" in text.lower() or "persistent" in text.lower()):
-        return InputError("not-a-checkpoint", f"{path} is a pickle, but not one that torch.save wrote", hint=RESAVE)
     what = f"opening it would have to call {named[1]}" if named else "it holds Python objects, not only tensors"
     return InputError(
         "unsafe-file",

@@ -18,9 +18,11 @@ def benchmark(  # noqa: PLR0917 - Typer reads options from the signature
     ],
     profile: Annotated[str, typer.Option(help="How much to measure: smoke, quick or standard.")] = "quick",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of the runtime. [default: the usable cores]")
+        int | None, typer.Option(min=1, help="Threads of the runtime; all usable cores unless given.")
     ] = None,
-    backend: Annotated[str | None, typer.Option(help="Runtime. [default: by suffix]")] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="Runtime: null, onnxruntime or tflite; chosen by suffix unless given.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the order of processes.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     save_samples: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all raw samples as JSON.")] = None,
@@ -47,7 +49,7 @@ def benchmark(  # noqa: PLR0917 - Typer reads options from the signature
         console.json({"schema": "edgecnn.benchmark/1", "models": rows, "failed": failed})
     elif results:
         console.result(_table(results, sizes, ratios))
-        for line in _remarks(results):
+        for line in _conclusions(arms[0].name, ratios) + _remarks(results):
             console.result(line)
     for _arm, error in failures[:-1]:
         console.failure(error)
@@ -126,8 +128,8 @@ def _table(results: list[Latency], sizes: dict[str, int], ratios: dict[str, Rati
             _ms(result.load_ns),
             _ms(result.first_ns),
             "?" if memory is None else f"{memory / 1e6:.1f}",
-            f"{sizes[result.name] / 1e6:.2f}",
-            _versus(ratios.get(result.name)),
+            f"{sizes[result.name] / 1e6:.2f}" if sizes[result.name] >= 5000 else "< 0.01",
+            f"{ratios[result.name].speedup:.2f}x" if result.name in ratios else "-",
         )
     return table
 
@@ -135,18 +137,19 @@ def _table(results: list[Latency], sizes: dict[str, int], ratios: dict[str, Rati
 def _caption(result: Latency) -> str:
     facts = result.processes[0].facts
     threads = f"{result.threads} thread{'s' if result.threads > 1 else ''}"
+    processes = f"{len(result.processes)} process{'es' if len(result.processes) > 1 else ''} each"
     return (
         f"{facts['cpu'] or facts['machine']}, {threads}, profile {result.profile}, "
-        f"{len(result.processes)} processes each, batch 1; memory is the peak above the imported runtime"
+        f"{processes}, batch 1; memory is the peak above the imported runtime"
     )
 
 
-def _versus(ratio: Ratio | None) -> str:
-    if ratio is None:
-        return "-"
-    if ratio.conclusion in ("faster", "slower"):
-        return f"{ratio.speedup:.2f}x ({ratio.low:.2f} to {ratio.high:.2f}) {ratio.conclusion}"
-    return f"{ratio.speedup:.2f}x, {ratio.conclusion}"
+def _conclusions(first: str, ratios: dict[str, Ratio]) -> list[str]:
+    return [
+        f"{name} against {first}: {ratio.conclusion}, {ratio.speedup:.2f}x the speed "
+        f"({'95 % interval' if ratio.interval == 'ci95' else 'range'} {ratio.low:.2f} to {ratio.high:.2f})"
+        for name, ratio in ratios.items()
+    ]
 
 
 def _ms(time_ns: float) -> str:

@@ -1,4 +1,4 @@
-"""What `edgecnn doctor` looks at. Runtimes are tried in a process of their own: a broken one may take its process down."""
+"""What `edgecnn doctor` looks at. Runtimes are tried in a process of their own: a broken one may take it down."""
 
 from __future__ import annotations
 
@@ -135,7 +135,13 @@ def _cpu() -> tuple[str, set[str]]:
 
 def _int8(flags: set[str]) -> str:
     """Which dot-product instructions there are: without them INT8 gains little."""
-    known = {"avx512_vnni": "AVX512-VNNI", "avx_vnni": "AVX-VNNI", "amx_int8": "AMX", "asimddp": "dot product", "i8mm": "i8mm"}
+    known = {
+        "avx512_vnni": "AVX512-VNNI",
+        "avx_vnni": "AVX-VNNI",
+        "amx_int8": "AMX",
+        "asimddp": "dot product",
+        "i8mm": "i8mm",
+    }
     found = [word for flag, word in known.items() if flag in flags]
     if found:
         return f"fast: {', '.join(found)}"

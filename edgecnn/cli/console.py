@@ -54,7 +54,7 @@ def result(thing: Any) -> None:
 
 
 def json(thing: Any) -> None:
-    """Print one JSON document to stdout. Dataclasses, models, paths and arrays are unfolded; NaN and infinity become null."""
+    """Print one JSON document to stdout: dataclasses, models and arrays unfolded, NaN and infinity as null."""
     _write(sys.stdout, _json.dumps(_jsonable(thing), indent=2, ensure_ascii=False, allow_nan=False))
 
 
@@ -82,7 +82,7 @@ def details(text: str) -> None:
 
 @contextmanager
 def listener() -> Iterator[Tell]:
-    """A `Tell` that shows progress on stderr: bars on a terminal, one line per finished step otherwise, nothing when quiet."""
+    """A `Tell` that shows progress on stderr: bars on a terminal, otherwise a line per finished step."""
     from edgecnn.cli import progress
 
     if _settings.quiet:
@@ -111,14 +111,22 @@ def _plain_lines(renderable: Any) -> str:
 
     sink = StringIO()
     Console(
-        file=sink, width=PIPED_WIDTH, force_terminal=False, color_system=None, highlight=False, markup=False, emoji=False
+        file=sink,
+        width=PIPED_WIDTH,
+        force_terminal=False,
+        color_system=None,
+        highlight=False,
+        markup=False,
+        emoji=False,
     ).print(renderable)
     return "\n".join(line.rstrip() for line in sink.getvalue().splitlines())
 
 
 def _write(stream: TextIO, text: str) -> None:
-    """One whole line, flushed, so that stdout and stderr keep their order in one log; a stream that cannot spell a character
-    gets a question mark instead."""
+    """One whole line, flushed, so that stdout and stderr keep their order in one log.
+
+    A stream that cannot spell a character gets a question mark instead.
+    """
     encoding = getattr(stream, "encoding", None) or "utf-8"
     stream.write(text.encode(encoding, "replace").decode(encoding) + "\n")
     stream.flush()
@@ -130,10 +138,8 @@ def _paint(style: str, text: str) -> str:
 
 
 def _jsonable(value: Any) -> Any:
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | bool | int | float):
+        return None if isinstance(value, float) and not math.isfinite(value) else value
     if isinstance(value, Mapping):
         return {str(key): _jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

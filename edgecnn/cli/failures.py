@@ -20,7 +20,7 @@ CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPE
 
 
 def guard(command: Callable[[], None], argv: Sequence[str]) -> int:
-    """Run `command`; show whatever ends it; give the exit code of the process. `argv` tells whether JSON was asked for."""
+    """Run `command`, show whatever ends it, give the exit code. `argv` tells whether JSON was asked for."""
     try:
         command()
         sys.stdout.flush()
@@ -34,6 +34,9 @@ def guard(command: Callable[[], None], argv: Sequence[str]) -> int:
         code = getattr(error, "exit_code", None)
         if isinstance(code, int) and not isinstance(error, EdgecnnError) and not hasattr(error, "format_message"):
             return code
+        if type(error).__name__ == "NoArgsIsHelpError":
+            console.result(error.format_message())  # type: ignore[attr-defined]
+            return InputError.exit_code
         return _show(translate(error), error, as_json=wants_json(argv))
 
 
@@ -83,7 +86,7 @@ def _cannot_write(error: OSError) -> EdgecnnError:
         )
     from edgecnn.core.store import cannot_write
 
-    return cannot_write(Path(error.filename or "the output folder"), error)
+    return cannot_write(Path(error.filename or "the output"), error)
 
 
 def _missing_package(module: str) -> MissingError | None:
@@ -119,13 +122,13 @@ def _show(shown: EdgecnnError, raised: Exception, *, as_json: bool) -> int:
     if as_json:
         try:
             console.json({"error": shown.to_dict()})
-        except BrokenPipeError:
-            return _stdout_is_gone()
+        except OSError:
+            _stdout_is_gone()
     return shown.exit_code
 
 
 def _stdout_is_gone() -> int:
-    """The reader left (`| head`). Python would complain again when it flushes at exit: give it somewhere to flush to."""
+    """The reader left (`| head`) or the disk is full. Python flushes once more at exit: give it somewhere to."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return PIPE_CLOSED

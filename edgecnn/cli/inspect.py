@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -82,25 +83,11 @@ _LABELS = {
 
 
 def _text(key: str, value: Any) -> str:
-    if key == "size_bytes":
-        return f"{value / 1e6:.2f} MB"
-    if key in ("parameters", "macs"):
-        return f"{value / 1e6:,.2f} million"
-    if key == "input_shape":
-        return " x ".join(map(str, value))
-    if key == "class_names":
-        return ", ".join(value[:8]) + (f" and {len(value) - 8} more" if len(value) > 8 else "")
-    if key in ("inputs", "outputs"):
-        return "\n".join(f"{item['name']}  {' x '.join(map(str, item['shape']))}  {item['dtype']}" for item in value)
-    if key == "layers":
-        return ", ".join(f"{count} layers {dtype}" for dtype, count in value.items())
-    if key == "operators":
-        return ", ".join(f"{name} {count}" for name, count in value.items())
-    if key == "preprocessing":
-        return _preprocessing(value)
+    if key in _WORDED:
+        return _WORDED[key](value)
     if isinstance(value, dict):
         return "\n".join(f"{name}: {_short(str(item))}" for name, item in value.items())
-    return "\n".join(map(str, value)) if isinstance(value, list) else str(value)
+    return "\n".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _short(text: str) -> str:
@@ -112,3 +99,25 @@ def _preprocessing(value: dict[str, Any]) -> str:
     resize = "stretch" if value["stretch"] else f"resize {value['resize']}" if value["resize"] else "no resize"
     mean, std = (" ".join(f"{item:g}" for item in value[key]) for key in ("mean", "std"))
     return f"{resize} ({value['interpolation']}), crop {height} x {width}, {value['color']}, mean {mean}, std {std}"
+
+
+def _tensors(value: Any) -> str:
+    return "\n".join(f"{item['name']}  {' x '.join(map(str, item['shape']))}  {item['dtype']}" for item in value)
+
+
+def _names(value: Any) -> str:
+    return ", ".join(value[:8]) + (f" and {len(value) - 8} more" if len(value) > 8 else "")
+
+
+_WORDED: dict[str, Callable[[Any], str]] = {
+    "size_bytes": lambda value: f"{value / 1e6:.2f} MB",
+    "parameters": lambda value: f"{value / 1e6:,.2f} million",
+    "macs": lambda value: f"{value / 1e6:,.2f} million",
+    "input_shape": lambda value: " x ".join(map(str, value)),
+    "class_names": _names,
+    "inputs": _tensors,
+    "outputs": _tensors,
+    "layers": lambda value: ", ".join(f"{count} layers {dtype}" for dtype, count in value.items()),
+    "operators": lambda value: ", ".join(f"{name} {count}" for name, count in value.items()),
+    "preprocessing": _preprocessing,
+}

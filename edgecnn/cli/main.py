@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 from edgecnn import __version__
-from edgecnn.cli import benchmark, console, demo, devices, doctor, export, failures, optimize, plan, quantize, recipes
+from edgecnn.cli import (
+    benchmark,
+    console,
+    demo,
+    devices,
+    doctor,
+    export,
+    failures,
+    inspect,
+    optimize,
+    plan,
+    quantize,
+    recipes,
+)
 
 EPILOG = """\b
 Exit codes:
@@ -31,16 +44,17 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-# The order is that of `edgecnn --help`.
-app.command()(optimize.optimize)
-app.command()(export.export)
-app.command()(quantize.quantize)
-app.command()(benchmark.benchmark)
-app.command()(plan.plan)
+# The order is that of `edgecnn --help`; the short help is a command's line there.
+app.command(short_help="Take a checkpoint to verified INT8 files for a board.")(optimize.optimize)
+app.command(short_help="Show what `optimize` would do. Runs nothing.")(plan.plan)
+app.command(short_help="Say what a checkpoint or an exported model is.")(inspect.inspect)
+app.command(short_help="Export a checkpoint, checked against PyTorch.")(export.export)
+app.command(short_help="Quantize a checkpoint to INT8; judge nothing.")(quantize.quantize)
+app.command(short_help="Measure models on this host, interleaved.")(benchmark.benchmark)
+app.command(short_help="Take a small CNN to INT8 in two minutes. No download.")(demo.demo)
+app.command(short_help="Show what works on this host, and what is missing.")(doctor.doctor)
 app.add_typer(devices.app, name="devices")
 app.add_typer(recipes.app, name="recipes")
-app.command()(doctor.doctor)
-app.command()(demo.demo)
 
 
 def _version(asked: bool) -> None:
@@ -52,7 +66,9 @@ def _version(asked: bool) -> None:
 @app.callback()
 def _settings(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print each step as it starts, and tracebacks.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Print each step as it starts, and tracebacks.")
+    ] = False,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
     ] = False,
@@ -76,7 +92,7 @@ def run(argv: list[str]) -> None:
 
 
 def _settings_first(argv: list[str]) -> list[str]:
-    """`--quiet` and `--verbose` may also follow the command: they are the program's, wherever they stand before `--`."""
+    """`--quiet` and `--verbose` may also follow the command: they are the program's, wherever they stand."""
     end = argv.index("--") if "--" in argv else len(argv)
     moved = [word for word in argv[:end] if word in ("--quiet", "--verbose")]
     return moved + [word for word in argv[:end] if word not in moved] + argv[end:]

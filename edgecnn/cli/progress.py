@@ -41,7 +41,9 @@ class _Seen:
 class Lines:
     """One line per finished step, a progress line every ten seconds, warnings as they come."""
 
-    def __init__(self, write: Callable[[str], None], *, verbose: bool = False, clock: Callable[[], float] = time.monotonic):
+    def __init__(
+        self, write: Callable[[str], None], *, verbose: bool = False, clock: Callable[[], float] = time.monotonic
+    ):
         self._write = write
         self._verbose = verbose
         self._clock = clock

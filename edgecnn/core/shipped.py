@@ -21,12 +21,12 @@ def folders(kind: str) -> list[Path]:
 
 def user_folder() -> Path:
     """`$XDG_CONFIG_HOME/edgecnn`, by default `~/.config/edgecnn`."""
-    base = os.environ.get("XDG_CONFIG_HOME", "")
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".config") / "edgecnn"
+    base = Path(os.environ.get("XDG_CONFIG_HOME", ""))
+    return (base if base.is_absolute() else Path.home() / ".config") / "edgecnn"
 
 
 def files(kind: str) -> dict[str, Path]:
-    """Every file of a kind by its name without `.yaml`, sorted; the user's file wins over a shipped one of the same name."""
+    """Every file of a kind by its name without `.yaml`, sorted. The user's file wins over a shipped one."""
     found: dict[str, Path] = {}
     for folder in folders(kind):
         if folder.is_dir():
@@ -51,5 +51,5 @@ def find(kind: str, name_or_path: str) -> Path:
     raise InputError(
         f"unknown-{one}",
         f"no {one} is called '{name_or_path}'",
-        hint=f"{did_you_mean(name_or_path, list(known))} All of them: edgecnn {kind} list",
+        hint=f"{did_you_mean(name_or_path, list(known))}\nedgecnn {kind} list",
     )

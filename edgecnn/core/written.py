@@ -21,12 +21,15 @@ _UNION_MEMBER = re.compile(r"(int|float|str|bool|[a-z-]+\[.*)$")
 
 
 class _OnceOnly(yaml.SafeLoader):
-    """A safe loader that refuses a key written twice (YAML's own rule, which PyYAML does not keep), and aliases, with which
-    a small file can describe an enormous value."""
+    """A safe loader that refuses a key written twice (YAML's own rule, which PyYAML does not keep).
+
+    It refuses aliases too: with them a small file can describe an enormous value.
+    """
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            raise yaml.composer.ComposerError(None, None, "aliases (*) are not allowed", self.peek_event().start_mark)
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "aliases (*) are not allowed", mark)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
@@ -48,9 +51,13 @@ def read_mapping(path: Path, *, what: str) -> dict[str, Any]:
         raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_OnceOnly)  # noqa: S506 (a SafeLoader)
     except (OSError, UnicodeDecodeError) as error:
         why = (error.strerror if isinstance(error, OSError) else None) or "it is not a text file"
-        raise InputError(f"bad-{what}", f"cannot read the {what} {path}", why=why, hint=f"edgecnn {what}s list") from error
+        raise InputError(
+            f"bad-{what}", f"cannot read the {what} {path}", why=why, hint=f"edgecnn {what}s list"
+        ) from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise InputError(f"bad-{what}", f"{path} is not valid YAML", why=_yaml_problem(error), hint=f"correct {path}") from error
+        raise InputError(
+            f"bad-{what}", f"{path} is not valid YAML", why=_yaml_problem(error), hint=f"correct {path}"
+        ) from error
     if not isinstance(raw, dict):
         raise InputError(f"bad-{what}", f"{path} is no {what}", why="it holds no keys", hint=f"edgecnn {what}s list")
     return {str(key): value for key, value in raw.items()}
@@ -72,7 +79,9 @@ def validate(model: type[BaseModel], value: Any, *, at: str, problems: list[str]
         found = error.errors(include_url=False)
         for item in found:
             # A list left empty because its items were refused is complained about as well: the items are what to mend.
-            if not any(other["loc"][: len(item["loc"])] == item["loc"] and other["loc"] != item["loc"] for other in found):
+            if not any(
+                other["loc"][: len(item["loc"])] == item["loc"] and other["loc"] != item["loc"] for other in found
+            ):
                 problems.append(_problem(item, at=at, model=model))
     except InputError as error:
         problems.append(f"{at}: {error.why or error.message}")

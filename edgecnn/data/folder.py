@@ -97,7 +97,7 @@ def _images_in(folder: Path, skipped: Counter[str]) -> list[Path]:
             if entry.name.startswith("."):
                 skipped["hidden"] += 1
             elif _is_folder(entry):
-                skipped["in deeper folders"] += sum(len(files) for _, _, files in os.walk(entry.path))
+                skipped["in deeper folders"] += _files_below(entry)
             elif not _is_image_name(entry.name):
                 skipped["not an image"] += 1
             elif entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110
@@ -105,6 +105,10 @@ def _images_in(folder: Path, skipped: Counter[str]) -> list[Path]:
             else:
                 names.append(entry.name)
     return [folder / name for name in sorted(names)]
+
+
+def _files_below(entry: os.DirEntry[str]) -> int:
+    return 0 if entry.is_symlink() else sum(len(files) for _, _, files in os.walk(entry.path))
 
 
 def _is_image_name(name: str) -> bool:

@@ -132,7 +132,7 @@ def _tflite_operator(code: Any, schema: Any) -> str:
     number = max(code.builtinCode, code.deprecatedBuiltinCode)
     if number == schema.BuiltinOperator.CUSTOM:
         return str((code.customCode or b"CUSTOM").decode())
-    return next(name for name, value in vars(schema.BuiltinOperator).items() if value == number)
+    return next(str(name) for name, value in vars(schema.BuiltinOperator).items() if value == number)
 
 
 def _tflite_spec(tensor: Any, types: Mapping[int, str]) -> TensorSpec:

@@ -1,4 +1,4 @@
-"""torch → TFLite: litert-torch's converter with channels last, then readable names and what XNNPACK cannot take rewritten."""
+"""torch → TFLite: litert-torch's converter with channels last, readable names, and padding that XNNPACK takes."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ RELU_CODES = (1, 3)
 def export(model: Model, out: Path, *, preprocessing: Preprocessing) -> Artifact:
     """Write `model` as float TFLite: input `input` (1, H, W, C) float32, output `logits` (1, classes).
 
-    The preprocessing travels in the file's metadata under `edgecnn`. Raises MissingError without the extra `tflite`, and
-    StepError naming the operator when the converter cannot lower it.
+    The preprocessing travels in the file's metadata under `edgecnn`. Raises MissingError without the extra `tflite`,
+    and StepError naming the operator when the converter cannot lower it.
     """
     module = model.module().eval()
     graph = litert.Graph(_convert(module, model))
@@ -40,7 +40,7 @@ def export(model: Model, out: Path, *, preprocessing: Preprocessing) -> Artifact
         )
     pad_with_zeros(graph)
     _name_ends(graph)
-    litert.renamed(graph, _namer(graph, module))
+    _rename(graph, _namer(graph, module))
     graph.set_metadata({"model": model.name, "preprocessing": preprocessing.to_dict()})
     graph.write(out)
     return litert.describe(out, precision="fp32", history=("export",))
@@ -63,7 +63,7 @@ def _convert(module: nn.Module, model: Model) -> bytes:
             "cannot-convert",
             f"the TFLite converter cannot take {model.name}",
             why=litert.first_line(error),
-            hint="replace the operator it names, or ship another format: `edgecnn devices show` lists what the board runs",
+            hint="replace the operator it names, or ship another format: `edgecnn devices show` lists them",
         ) from error
 
 
@@ -79,7 +79,9 @@ def pad_with_zeros(graph: litert.Graph) -> int:
         if graph.op(operator) != "PADV2" or source is None or not _not_negative(graph, source):
             continue
         users = [user for user in graph.operators if operator.outputs[0] in user.inputs]
-        if np.isneginf(graph.constant(operator.inputs[2])).all() and {graph.op(user) for user in users} == {"MAX_POOL_2D"}:
+        if np.isneginf(graph.constant(operator.inputs[2])).all() and {graph.op(user) for user in users} == {
+            "MAX_POOL_2D"
+        }:
             operator.inputs = np.array(operator.inputs[:2], dtype=np.int32)
             operator.opcodeIndex = graph.opcode("PAD")
             operator.builtinOptionsType, operator.builtinOptions = 0, None
@@ -98,6 +100,32 @@ def _name_ends(graph: litert.Graph) -> None:
         graph.subgraph.tensors[index].name = name.encode()
     for signature in graph.model.signatureDefs or []:
         signature.inputs[0].name, signature.outputs[0].name = INPUT.encode(), OUTPUT.encode()
+
+
+def _rename(graph: litert.Graph, name_of: Callable[[Any], str]) -> None:
+    """Name computed tensors by `name_of(operator)`, constants after the operator that uses them first, all unique."""
+    done = {*map(int, graph.subgraph.inputs), *map(int, graph.subgraph.outputs)}
+    taken = {graph.name(index) for index in done}
+
+    def give(index: int, wanted: str) -> None:
+        if index in done or index == -1:
+            return
+        name, count = wanted, 1
+        while name in taken:
+            count += 1
+            name = f"{wanted}_{count}"
+        done.add(index)
+        taken.add(name)
+        graph.subgraph.tensors[index].name = name.encode()
+
+    named = [(operator, name_of(operator)) for operator in graph.operators]
+    for operator, wanted in named:
+        parts = ("", ".weight", ".bias") if graph.op(operator) in litert.WEIGHTED else ()
+        for index in operator.outputs:
+            give(int(index), wanted)
+        for place, index in enumerate(operator.inputs):
+            if index != -1 and graph.is_constant(index):
+                give(int(index), wanted + (parts[place] if place < len(parts) else f".operand{place}"))
 
 
 def _namer(graph: litert.Graph, module: nn.Module) -> Callable[[Any], str]:
@@ -126,7 +154,8 @@ def _namer(graph: litert.Graph, module: nn.Module) -> Callable[[Any], str]:
 def _paths(module: nn.Module) -> dict[str, tuple[str, bool]]:
     """(layer name, whether it has weights of two dimensions or more) by the converter's path below its own wrapper.
 
-    Lists and dictionaries of modules are not called and so are not on the path; a path that two layers share is left out.
+    Lists and dictionaries of modules are not called, so they are not on the path; a path that two layers share is left
+    out.
     """
     from torch import nn
 

@@ -12,8 +12,10 @@ BACKENDS: dict[Format, str] = {"onnx": "onnxruntime", "tensorrt": "onnxruntime",
 
 
 def open_artifact(path: Path) -> Artifact:
-    """The file at `path`, format by suffix. Inputs and outputs are left empty: the probe reads them where the runtime
-    is."""
+    """The file at `path`, format by suffix.
+
+    Inputs and outputs are left empty and precision is not looked at: the probe loads the file, where the runtime is.
+    """
     if not path.is_file():
         raise InputError(
             "no-such-file",

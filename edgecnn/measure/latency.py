@@ -6,7 +6,7 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -102,9 +102,9 @@ class Latency:
         return {**asdict(self), "grade": self.grade}
 
     def summary(self) -> dict[str, Any]:
-        """Everything but the raw samples."""
-        whole = self.to_dict()
-        return {**whole, "processes": len(self.processes), "samples": self.samples}
+        """Everything but the raw samples, and the machine's facts as the first process saw them."""
+        counts = {"processes": len(self.processes), "samples": self.samples, "grade": self.grade}
+        return {**asdict(replace(self, processes=())), **counts, "facts": dict(self.processes[0].facts)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +190,8 @@ def _process(
         position=position,
         samples_ns=tuple((totals / result["runs_per_sample"]).tolist()),
         **{key: result[key] for key in ("runs_per_sample", "load_ns", "first_ns", "peak_rss_bytes", "steady")},
-        **{key: result[key] for key in ("peak_rss_delta_bytes", "other_load", "facts")},
+        **{key: result[key] for key in ("peak_rss_delta_bytes", "other_load")},
+        facts={**result["facts"], **{key: result[key] for key in ("loadavg", "warmup_runs", "import_ns")}},
     )
 
 

@@ -1,4 +1,4 @@
-"""LiteRT's packages and file format: late imports, silence, and the flatbuffer's object form with names people can read."""
+"""LiteRT's packages and file format: late imports, silence, and the flatbuffer's object form."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ def require(module: str) -> Any:
     try:
         with quiet():
             return importlib.import_module(module)
-    except ImportError as error:
+    except Exception as error:  # beside ImportError: one package built against another version of the next
         raise MissingError(
             "missing-extra",
             f"{module.partition('.')[0].replace('_', '-')} is needed for TFLite and cannot be imported",
@@ -78,7 +78,7 @@ def first_line(error: BaseException) -> str:
 
 
 def interpreter(path: Path, *, delegate: bool, keep_tensors: bool = False, threads: int = 1) -> Any:
-    """A LiteRT interpreter with its tensors allocated; `delegate` is XNNPACK, which leaves intermediate tensors unreadable.
+    """A LiteRT interpreter with its tensors allocated; `delegate` is XNNPACK, which hides intermediate tensors.
 
     Raises InputError when the file is not a TFLite model.
     """
@@ -168,7 +168,8 @@ class Graph:
         tensor = self.subgraph.tensors[index]
         raw = bytes(bytearray(self.model.buffers[tensor.buffer].data))
         dtype = np.float32 if tensor.type == FLOAT32 else np.int32
-        return np.frombuffer(raw, dtype=dtype).reshape(tuple(tensor.shape)).copy()
+        values: np.ndarray = np.frombuffer(raw, dtype=dtype).reshape(tuple(tensor.shape)).copy()
+        return values
 
     def set_constant(self, index: int, values: np.ndarray) -> None:
         """Give the tensor these values in a buffer of its own: the old one may be shared."""
@@ -212,31 +213,3 @@ class Graph:
                 found: dict[str, Any] = json.loads(bytes(bytearray(self.model.buffers[entry.buffer].data)))
                 return found
         return {}
-
-
-def renamed(graph: Graph, name_of: Callable[[Any], str]) -> None:
-    """Name every computed tensor by `name_of(operator)`, constants after the operator that uses them first, all unique."""
-    taken = {graph.name(index) for index in graph.subgraph.inputs}
-    fixed = {*graph.subgraph.inputs, *graph.subgraph.outputs}
-    done: set[int] = set(fixed)
-    taken |= {graph.name(index) for index in fixed}
-
-    def give(index: int, wanted: str) -> None:
-        if index in done or index == -1:
-            return
-        name, count = wanted, 1
-        while name in taken:
-            count += 1
-            name = f"{wanted}_{count}"
-        done.add(index)
-        taken.add(name)
-        graph.subgraph.tensors[index].name = name.encode()
-
-    for operator in graph.operators:
-        wanted = name_of(operator)
-        for index in operator.outputs:
-            give(index, wanted)
-        parts = ("", ".weight", ".bias") if graph.op(operator) in WEIGHTED else ()
-        for position, index in enumerate(operator.inputs):
-            if index != -1 and graph.is_constant(index):
-                give(index, wanted + (parts[position] if position < len(parts) else f".operand{position}"))

@@ -27,9 +27,9 @@ CHANNEL_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}
 def quantize(source: Artifact, out: Path, *, options: Quantize, context: Context) -> Artifact:
     """Write the full-integer form of the float TFLite file `source`: int8 activations and weights, int32 biases.
 
-    With `io: float` the input and output stay float32 behind one QUANTIZE and one DEQUANTIZE. Beside it goes `ranges.json`,
-    the table the file was built from. Raises InputError for options LiteRT has no kernels for, StepError when a tensor is not
-    finite, MissingError without the extra `tflite`.
+    With `io: float` the input and output stay float32 behind one QUANTIZE and one DEQUANTIZE. Beside it goes
+    `ranges.json`, the table the file was built from. Raises InputError for options LiteRT has no kernels for, StepError
+    when a tensor is not finite, MissingError without the extra `tflite`.
     """
     if options.weight_bits != 8:
         raise InputError(
@@ -51,7 +51,11 @@ def quantize(source: Artifact, out: Path, *, options: Quantize, context: Context
     ranges = _complete(graph, ranges)
     (out.parent / "ranges.json").write_text(ranges.to_json())
     if revived := revive_dead_channels(graph, ranges):
-        context.tell(Warned("dead-channels", f"{revived} channels with almost no weights: their scale was raised to hold the bias"))
+        context.tell(
+            Warned(
+                "dead-channels", f"{revived} channels with almost no weights: their scale was raised to hold the bias"
+            )
+        )
     written = litert.Graph(_write(graph, ranges, options=options, kept=kept), name=out.name)
     _keep_end_names(graph, written)
     written.set_metadata(graph.metadata())
@@ -108,8 +112,8 @@ def _complete(graph: litert.Graph, observed: RangeTable) -> RangeTable:
 def revive_dead_channels(graph: litert.Graph, ranges: RangeTable) -> int:
     """Raise the largest weight of a channel so far that `bias / (input scale * weight scale)` fits; returns how many.
 
-    A batch norm folded over a channel that is always zero leaves weights of 1e-9 and a bias of 1: the quantized bias would
-    saturate. The raise is below one rounding step of the output.
+    A batch norm folded over a channel that is always zero leaves weights of 1e-9 and a bias of 1: the quantized bias
+    would saturate. The raise is below one rounding step of the output.
     """
     count = 0
     for operator in graph.operators:
@@ -163,7 +167,7 @@ def _write(graph: litert.Graph, ranges: RangeTable, *, options: Quantize, kept: 
 
 
 def _keep_end_names(source: litert.Graph, written: litert.Graph) -> None:
-    """Give input and output their names back: the writer leaves them to the integer tensors behind QUANTIZE and DEQUANTIZE."""
+    """Give input and output their names back: the writer leaves them to the integer tensors inside."""
     ends = [*zip(source.subgraph.inputs, written.subgraph.inputs, strict=True)]
     ends += zip(source.subgraph.outputs, written.subgraph.outputs, strict=True)
     for before, after in ends:
@@ -189,7 +193,7 @@ def _statistics(graph: litert.Graph, ranges: RangeTable) -> dict[str, dict[str, 
 
 
 def _kept(graph: litert.Graph, patterns: tuple[str, ...]) -> list[str]:
-    """Layers whose whole name one of the patterns matches. Raises InputError when a pattern matches none or is no regex."""
+    """Layers whose whole name a pattern matches. Raises InputError when one matches none or is no regex."""
     layers = {alias: graph.layer(operator) for operator in graph.operators for alias in _aliases(graph, operator)}
     kept: dict[str, None] = {}
     for pattern in patterns:

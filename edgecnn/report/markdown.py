@@ -141,7 +141,9 @@ def _fusion(rows: Sequence[Row]) -> str:
         if not found:
             continue
         counts = found.get("counts") or {}
-        operators = ", ".join(f"{count} {op}" for op, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+        operators = ", ".join(
+            f"{count} {op}" for op, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        )
         said = wording.fusion(row) or f"read by {found.get('runtime', row.backend)}"
         lines = [f"- **{row.name}**: {_text(said)}{f' ({_text(operators)})' if operators else ''}"]
         lines += [f"  - float: {_text(layer)}" for layer in wording.float_layers(row)]
@@ -157,13 +159,14 @@ def _files(rows: Sequence[Row]) -> str:
 def _stages(stages: Sequence[Mapping[str, Any]]) -> str:
     cells = [
         [
-            str(stage.get("step") or stage.get("name") or wording.NOTHING),
+            str(stage.get("stage", wording.NOTHING)),
+            str(stage.get("makes", wording.NOTHING)),
             wording.seconds(stage.get("seconds")),
             "yes" if stage.get("cached") else "no",
         ]
         for stage in stages
     ]
-    return _table(("stage", "time", "cached"), cells, left=(0, 2)) if cells else ""
+    return _table(("stage", "makes", "time", "cached"), cells, left=(0, 1, 3)) if cells else ""
 
 
 def _provenance(report: Report) -> str:

@@ -90,8 +90,10 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """One row per artifact. A figure and its interval stand side by side where there is room, else one above the other; the
-    least needed figures go first."""
+    """One row per artifact. A figure and its interval stand side by side where there is room, else stacked.
+
+    Where even that is too wide, the least needed figures are left out.
+    """
 
     rows: tuple[Row, ...]
 
@@ -108,7 +110,9 @@ class _Rows:
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="dim")
         table.add_column("artifact", no_wrap=True)
         for column in columns:
-            table.add_column(column.title.replace(", ", "\n") if stacked else column.title, justify="right", no_wrap=True)
+            table.add_column(
+                column.title.replace(", ", "\n") if stacked else column.title, justify="right", no_wrap=True
+            )
         table.add_column("verdict", no_wrap=True)
         separator = " " if len(columns) == len(COLUMNS) else "\n"
         formats = [row.format for row in self.rows]

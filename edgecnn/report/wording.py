@@ -97,17 +97,20 @@ def target(report: Report) -> str:
 
 def data(report: Report) -> str:
     calibration, evaluation = images(report.data, "calibration"), images(report.data, "evaluation")
+    if report.data.get("form") == "synthetic":
+        return f"none given: calibrated on {calibration} images made from batch-norm statistics, none to judge on"
     if not calibration and not evaluation:
         return "none"
-    judged = f"judged on {evaluation} others" if calibration else f"judged on {evaluation} images"
     parts = [f"calibrated on {calibration} images"] if calibration else []
-    return ", ".join([*parts, judged if evaluation else "none to judge on"])
+    judged = f"judged on {evaluation} {'others' if calibration else 'images'}" if evaluation else "none to judge on"
+    return ", ".join([*parts, judged])
 
 
 def images(data: Mapping[str, Any], part: str) -> int:
-    """How many images a part of the data has; the part is a count, or facts that hold one."""
-    facts = data.get(part)
-    count = facts.get("images", facts.get("count", 0)) if isinstance(facts, Mapping) else facts
+    """How many images a part (`calibration`, `evaluation`) of the data has; 0 where nothing is known."""
+    counts = data.get("images")
+    facts = counts.get(part) if isinstance(counts, Mapping) else data.get(part)
+    count = facts.get("images") if isinstance(facts, Mapping) else facts
     return count if isinstance(count, int) else 0
 
 

@@ -52,7 +52,9 @@ def test_a_table_without_a_terminal_is_plain_and_wide(capsys: Captured) -> None:
 
 
 def test_json_is_one_document(capsys: Captured) -> None:
-    console.json({"path": Path("a/b"), "nan": float("nan"), "array": np.float32([1, 2]), "set": {2, 1}, "event": Started("x")})
+    console.json(
+        {"path": Path("a/b"), "nan": float("nan"), "array": np.float32([1, 2]), "set": {2, 1}, "event": Started("x")}
+    )
     out, err = capsys.readouterr()
     assert json.loads(out) == {"path": "a/b", "nan": None, "array": [1, 2], "set": [1, 2], "event": {"step": "x"}}
     assert err == ""

@@ -67,7 +67,9 @@ def test_settings_may_follow_the_command(capsys: Captured) -> None:
     assert "exclude each other" in capsys.readouterr().err
 
 
-def test_doctor_on_a_host_where_the_core_works(tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_on_a_host_where_the_core_works(
+    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(checkup, "RUNTIMES", checkup.RUNTIMES[:1])
     assert run("doctor", "--out", str(tmp_path), "--json") == 0
     found = json.loads(capsys.readouterr().out)
@@ -120,5 +122,3 @@ def test_main_leaves_with_the_exit_code(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(SystemExit) as left:
         main.main()
     assert left.value.code == 2
-
-

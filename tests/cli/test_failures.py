@@ -142,3 +142,21 @@ def test_a_reader_that_leaves_is_no_failure_of_ours() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait() == failures.PIPE_CLOSED
+
+
+@pytest.mark.parametrize("words", [(), ("devices",)], ids=["program", "group"])
+def test_no_command_shows_the_help(words: tuple[str, ...]) -> None:
+    done = edgecnn(*words)
+    assert done.returncode == 2
+    assert done.stdout.startswith("Usage: edgecnn")
+    assert done.stderr == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_under_stdout_is_named() -> None:
+    with Path("/dev/full").open("w") as full:
+        argv = [sys.executable, "-m", "edgecnn", "recipes", "list", "--json"]
+        done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 5
+    assert "error[cannot-write]" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -13,11 +13,23 @@ import typer
 from edgecnn.cli import main
 
 HEAVY = (
-    *("torch", "torchvision", "timm", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "numpy", "scipy", "sklearn", "PIL"),
+    *(
+        "torch",
+        "torchvision",
+        "timm",
+        "onnx",
+        "onnx_ir",
+        "onnxscript",
+        "onnxruntime",
+        "numpy",
+        "scipy",
+        "sklearn",
+        "PIL",
+    ),
     *("pydantic", "yaml", "rich.table", "litert_torch", "ai_edge_litert", "ai_edge_quantizer", "tensorrt_rtx_bindings"),
 )
 
-LINE = 66
+LINE = 62
 """Columns that 80 leave beside the longest name of a command."""
 
 LOOK = """
@@ -79,7 +91,9 @@ def test_its_line_in_the_list_of_commands_is_not_cut(words: tuple[str, ...]) -> 
 def facts(title: str, command: Any) -> str:
     """What `--help` tells, without Typer's layout, which changes from version to version."""
     lines = [title, "", *(command.help or "").strip().splitlines(), ""]
-    lines += [f"  {name}: {inner.get_short_help_str(limit=LINE)}" for name, inner in getattr(command, "commands", {}).items()]
+    lines += [
+        f"  {name}: {inner.get_short_help_str(limit=LINE)}" for name, inner in getattr(command, "commands", {}).items()
+    ]
     for param in command.params:
         words = " / ".join([*param.opts, *param.secondary_opts])
         word = (param.metavar or param.name) if param.param_type_name == "argument" else words

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import onnx
+import onnx  # noqa: TID253
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper  # noqa: TID253
 
 from edgecnn.core.artifact import Artifact
 from edgecnn.export.lint import Fusion, tensorrt
@@ -22,7 +22,10 @@ def graph(
 ) -> onnx.ModelProto:
     """conv → relu → conv, each behind Q/DQ as asked; the pair on the first input has `zero_point`."""
     code = np.uint8 if unsigned else np.int8
-    weights = [np.random.default_rng(seed).standard_normal((16, width, 3, 3)).astype(np.float32) for seed, width in ((0, 3), (1, 16))]
+    weights = [
+        np.random.default_rng(seed).standard_normal((16, width, 3, 3)).astype(np.float32)
+        for seed, width in ((0, 3), (1, 16))
+    ]
     constants = [numpy_helper.from_array(np.float32(0.05), "scale"), numpy_helper.from_array(code(zero_point), "zero")]
     nodes = [*pair("x", "a", "scale", "zero")]
     second = "c"
@@ -42,7 +45,9 @@ def graph(
             numpy_helper.from_array(scale.astype(np.float32), f"{name}_s"),
             numpy_helper.from_array(np.zeros(16, dtype=np.int8), f"{name}_z"),
         ]
-        nodes.append(helper.make_node("DequantizeLinear", [name, f"{name}_s", f"{name}_z"], [f"{name}_f"], f"{name}_dq", axis=0))
+        nodes.append(
+            helper.make_node("DequantizeLinear", [name, f"{name}_s", f"{name}_z"], [f"{name}_f"], f"{name}_dq", axis=0)
+        )
         kernels.append(f"{name}_f")
     convs = [
         helper.make_node("Conv", ["a", kernels[0]], ["b"], "first", pads=[1, 1, 1, 1]),
@@ -54,8 +59,8 @@ def graph(
     made = helper.make_graph(
         nodes,
         "two-convolutions",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 16, 16])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 16, 16, 16])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3, 16, 16])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 16, 16, 16])],
         constants,
     )
     return helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
@@ -133,7 +138,9 @@ def test_a_builder_that_dies_does_not_take_the_run_down(tmp_path: Path, monkeypa
     assert "terminate called" in found.note
 
 
-def test_without_the_wheels_the_lint_is_skipped_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_wheels_the_lint_is_skipped_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tensorrt, "WHEELS", ("no_such_wheel_for_tensorrt",))
     monkeypatch.setattr(tensorrt.platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(sys, "platform", "linux")
@@ -142,7 +149,9 @@ def test_without_the_wheels_the_lint_is_skipped_with_the_way_out(tmp_path: Path,
     assert 'pip install "edgecnn[tensorrt]"' in found.note
 
 
-def test_on_another_platform_the_lint_is_skipped_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_another_platform_the_lint_is_skipped_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tensorrt.platform, "machine", lambda: "aarch64")
     found = judged(tmp_path, graph())
     assert found.status == "skipped"

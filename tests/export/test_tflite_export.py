@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
+import torch  # noqa: TID253
+from torch import nn  # noqa: TID253
 
 from edgecnn.core.artifact import Artifact, sha256_of
 from edgecnn.core.errors import InputError, MissingError, StepError
@@ -50,7 +50,7 @@ class Block(nn.Module):
 
 
 class Tiny(nn.Module):
-    """conv-bn-relu, padded max pooling, depthwise residual block, global average, linear; in a list, as many networks do."""
+    """conv-bn-relu, padded max pooling, a depthwise residual block in a list, global average, linear."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,7 +94,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 
 @pytest.fixture(scope="module")
 def negative(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    return export(FakeModel(negative_pool), tmp_path_factory.mktemp("net") / "model.tflite", preprocessing=PREPROCESSING)
+    return export(
+        FakeModel(negative_pool), tmp_path_factory.mktemp("net") / "model.tflite", preprocessing=PREPROCESSING
+    )
 
 
 def images(count: int) -> torch.Tensor:
@@ -167,9 +169,11 @@ def test_what_xnnpack_leaves_out_is_named(negative: Artifact) -> None:
 
 
 def test_the_terminal_stays_clean(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    lint(export(FakeModel(lambda: nn.Sequential(nn.Flatten(), nn.Linear(12, 10)), input_shape=(3, 2, 2)),
-                tmp_path / "model.tflite", preprocessing=PREPROCESSING))
+    model = FakeModel(lambda: nn.Sequential(nn.Flatten(), nn.Linear(24, 10)), input_shape=(1, 4, 6))
+    artifact = export(model, tmp_path / "model.tflite", preprocessing=PREPROCESSING)
+    lint(artifact)
     assert capfd.readouterr() == ("", "")
+    assert artifact.inputs[0].shape == (1, 4, 6, 1)
 
 
 class Unknown(nn.Module):

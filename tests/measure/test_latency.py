@@ -180,7 +180,7 @@ def test_a_failing_arm_leaves_the_others_alone(make_onnx: Callable[..., Path], t
     results = measure(arms, profile=BRIEF, seed=0, tell=nobody, on_failure=note)
     assert [result.name for result in results] == ["good"]
     assert failed == [("broken", "cannot-load")]
-    with pytest.raises(EdgecnnError, match="broken.onnx"):
+    with pytest.raises(EdgecnnError, match=r"broken\.onnx"):
         measure(arms[:1], profile=BRIEF, seed=0, tell=nobody)
 
 

@@ -35,8 +35,16 @@ def test_early_stopping_discards_as_many_as_loadgen(percentile: float, count: in
 
 @pytest.mark.parametrize(
     ("percentile", "count", "rank"),
-    [(90, 64, 64), (90, 100, 98), (90, 200, 191), (90, 1000, 923), (90, 10_000, 9071)]
-    + [(99, 662, 662), (99, 1000, 999), (99, 10_000, 9924)],
+    [
+        (90, 64, 64),
+        (90, 100, 98),
+        (90, 200, 191),
+        (90, 1000, 923),
+        (90, 10000, 9071),
+        (99, 662, 662),
+        (99, 1000, 999),
+        (99, 10000, 9924),
+    ],
 )
 def test_the_bound_is_the_published_order_statistic(percentile: float, count: int, rank: int) -> None:
     shuffled = np.random.default_rng(0).permutation(count) + 1

@@ -104,6 +104,21 @@ def test_pixels_are_never_unpickled(onnx_model: Path, tmp_path: Path) -> None:
     assert events[-1]["code"] == "bad-job"
 
 
+def test_memory_is_the_models_not_the_runtimes(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    weights = onnx.numpy_helper.from_array(np.ones((2000, 5000), np.float32), "w")
+    inputs = [helper.make_tensor_value_info("x", kind, [1, 2000])]
+    outputs = [helper.make_tensor_value_info("y", kind, [1, 5000])]
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "big", inputs, outputs, [weights])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.save(model, tmp_path / "big.onnx")
+    job = {"verb": "latency", "backend": "onnxruntime", "model": str(tmp_path / "big.onnx"), "threads": 1}
+    _code, events = probe({**job, "output": str(tmp_path / "out.npy"), "warmup": WARMUP, "measure": MEASURE})
+    # Weights of 40 MB, which a runtime may hold twice or three times while it loads them.
+    assert 38e6 < events[-1]["peak_rss_delta_bytes"] < 160e6
+
+
 def test_facts_alone(tmp_path: Path) -> None:
     _code, events = probe({"verb": "facts"})
     facts = events[-1]["facts"]

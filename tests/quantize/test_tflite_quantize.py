@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
+import torch  # noqa: TID253
+from torch import nn  # noqa: TID253
 
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.errors import InputError, MissingError, StepError
@@ -71,7 +71,9 @@ class FakeImages:
         noise = np.random.default_rng(self.seed)
         row, column = np.mgrid[0:32, 0:32] / 32.0
         angle = self.classes()[:, None, None] * np.pi / CLASSES
-        wave = np.cos(2 * np.pi * (2 + self.classes()[:, None, None] % 3) * (row * np.cos(angle) + column * np.sin(angle)))
+        wave = np.cos(
+            2 * np.pi * (2 + self.classes()[:, None, None] % 3) * (row * np.cos(angle) + column * np.sin(angle))
+        )
         waves = np.stack([wave, -wave, wave * 0.5], axis=1)
         return ((waves + 0.2 * noise.standard_normal(waves.shape)) * self.scale).astype(np.float32)
 
@@ -132,7 +134,12 @@ def int8_ended(source: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Ar
 
 
 def run(
-    source: Artifact, folder: Path, options: Quantize, *, images: FakeImages = FakeImages(40), told: list[Event] | None = None
+    source: Artifact,
+    folder: Path,
+    options: Quantize,
+    *,
+    images: FakeImages = FakeImages(40),
+    told: list[Event] | None = None,
 ) -> Artifact:
     events = [] if told is None else told
     context = SimpleNamespace(data=SimpleNamespace(calibration=images), scratch=folder, tell=events.append)
@@ -281,7 +288,7 @@ def test_a_dead_channel_is_revived_without_changing_the_float_network(source: Ar
 
 
 def test_the_missing_extra_is_told(source: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "ai_edge_quantizer.quantizer", None)
+    monkeypatch.setitem(sys.modules, "ai_edge_quantizer.quantizer", None)
     with pytest.raises(MissingError) as caught:
         run(source, tmp_path, Quantize(), images=FakeImages(2))
     assert caught.value.hint == 'pip install "edgecnn[tflite]"'
@@ -301,7 +308,9 @@ def negative_pool() -> nn.Module:
 
 
 def test_hard_swish_and_padding_with_minus_infinity_are_right_but_outside_xnnpack(tmp_path: Path) -> None:
-    plain = export(FakeModel(negative_pool), tmp_path / "model.tflite", preprocessing=Preprocessing(crop=(32, 32), resize=32))
+    plain = export(
+        FakeModel(negative_pool), tmp_path / "model.tflite", preprocessing=Preprocessing(crop=(32, 32), resize=32)
+    )
     found = run(plain, tmp_path, Quantize())
     images = FakeImages(20, seed=3).array()
     expected = infer(plain, images)

@@ -55,7 +55,9 @@ def test_what_is_not_written_has_a_default(tmp_path: Path) -> None:
     assert recipe.preprocessing is None
 
 
-@pytest.mark.parametrize(("written", "share"), [("1%", 0.01), ("0.5 %", 0.005), ("0.01", 0.01), ("'0.02'", 0.02), ("0", 0.0)])
+@pytest.mark.parametrize(
+    ("written", "share"), [("1%", 0.01), ("0.5 %", 0.005), ("0.01", 0.01), ("'0.02'", 0.02), ("0", 0.0)]
+)
 def test_percentages(tmp_path: Path, written: str, share: float) -> None:
     recipe = load_recipe(write(tmp_path, f"stages: [export]\nbudget: {{max_drop: {written}}}"))
     assert recipe.budget.max_drop == pytest.approx(share)

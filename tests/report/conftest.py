@@ -107,7 +107,9 @@ STAND_IN = Row(
     sha256="d4" * 32,
     outcome="INCONCLUSIVE",
     outcome_why="1.00 points lost, between -0.60 and 2.60: about 1900 images would decide",
-    accuracy=Accuracy("onnxruntime", 400, 298, 0.745, 0.97, 8, 4, 0.01, -0.006, 0.026, "this host has no GPU for TensorRT"),
+    accuracy=Accuracy(
+        "onnxruntime", 400, 298, 0.745, 0.97, 8, 4, 0.01, -0.006, 0.026, "this host has no GPU for TensorRT"
+    ),
     fusion={"runtime": "tensorrt", "status": "skipped", "note": "TensorRT is not installed"},
 )
 FAILED_ROW = Row("tensorrt", "fp16", "tensorrt", "failed", reason="a weight does not fit into FP16")
@@ -131,16 +133,24 @@ def report() -> Report:
             "parameters": 4_652_008,
             "sha256": "e5" * 32,
         },
-        data={"calibration": {"images": 200, "digest": "f6" * 8}, "evaluation": {"images": 400, "digest": "07" * 8}},
-        recipe={"name": "int8", "stages": [{"export": {}}, {"quantize": {"observer": "percentile", "keep_float": ["a", "b"]}}]},
+        data={
+            "source": "photos",
+            "form": "folder",
+            "images": {"training": 500, "calibration": 200, "evaluation": 400},
+            "digests": {"calibration": "f6" * 32, "evaluation": "07" * 32},
+        },
+        recipe={
+            "name": "int8",
+            "stages": [{"export": {}}, {"quantize": {"observer": "percentile", "keep_float": ["a", "b"]}}],
+        },
         max_drop=0.01,
         profile="quick",
         rows=(BASELINE, PASSED, SKIPPED, FAILED_VERDICT, FAILED_ROW, STAND_IN),
         conclusions=("Ship onnx int8: 1.75x faster than FP32, 0.25 points lost, a quarter of the size.",),
         warnings=("13 layers were calibrated on a narrow range",),
         stages=(
-            {"step": "export onnx", "seconds": 3.14, "cached": False},
-            {"step": "quantize onnx", "seconds": 21.0, "cached": True},
+            {"stage": "export", "makes": "onnx fp32", "seconds": 3.14, "cached": False},
+            {"stage": "quantize", "makes": "onnx int8", "seconds": 21.0, "cached": True},
         ),
         created="2026-11-22T17:00:00+00:00",
         version="0.1.0",

@@ -36,7 +36,17 @@ def test_json_has_null_where_a_figure_is_not_finite(report: Report) -> None:
 
 def test_markdown_of_a_report_with_nothing_in_it(report: Report) -> None:
     bare = replace(
-        report, rows=(), warnings=(), conclusions=(), stages=(), model={}, data={}, recipe={}, target={}, host={}, elsewhere=""
+        report,
+        rows=(),
+        warnings=(),
+        conclusions=(),
+        stages=(),
+        model={},
+        data={},
+        recipe={},
+        target={},
+        host={},
+        elsewhere="",
     )
     text = markdown.render(bare)
     assert "data: none" in text
@@ -45,7 +55,9 @@ def test_markdown_of_a_report_with_nothing_in_it(report: Report) -> None:
 
 def test_a_name_cannot_break_out_of_a_markdown_table(report: Report) -> None:
     row = replace(report.rows[1], outcome_why="a | b\n# <script>", file="x`|y")
-    table_lines = [line for line in markdown.render(replace(report, rows=(row,))).splitlines() if line.startswith("| onnx int8")]
+    table_lines = [
+        line for line in markdown.render(replace(report, rows=(row,))).splitlines() if line.startswith("| onnx int8")
+    ]
     assert any("a \\| b # &lt;script>" in line for line in table_lines)
     assert any("`x'\\|y`" in line for line in table_lines)
 

@@ -22,7 +22,18 @@ def shown(report: Report, width: int) -> str:
 def test_every_row_and_verdict_fits(report: Report, width: int) -> None:
     page = shown(report, width)
     assert all(len(line) <= width for line in page.splitlines())
-    for word in ("PASS", "FAIL", "INCONCLUSIVE", "baseline", "failed", "skipped", "75.25", "1.75x", "stem/conv", "narrow range"):
+    for word in (
+        "PASS",
+        "FAIL",
+        "INCONCLUSIVE",
+        "baseline",
+        "failed",
+        "skipped",
+        "75.25",
+        "1.75x",
+        "stem/conv",
+        "narrow range",
+    ):
         assert word in page
 
 
@@ -61,6 +72,17 @@ def test_points(share: float | None, said: str) -> None:
     assert wording.points(share) == said
 
 
-@pytest.mark.parametrize(("ms", "said"), [(None, "–"), (0.1234, "0.123"), (7.02, "7.02"), (12.31, "12.3"), (1234.5, "1234")])
+@pytest.mark.parametrize(
+    ("ms", "said"), [(None, "–"), (0.1234, "0.123"), (7.02, "7.02"), (12.31, "12.3"), (1234.5, "1234")]
+)
 def test_milliseconds_keep_three_digits(ms: float | None, said: str) -> None:
     assert wording.milliseconds(ms) == said
+
+
+def test_it_says_what_it_was_calibrated_and_judged_on(report: Report) -> None:
+    assert "calibrated on 200 images, judged on 400 others" in shown(report, 140)
+
+
+def test_it_says_that_there_were_no_images(report: Report) -> None:
+    data = {"form": "synthetic", "calibration": {"images": 16}, "evaluation": {"images": 0}}
+    assert "none given: calibrated on 16 images made from batch-norm" in shown(replace(report, data=data), 140)

@@ -13,7 +13,7 @@ DELEGATE = "DELEGATE"
 COUNTED = litert.WEIGHTED | {"ADD", "SUB", "MUL", "CONCATENATION", "MEAN", "AVERAGE_POOL_2D", "BATCH_MATMUL"}
 MOVES = frozenset({"QUANTIZE", "DEQUANTIZE"})
 OUTSIDE = {
-    "HARD_SWISH": "XNNPACK has no int8 HARD_SWISH: each one cuts the graph; SiLU or ReLU6 would not, after a short fine-tune",
+    "HARD_SWISH": "XNNPACK has no int8 HARD_SWISH: each one cuts the graph; ReLU6 would not, after a short fine-tune",
     "PADV2": "XNNPACK takes PAD with zeros only",
     "TRANSPOSE": "a stray change of layout",
 }
@@ -50,8 +50,8 @@ def lint(artifact: Artifact) -> Fusion:
 def _outside(loaded: Any) -> tuple[int, set[int]] | None:
     """(partitions, indices of operators that XNNPACK left alone), or None where the runtime does not tell.
 
-    The runtime lists every operator beside the delegates' nodes. Walking back from the outputs, a delegate stands before the
-    operators it replaced: what the walk still meets is what runs.
+    The runtime lists every operator beside the delegates' nodes. Walking back from the outputs, a delegate stands
+    before the operators it replaced: what the walk still meets is what runs.
     """
     try:
         details = loaded._get_ops_details()
@@ -93,7 +93,11 @@ def _float_layers(graph: litert.Graph, outside: set[int]) -> tuple[FloatLayer, .
         elif _type(graph, operator.outputs[0]) == litert.FLOAT32:
             why = "not quantized: kept float, or ai-edge-quantizer has no rule for it"
         else:
-            why = OUTSIDE.get(op, f"XNNPACK does not take this {op}: it runs in a slower kernel") if index in outside else ""
+            why = (
+                OUTSIDE.get(op, f"XNNPACK does not take this {op}: it runs in a slower kernel")
+                if index in outside
+                else ""
+            )
         if why:
             layers.append(FloatLayer(graph.layer(operator), op, why))
     return tuple(layers)

@@ -23,9 +23,9 @@ SHOWN_CHARACTERS = 300
 def lint(artifact: Artifact) -> Fusion:
     """Parse `artifact` with TensorRT and build an engine for compute capability 8.6 in a process of its own.
 
-    `status` is `refused` with the parser's or the builder's words in `note`, or `skipped` where TensorRT is not installed or
-    does not exist for this platform. `counts` are the layer types of the parsed network; in an INT8 file `float_layers` are
-    convolutions and matrix products whose input or weight does not come out of a DequantizeLinear.
+    `status` is `refused` with the parser's or the builder's words in `note`, or `skipped` where TensorRT is not
+    installed or does not exist for this platform. `counts` are the layer types of the parsed network; in an INT8 file
+    `float_layers` are convolutions and matrix products whose input or weight does not come out of a DequantizeLinear.
     """
     if reason := _why_not():
         return Fusion(RUNTIME, "skipped", note=reason)
@@ -47,13 +47,16 @@ def lint(artifact: Artifact) -> Fusion:
         names = ", ".join(layer.name for layer in layers[:SHOWN]) + (" ..." if len(layers) > SHOWN else "")
         warnings = (*warnings, f"{len(layers)} layers with weights run in float: {names}")
     megabytes = told["engine_bytes"] / 1e6
-    note = f"TensorRT-RTX {told['version']}: an engine of {megabytes:.1f} MB for compute capability 8.6, built and not run"
+    note = (
+        f"TensorRT-RTX {told['version']}: an engine of {megabytes:.1f} MB for compute capability 8.6, built and not run"
+    )
     return Fusion(RUNTIME, "checked", counts, integer, len(floating), layers, warnings, note)
 
 
 def _why_not() -> str:
     if sys.platform != "linux" or platform.machine() != "x86_64":
-        return f"the TensorRT builder has no wheel for {sys.platform} {platform.machine()}: check on Linux x86_64, or on the board"
+        here = f"{sys.platform} {platform.machine()}"
+        return f"the TensorRT builder has no wheel for {here}: check on Linux x86_64, or on the board"
     if any(find_spec(wheel) is None for wheel in WHEELS):
         return 'needs the TensorRT builder: pip install "edgecnn[tensorrt]"'
     return ""
@@ -78,7 +81,9 @@ def _is_integer(layer: dict[str, str]) -> bool:
 
 def _float_layer(layer: dict[str, str]) -> FloatLayer:
     missing = [part for part in ("input", "weight") if layer[part] != "DEQUANTIZE"]
-    return FloatLayer(layer["name"], layer["type"], f"its {' and '.join(missing)} does not come out of a DequantizeLinear")
+    return FloatLayer(
+        layer["name"], layer["type"], f"its {' and '.join(missing)} does not come out of a DequantizeLinear"
+    )
 
 
 def _refused(error: dict[str, str]) -> FloatLayer:
@@ -95,7 +100,7 @@ def _words(told: dict[str, Any]) -> str:
 
 
 def _essence(message: str) -> str:
-    """The line that says why, without the place in TensorRT's sources and the missing driver, which every refusal names."""
+    """The line that says why, without the place in TensorRT's sources and the driver that is missing."""
     lines = [line.strip() for line in message.splitlines() if line.strip() and "cudaError" not in line]
     telling = [line for line in lines if not line.startswith("Invalid Node")] or lines or ["no reason given"]
     inner = re.search(r"Error Code \d+: [^(]*\((.*?)( In \w+ at [^ ]+)?\)?$", telling[0])

@@ -1,7 +1,7 @@
-"""Run as a program in a process of its own: parse one ONNX file with TensorRT, build an engine ahead of time, tell as JSON.
+"""A program in a process of its own: parse one ONNX file with TensorRT, build an engine ahead of time, tell as JSON.
 
-`python -m edgecnn.export.lint.tensorrt_build FILE` prints one JSON object on the last line of stdout. It needs no GPU: the
-engine is built for a compute capability, not for a device, and is thrown away.
+`python -m edgecnn.export.lint.tensorrt_build FILE` prints one JSON object on the last line of stdout. It needs no GPU:
+the engine is built for a compute capability, not for a device, and is thrown away.
 """
 
 from __future__ import annotations
@@ -50,10 +50,21 @@ def build(path: str) -> dict[str, Any]:
     config = builder.create_builder_config()
     config.num_compute_capabilities = 1
     config.set_compute_capability(getattr(trt.ComputeCapability, COMPUTE_CAPABILITY), 0)
+    config.add_optimization_profile(_batch_of_one(builder, network))
     engine = builder.build_serialized_network(network, config)
     found["engine_bytes"] = engine.nbytes if engine is not None else 0
     errors = [{"node": "", "op": "", "message": line} for line in logger.errors] if engine is None else []
     return {"version": trt.__version__, "parsed": True, "errors": errors, "warnings": logger.warnings, **found}
+
+
+def _batch_of_one(builder: Any, network: Any) -> Any:
+    """A profile that makes every free dimension 1: edge inference is one image at a time."""
+    profile = builder.create_optimization_profile()
+    for index in range(network.num_inputs):
+        entry = network.get_input(index)
+        shape = tuple(max(1, size) for size in entry.shape)
+        profile.set_shape(entry.name, shape, shape, shape)
+    return profile
 
 
 def _logger(trt: Any) -> Any:
@@ -84,7 +95,9 @@ def _describe(network: Any) -> dict[str, Any]:
     weighted = []
     for layer in layers:
         if _type(layer) in WEIGHTED:
-            sources = [_source(layer.get_input(place), producer) for place in range(2)] if layer.num_inputs > 1 else ["", ""]
+            sources = (
+                [_source(layer.get_input(place), producer) for place in range(2)] if layer.num_inputs > 1 else ["", ""]
+            )
             if layer.num_inputs == 1:
                 sources = [_source(layer.get_input(0), producer), "CONSTANT"]
             weighted.append({"name": layer.name, "type": _type(layer), "input": sources[0], "weight": sources[1]})

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from edgecnn.probe import facts
+
+
+def test_this_machine_is_described_in_json_types() -> None:
+    found = facts.describe()
+    assert found["cores"] >= found["usable_cores"] >= 1
+    assert found["numpy"] == np.__version__
+    assert all(isinstance(value, str | int | None) for value in found.values())
+
+
+def test_others_load_is_what_is_left_of_busy_time() -> None:
+    before = {"busy_s": 100.0, "own_s": 1.0, "wall_s": 50.0}
+    cores = os.cpu_count() or 1
+    after = {"busy_s": 100.0 + 3.0 * cores, "own_s": 1.0 + 1.0 * cores, "wall_s": 60.0}
+    assert facts.other_load(before, after) == pytest.approx(0.2)
+    assert facts.other_load(before, {**after, "busy_s": None}) is None
+    assert facts.other_load(before, {**after, "busy_s": 100.0}) == 0.0
+    assert facts.other_load(before, before) is None
+
+
+def test_peak_memory_sees_an_array_come() -> None:
+    facts.reset_peak_rss()
+    before = facts.peak_rss_bytes()
+    block = np.ones(8_000_000)
+    after = facts.peak_rss_bytes()
+    assert before is not None and after is not None
+    assert after - before > 0.8 * block.nbytes
+
+
+def test_a_load_reading_has_no_negative_time() -> None:
+    one, two = facts.load(), facts.load()
+    assert two["wall_s"] >= one["wall_s"] and two["own_s"] >= one["own_s"]
