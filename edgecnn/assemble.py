@@ -80,13 +80,15 @@ def _judgement(
     if not judged:
         return Judgement("INCONCLUSIVE", NO_DATA, None, None, None, None, None, None, None)
     if baseline is None or baseline.answers is None or evidence.answers is None:
-        return Judgement("INCONCLUSIVE", "there is no FP32 file to compare with", None, None, None, None, None, None, None)
+        return Judgement(
+            "INCONCLUSIVE", "there is no FP32 file to compare with", None, None, None, None, None, None, None
+        )
     return judge(top1(baseline.answers), top1(evidence.answers), labels, max_drop=max_drop)
 
 
 def top1(logits: np.ndarray) -> np.ndarray:
     """Predicted class per image; an answer that is not finite is no class at all (-1)."""
-    predicted = logits.argmax(axis=1)
+    predicted: np.ndarray = logits.argmax(axis=1)
     predicted[~np.isfinite(logits).all(axis=1)] = -1
     return predicted
 
@@ -126,7 +128,7 @@ def overall(made: Sequence[Row]) -> tuple[Outcome, str]:
     for outcome in ("FAIL", "INCONCLUSIVE"):
         worst = [row for row in judged if row.outcome == outcome]
         if worst:
-            return outcome, f"{worst[0].name}: {worst[0].outcome_why}"  # type: ignore[return-value]
+            return outcome, f"{worst[0].name}: {worst[0].outcome_why}"
     if judged:
         high = max(row.accuracy.drop_high for row in judged if row.accuracy and row.accuracy.drop_high is not None)
         return "PASS", f"no candidate loses more than {100 * high:.2f} points of top-1, with 95 % confidence each"
@@ -168,7 +170,8 @@ def _speed_words(row: Row, elsewhere: str) -> str:
 
 
 def recommended(made: Sequence[Row]) -> Row | None:
-    """What to ship: the fastest file that did not fail its judgement; where nothing was timed, the smallest of the first format.
+    """What to ship: the fastest file that did not fail its judgement; where nothing was timed, the smallest of the
+    first format.
 
     INCONCLUSIVE files may be chosen (the manifest says so) but never over a PASS.
     """

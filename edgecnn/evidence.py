@@ -1,4 +1,5 @@
-"""What is known of each artifact: what its runtime made of it, what it answers, how fast. Each finding is stored and found again."""
+"""What is known of each artifact: what its runtime made of it, what it answers, how fast. Each finding is stored
+and found again."""
 
 from __future__ import annotations
 
@@ -163,14 +164,23 @@ def time_all(
 
     A file in a stand-in is not timed: the figure would say nothing about its runtime.
     """
-    timed = {evidence.name: evidence for evidence in found.values() if evidence.error is None and not evidence.is_stand_in}
+    timed = {
+        evidence.name: evidence for evidence in found.values() if evidence.error is None and not evidence.is_stand_in
+    }
     if not timed:
         return None
     arms = [Arm(name, evidence.artifact, evidence.runs_on, threads) for name, evidence in timed.items()]
     host = facts.describe()
     machine = [host[key] for key in ("cpu", "cores", "machine", "boot_id")]
     key = digest_of(
-        [[(arm.name, arm.artifact.sha256, arm.backend) for arm in arms], profile.name, threads, around.seed, machine, versions(TOOLS)]
+        [
+            [(arm.name, arm.artifact.sha256, arm.backend) for arm in arms],
+            profile.name,
+            threads,
+            around.seed,
+            machine,
+            versions(TOOLS),
+        ]
     )
     if again:
         around.store.forget("measure", key)

@@ -22,8 +22,8 @@ CHECKPOINT = Kind("torch", "fp32")
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One stage on its way to one format. `key` is the digest of all that decides the result; `missing` names the extra that has
-    to be installed first."""
+    """One stage on its way to one format. `key` is the digest of all that decides the result; `missing` names the
+    extra that has to be installed first."""
 
     stage: Stage
     format: Format
@@ -64,8 +64,8 @@ class Surroundings:
 def steps(recipe: Recipe, format: Format, around: Surroundings) -> list[Step]:
     """The recipe's stages that apply on the way to `format`, in order. Runs nothing.
 
-    A stage takes the latest artifact it accepts, so what follows what is decided by kinds. Raises InputError when no stage
-    leads to the format at all.
+    A stage takes the latest artifact it accepts, so what follows what is decided by kinds. Raises InputError when
+    no stage leads to the format at all.
     """
     deployment = around.target.deployment(format)
     keys: dict[Kind, str] = {CHECKPOINT: digest_of([around.model.sha256, around.data.preprocessing.to_dict()])}

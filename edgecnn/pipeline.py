@@ -72,8 +72,8 @@ def plan(request: Request, *, tell: Tell) -> tuple[Inputs, list[Planned]]:
 
 
 def run(request: Request, *, tell: Tell) -> Report:
-    """The main job. Raises EdgecnnError when the inputs are wrong or no artifact at all could be made; an artifact that fails
-    alone becomes a row of the report."""
+    """The main job. Raises EdgecnnError when the inputs are wrong or no artifact at all could be made; an artifact
+    that fails alone becomes a row of the report."""
     warnings: list[str] = []
     tell = _overheard(tell, warnings)
     inputs, around = _begin(request, tell)
@@ -85,7 +85,9 @@ def run(request: Request, *, tell: Tell) -> Report:
         found, around, profile=profile_named(request.profile), threads=request.threads, again=request.remeasure
     )
     report = _report(request, inputs, lanes, found=found, warnings=warnings)
-    write_run(request.out, report, found=found, data=inputs.data, provenance=_provenance(request, inputs), samples=samples)
+    write_run(
+        request.out, report, found=found, data=inputs.data, provenance=_provenance(request, inputs), samples=samples
+    )
     return report
 
 
@@ -111,7 +113,9 @@ def _refuse_missing(planned: Mapping[Format, Sequence[Step]]) -> None:
         extra = next((step.missing for step in todo if step.missing), None)
         if extra:
             raise MissingError(
-                "missing-extra", f"{format} needs packages that are not installed", hint=f'pip install "edgecnn[{extra}]"'
+                "missing-extra",
+                f"{format} needs packages that are not installed",
+                hint=f'pip install "edgecnn[{extra}]"',
             )
 
 
@@ -168,7 +172,9 @@ def _report(
         target=request.target.model_dump(mode="json"),
         host=host,
         measured_on=f"{host['cpu'] or host['machine']} ({request.threads} thread{'s' if request.threads > 1 else ''})",
-        elsewhere="" if request.target.local else f"measured and judged on this host, not on the {request.target.title}",
+        elsewhere=""
+        if request.target.local
+        else f"measured and judged on this host, not on the {request.target.title}",
         model=_model_facts(inputs),
         data={**inputs.data.facts, "preprocessing": inputs.data.preprocessing.to_dict()},
         recipe=request.recipe.to_dict(),

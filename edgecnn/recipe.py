@@ -47,10 +47,9 @@ class Budget(_Section):
 
 
 class Calibration(_Section):
-    """How many images the ranges are observed on, and how many at a time."""
+    """How many images the ranges are observed on."""
 
     images: int = Field(default=200, ge=1, le=100_000)
-    batch: int = Field(default=16, ge=1, le=1024)
 
 
 class Measure(_Section):

@@ -95,7 +95,9 @@ def quantize(
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(
-            "bad-option", f"--{first['loc'][0]} {first.get('input')}: {first['msg']}", hint="see edgecnn quantize --help"
+            "bad-option",
+            f"--{first['loc'][0]} {first.get('input')}: {first['msg']}",
+            hint="see edgecnn quantize --help",
         ) from error
     recipe = Recipe(name="quantize", stages=(Export(), stage), calibration=Calibration(images=images))
     return _one(source, recipe, Kind(format, "int8"), out=out, tell=tell)
@@ -111,7 +113,9 @@ def _one(source: Source, recipe: Recipe, wanted: Kind, *, out: Path | None, tell
             from edgecnn.core.errors import MissingError
 
             raise MissingError(
-                "missing-extra", f"{wanted.format} needs packages that are not installed", hint=f'pip install "edgecnn[{missing}]"'
+                "missing-extra",
+                f"{wanted.format} needs packages that are not installed",
+                hint=f'pip install "edgecnn[{missing}]"',
             )
         checkpoint = Artifact(source.checkpoint, "torch", "fp32", (), (), inputs.model.sha256)
         lane = walk(wanted.format, todo, source=checkpoint, around=around)
@@ -124,7 +128,9 @@ def _one(source: Source, recipe: Recipe, wanted: Kind, *, out: Path | None, tell
         lint(evidence, around)
         answer(evidence, images, around, threads=1)
         verify(evidence, reference(images, around))
-        target = out or source.checkpoint.with_name(f"{source.checkpoint.stem}.{wanted.precision}{evidence.artifact.path.suffix}")
+        target = out or source.checkpoint.with_name(
+            f"{source.checkpoint.stem}.{wanted.precision}{evidence.artifact.path.suffix}"
+        )
         if target.is_dir():
             raise cannot_write(target, IsADirectoryError(21, "Is a directory"))
         copy_into_place(evidence.artifact.path, target)

@@ -1,4 +1,5 @@
-"""What a run leaves behind: report.md, report.json, run.json, samples.json, artifacts/, bundle/. Each is renamed into place."""
+"""What a run leaves behind: report.md, report.json, run.json, samples.json, artifacts/, bundle/. Each is renamed
+into place."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ def write_run(
     provenance: Mapping[str, Any],
     samples: Path | None,
 ) -> None:
-    """Write everything under `out`. Raises StepError when the folder cannot be written; what is finished stays in the store."""
+    """Write everything under `out`. Raises StepError when the folder cannot be written; what is finished stays in
+    the store."""
     for evidence in found.values():
         copy_into_place(evidence.artifact.path, out / "artifacts" / file_name(evidence))
     for reporter, name in REPORTS.items():

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch  # noqa: TID253
 from torch import nn  # noqa: TID253
 
-from edgecnn.checkpoint import catalog
+from edgecnn.checkpoint import catalog, statistics
 from edgecnn.checkpoint.reference import quiet_stdout
 from edgecnn.checkpoint.registry import Entry, Form, build_empty, form_for, has_timm, shapes, without_training_heads
 from edgecnn.checkpoint.weights import Weights, listing
@@ -131,7 +131,10 @@ def _unlisted(given: Shapes) -> Iterable[Entry]:
 
 
 def settle(fits: list[Fit], state: Mapping[str, torch.Tensor], listed: list[Entry]) -> tuple[Fit, tuple[str, ...]]:
-    """Of networks with equal weights, the first, if all compute the same. Raises InputError if they do not."""
+    """Of networks that take the weights, the first if all compute the same, else the one their statistics belong to.
+
+    Raises InputError where the statistics do not tell.
+    """
     absent = [str(entry) for entry in listed if entry.library == "timm" and not has_timm()]
     notes = (
         [f"{listing(absent)} would take these weights too; timm is not installed, so it was not compared"]
@@ -141,17 +144,36 @@ def settle(fits: list[Fit], state: Mapping[str, torch.Tensor], listed: list[Entr
     if len(fits) == 1:
         return fits[0], tuple(notes)
     groups = _same_outputs(fits, state)
-    if len(groups) > 1:
-        names = [" = ".join(str(item.entry) for item in group[:3]) for group in groups]
-        raise InputError(
-            "ambiguous-architecture",
-            f"{len(groups)} architectures have weights of these names and shapes, and compute different things",
-            why=listing(names, 6),
-            hint="say which: " + " or ".join(f"--model {group[0].entry}" for group in groups[:4]),
-        )
-    others = [str(item.entry) for item in groups[0][1:]]
-    notes.append(f"{listing(others)} computes the same from these weights; {groups[0][0].entry} was taken")
-    return groups[0][0], tuple(notes)
+    if len(groups) == 1:
+        others = [str(item.entry) for item in groups[0][1:]]
+        notes.append(f"{listing(others)} computes the same from these weights; {groups[0][0].entry} was taken")
+        return groups[0][0], tuple(notes)
+    distances = [_distance(group[0], state) for group in groups]
+    winner = statistics.clear_winner(distances)
+    if winner is None:
+        raise _ambiguous(groups)
+    measured = ", ".join(f"{group[0].entry} {far:.3f}" for group, far in zip(groups, distances, strict=True))
+    notes.append(
+        f"{len(groups)} architectures take these weights; {groups[winner][0].entry} was taken, because the stored "
+        f"batch-norm statistics are those of photographs in it (distance: {measured}). --model says otherwise"
+    )
+    return groups[winner][0], tuple(notes)
+
+
+def _distance(item: Fit, state: Mapping[str, torch.Tensor]) -> float | None:
+    if item.form.in_channels != 3:
+        return None
+    return statistics.distance(load_into(build_empty(item.entry, item.form), state))
+
+
+def _ambiguous(groups: list[list[Fit]]) -> InputError:
+    names = [" = ".join(str(item.entry) for item in group[:3]) for group in groups]
+    return InputError(
+        "ambiguous-architecture",
+        f"{len(groups)} architectures have weights of these names and shapes, and compute different things",
+        why=listing(names, 6),
+        hint="say which: " + " or ".join(f"--model {group[0].entry}" for group in groups[:4]),
+    )
 
 
 def _same_outputs(fits: list[Fit], state: Mapping[str, torch.Tensor]) -> list[list[Fit]]:

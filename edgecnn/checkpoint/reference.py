@@ -86,7 +86,7 @@ def _factory(text: str, source: str, call: str) -> Factory:
         raise InputError(
             "bad-model-reference",
             f"cannot read --model '{text}'",
-            why=f"'{call}' is not a name, or a call of one with literal arguments (numbers, strings, lists, True, None)",
+            why=f"'{call}' is not a name, or a call of one with literal arguments (numbers, strings, lists, None)",
             hint=_GRAMMAR,
         ) from error
 

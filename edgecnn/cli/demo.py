@@ -16,7 +16,8 @@ def demo(
     profile: options.ProfileName = None,
     json: options.Json = False,
 ) -> None:
-    """Train a small ResNet on scikit-learn's handwritten digits, then take it to INT8: measured and judged, in two minutes."""
+    """Train a small ResNet on scikit-learn's handwritten digits, then take it to INT8: measured and judged, in two
+    minutes."""
     from edgecnn.cli import console
     from edgecnn.data.demo import write_digits
     from edgecnn.inputs import Source
@@ -30,12 +31,18 @@ def demo(
         if not checkpoint.is_file():
             train_demo(data, checkpoint, tell=tell)
         wanted = options.request(
-            Source(checkpoint, ARCHITECTURE, data), target=target, recipe="int8", out=out / f"run-{target}", profile=profile
+            Source(checkpoint, ARCHITECTURE, data),
+            target=target,
+            recipe="int8",
+            out=out / f"run-{target}",
+            profile=profile,
         )
         report = run(wanted, tell=tell)
     if json:
         console.json(report.to_dict())
     else:
         console.result(text.render(report))
-        console.note(f"written to {wanted.out}/. Now with your own: edgecnn optimize CKPT --data DIR --target raspberry-pi-5")
+        console.note(
+            f"written to {wanted.out}/. Now with your own: edgecnn optimize CKPT --data DIR --target raspberry-pi-5"
+        )
     raise typer.Exit(report.exit_code)

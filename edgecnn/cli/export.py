@@ -13,7 +13,9 @@ from edgecnn.cli import options
 def export(
     checkpoint: options.Checkpoint,
     format: Annotated[str, typer.Option("--format", "-f", metavar="FORMAT", help="onnx, tflite or tensorrt.")] = "onnx",
-    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Default: beside the checkpoint.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Default: beside the checkpoint.")
+    ] = None,
     model: options.ModelName = None,
     precision: Annotated[str, typer.Option("--precision", metavar="WORD", help="fp32, or fp16 for tensorrt.")] = "fp32",
     resize: options.Resize = None,
@@ -32,13 +34,17 @@ def export(
 
     wanted = options.formats_of([format])
     if precision not in ("fp32", "fp16"):
-        raise InputError("unknown-precision", f"export writes fp32 or fp16, not '{precision}'", hint="INT8: edgecnn quantize")
+        raise InputError(
+            "unknown-precision", f"export writes fp32 or fp16, not '{precision}'", hint="INT8: edgecnn quantize"
+        )
     flags = options.preprocessing_fields(
         resize=resize, crop=crop, interpolation=interpolation, mean=mean, std=std, color=color
     )
     assert wanted is not None
     with console.listener() as tell:
-        made = steps.export(Source(checkpoint, model, None, None, flags), wanted[0], out=out, precision=precision, tell=tell)
+        made = steps.export(
+            Source(checkpoint, model, None, None, flags), wanted[0], out=out, precision=precision, tell=tell
+        )
     if json:
         console.json(made)
     else:

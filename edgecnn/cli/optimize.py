@@ -29,7 +29,9 @@ def optimize(
     color: options.Color = None,
     seed: options.Seed = 0,
     remeasure: Annotated[bool, typer.Option("--remeasure", help="Measure latency again; all else is kept.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, as `edgecnn plan` does.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be done, as `edgecnn plan` does.")
+    ] = False,
     json: options.Json = False,
 ) -> None:
     """Take a checkpoint to verified INT8 files for a board: export, quantize, verify, measure, judge, report.

@@ -20,25 +20,36 @@ Target = Annotated[
 ]
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data", "-d", metavar="DIR", help="Images: a folder with train/ and val/, a folder per class; or a CSV."),
+    typer.Option(
+        "--data", "-d", metavar="DIR", help="Images: a folder with train/ and val/, a folder per class; or a CSV."
+    ),
 ]
 ModelName = Annotated[
     str | None,
-    typer.Option("--model", "-m", metavar="NAME", help="resnet50, timm:NAME, path/file.py:factory or pkg.module:factory."),
+    typer.Option(
+        "--model", "-m", metavar="NAME", help="resnet50, timm:NAME, path/file.py:factory or pkg.module:factory."
+    ),
 ]
 ClassMap = Annotated[
     Path | None,
-    typer.Option("--class-map", metavar="FILE", help="Class folder names in the order of the outputs, one per line; or JSON, CSV."),
+    typer.Option(
+        "--class-map",
+        metavar="FILE",
+        help="Class folder names in the order of the outputs, one per line; or JSON, CSV.",
+    ),
 ]
 RecipeName = Annotated[
     str, typer.Option("--recipe", "-r", metavar="NAME", help="How to compress: `edgecnn recipes list`, or a YAML file.")
 ]
 Formats = Annotated[
     list[str] | None,
-    typer.Option("--format", "-f", metavar="FORMAT", help="onnx, tflite or tensorrt; repeatable. Default: all the target runs."),
+    typer.Option(
+        "--format", "-f", metavar="FORMAT", help="onnx, tflite or tensorrt; repeatable. Default: all the target runs."
+    ),
 ]
 MaxDrop = Annotated[
-    str | None, typer.Option("--max-drop", metavar="SHARE", help="Largest loss of top-1 that passes, such as 1% or 0.01.")
+    str | None,
+    typer.Option("--max-drop", metavar="SHARE", help="Largest loss of top-1 that passes, such as 1% or 0.01."),
 ]
 Out = Annotated[
     Path | None, typer.Option("--out", "-o", metavar="DIR", help="Where results go. Default: runs/CKPT-TARGET.")
@@ -49,7 +60,9 @@ ProfileName = Annotated[
 Threads = Annotated[int, typer.Option("--threads", min=1, max=256, help="Threads of the runtime.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
-Resize = Annotated[str | None, typer.Option("--resize", metavar="PX", help="Shorter edge in pixels before the crop, or none.")]
+Resize = Annotated[
+    str | None, typer.Option("--resize", metavar="PX", help="Shorter edge in pixels before the crop, or none.")
+]
 Crop = Annotated[str | None, typer.Option("--crop", metavar="PX", help="Input size: 224 or 224x320 (height x width).")]
 Interpolation = Annotated[
     str | None, typer.Option("--interpolation", metavar="WORD", help="nearest, bilinear, bicubic or lanczos.")
@@ -60,7 +73,13 @@ Color = Annotated[str | None, typer.Option("--color", metavar="WORD", help="RGB,
 
 
 def preprocessing_fields(
-    *, resize: str | None, crop: str | None, interpolation: str | None, mean: str | None, std: str | None, color: str | None
+    *,
+    resize: str | None,
+    crop: str | None,
+    interpolation: str | None,
+    mean: str | None,
+    std: str | None,
+    color: str | None,
 ) -> dict[str, Any]:
     """The preprocessing fields a user gave as flags. Raises InputError naming the flag that cannot be read."""
     found: dict[str, Any] = {}
@@ -111,7 +130,9 @@ def share_of(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value < 1:
-        raise InputError("bad-max-drop", f"--max-drop {text} makes no sense", hint="write 1% or 0.01 for one point of top-1")
+        raise InputError(
+            "bad-max-drop", f"--max-drop {text} makes no sense", hint="write 1% or 0.01 for one point of top-1"
+        )
     return value
 
 

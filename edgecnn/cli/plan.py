@@ -75,7 +75,9 @@ def _page(request: Request, inputs: Inputs, planned: list[Planned]) -> Any:
     for title in ("format", "step", "options", "state"):
         table.add_column(title, overflow="fold")
     for step in planned:
-        state = f'missing: pip install "edgecnn[{step.missing}]"' if step.missing else "done" if step.cached else "to do"
+        state = (
+            f'missing: pip install "edgecnn[{step.missing}]"' if step.missing else "done" if step.cached else "to do"
+        )
         given = ", ".join(f"{key}={value}" for key, value in step.options.items() if value not in ((), [], None))
         table.add_row(step.format, step.name, given, state)
     evaluation = len(inputs.data.evaluation) if inputs.data.evaluation is not None else 0

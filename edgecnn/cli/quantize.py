@@ -14,14 +14,20 @@ def quantize(
     checkpoint: options.Checkpoint,
     data: options.DataDir = None,
     format: Annotated[str, typer.Option("--format", "-f", metavar="FORMAT", help="onnx, tflite or tensorrt.")] = "onnx",
-    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Default: beside the checkpoint.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Default: beside the checkpoint.")
+    ] = None,
     model: options.ModelName = None,
     class_map: options.ClassMap = None,
     observer: Annotated[
         str, typer.Option("--observer", metavar="WORD", help="minmax, percentile, mse or entropy.")
     ] = "percentile",
-    percentile: Annotated[float, typer.Option("--percentile", min=50, max=100, help="For the percentile observer.")] = 99.99,
-    io: Annotated[str, typer.Option("--io", metavar="WORD", help="TFLite inputs and outputs: float or int8.")] = "float",
+    percentile: Annotated[
+        float, typer.Option("--percentile", min=50, max=100, help="For the percentile observer.")
+    ] = 99.99,
+    io: Annotated[
+        str, typer.Option("--io", metavar="WORD", help="TFLite inputs and outputs: float or int8.")
+    ] = "float",
     images: Annotated[int, typer.Option("--images", min=1, help="Calibration images.")] = 200,
     resize: options.Resize = None,
     crop: options.Crop = None,
@@ -32,7 +38,8 @@ def quantize(
     seed: options.Seed = 0,
     json: options.Json = False,
 ) -> None:
-    """Write a checkpoint as static INT8, calibrated on images; linted and checked against PyTorch. Judges nothing: see optimize."""
+    """Write a checkpoint as static INT8, calibrated on images; linted and checked against PyTorch. Judges nothing:
+    see optimize."""
     from edgecnn import steps
     from edgecnn.cli import console
     from edgecnn.inputs import Source

@@ -42,8 +42,8 @@ class TensorSpec:
 class Artifact:
     """A model file on disk. `sha256` is of its bytes; `history` names the stages that made it, oldest first.
 
-    Format `tensorrt` is an ONNX file in the dialect TensorRT accepts: engines belong to one GPU and one TensorRT version
-    and are built on the device.
+    Format `tensorrt` is an ONNX file in the dialect TensorRT accepts: engines belong to one GPU and one TensorRT
+    version and are built on the device.
     """
 
     path: Path

@@ -23,5 +23,9 @@ def load(group: str, name: str) -> Any:
     """Import what is registered as `name`. Raises InputError with the nearest names when there is no such thing."""
     found = _registered(group).get(name)
     if found is None:
-        raise InputError(f"unknown-{group.rstrip('s')}", f"no {group.rstrip('s')} is called '{name}'", hint=did_you_mean(name, names(group)))
+        raise InputError(
+            f"unknown-{group.rstrip('s')}",
+            f"no {group.rstrip('s')} is called '{name}'",
+            hint=did_you_mean(name, names(group)),
+        )
     return found.load()

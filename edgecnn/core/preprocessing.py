@@ -16,9 +16,10 @@ INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 class Preprocessing:
     """Resize the shorter edge, crop the centre, scale to [0, 1], normalise.
 
-    `resize` is the length of the shorter edge in pixels, or None to leave the size; `crop` is (height, width) in pixels, the
-    network's input size. `stretch` resizes straight to `crop`, ignoring the aspect ratio (then `resize` is unused). `mean` and
-    `std` are per channel, on values in [0, 1]. `color` is RGB, BGR or L (one channel, luma of ITU-R 601-2).
+    `resize` is the length of the shorter edge in pixels, or None to leave the size; `crop` is (height, width) in
+    pixels, the network's input size. `stretch` resizes straight to `crop`, ignoring the aspect ratio (then `resize`
+    is unused). `mean` and `std` are per channel, on values in [0, 1]. `color` is RGB, BGR or L (one channel, luma
+    of ITU-R 601-2).
     """
 
     crop: tuple[int, int] = (224, 224)
@@ -68,4 +69,5 @@ class Preprocessing:
                 f"unknown preprocessing field: {', '.join(unknown)}",
                 hint="known: " + ", ".join(sorted(known)),
             )
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()})
+        given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
+        return cls(**given)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 class Images(Protocol):
     """A set of images, decoded and preprocessed one batch at a time.
 
-    `digest` identifies names, bytes, labels and preprocessing; `labels` are output indices, or None where nobody knows them.
+    `digest` identifies names, bytes, labels and preprocessing; `labels` are output indices, or None where nobody
+    knows them.
     """
 
     @property
@@ -74,8 +75,8 @@ class Model(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What surrounds a stage. Files written to `workdir` are kept when the stage finishes, all or none; `scratch` survives
-    a killed process, so a long stage can leave its half-done state there and find it again."""
+    """What surrounds a stage. Files written to `workdir` are kept when the stage finishes, all or none; `scratch`
+    survives a killed process, so a long stage can leave its half-done state there and find it again."""
 
     workdir: Path
     scratch: Path
@@ -90,8 +91,8 @@ class Context:
 class Stage(BaseModel):
     """One step of a recipe. Its YAML entry is itself the checked value: the fields are the options.
 
-    A subclass sets `kind` (the word in YAML, a verb) and `tools` (the packages whose versions decide the result), says what it
-    accepts and produces, and runs. Register it under the entry-point group `edgecnn.stages`.
+    A subclass sets `kind` (the word in YAML, a verb) and `tools` (the packages whose versions decide the result),
+    says what it accepts and produces, and runs. Register it under the entry-point group `edgecnn.stages`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -1,8 +1,7 @@
 """Finished work, found again by what went into it.
-
-A digest of inputs, options and tool versions names a folder. Work happens in a folder of its own beside it and is renamed
-into place when it is whole, so a killed run leaves nothing half-done behind a good name, and two runs at once cannot tear
-each other's results: the first to finish wins and the other's equal result is dropped.
+ A digest of inputs, options and tool versions names a folder. Work happens in a folder of its own beside it and is
+renamed into place when it is whole, so a killed run leaves nothing half-done behind a good name, and two runs at
+once cannot tear each other's results: the first to finish wins and the other's equal result is dropped.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst")
 class ImageData:
     """Images by purpose; satisfies `core.stage.Data`.
 
-    `calibration` is chosen from `training`; neither shares a file's content with `evaluation`. All three are ordered so
+    `calibration` is chosen from `training` and shares no file's content with `evaluation`. All three are ordered so
     that every prefix is spread over the classes.
     """
 

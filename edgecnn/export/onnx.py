@@ -24,9 +24,11 @@ METADATA_KEY = "edgecnn"
 
 
 def export(model: Model, out: Path, *, preprocessing: Preprocessing) -> Artifact:
-    """Write `model` as ONNX opset 18: input `input` (batch, C, H, W) float32, output `logits` (batch, classes), batch free.
+    """Write `model` as ONNX opset 18: input `input` (batch, C, H, W) float32, output `logits` (batch, classes),
+    batch free.
 
-    The preprocessing travels in the file's metadata under `edgecnn`. Raises StepError when the exporter cannot trace it.
+    The preprocessing travels in the file's metadata under `edgecnn`. Raises StepError when the exporter cannot
+    trace it.
     """
     example = torch.zeros(2, *model.input_shape)
     try:
@@ -47,7 +49,7 @@ def export(model: Model, out: Path, *, preprocessing: Preprocessing) -> Artifact
             "cannot-export",
             f"the ONNX exporter cannot trace {model.name}",
             why=_first_line(error),
-            hint="data-dependent control flow and in-place indexing are the usual causes: see the torch.export documentation",
+            hint="data-dependent control flow and in-place indexing are the usual causes: see torch.export's manual",
         ) from error
     assert program is not None
     graph = operate(program.model)

@@ -41,9 +41,9 @@ def means_to_pooling(model: ir.Model) -> int:
         if keep is not None and keep.as_int() == 0:
             made.append(ir.node("Flatten", [pool.outputs[0]], {"axis": 1}, name=f"{node.name}_flatten"))
             pool.outputs[0].name = f"{old.name}_pooled"
-            pool.outputs[0].dtype = old.dtype
+            pool.outputs[0].type = old.type
         new = made[-1].outputs[0]
-        new.name, new.shape, new.dtype = old.name, old.shape, old.dtype
+        new.name, new.shape, new.type = old.name, old.shape, old.type
         ir.convenience.replace_nodes_and_values(graph, node, [node], made, [old], [new])
         changed += 1
     return changed
@@ -80,6 +80,7 @@ def _module_of_weight(node: ir.Node) -> str:
 
 
 def _module_of_scope(node: ir.Node) -> str:
-    """The module path in a scope list such as `['', 'layer1', 'layer1.0.relu', 'relu_3']`, whose last entry is the op."""
+    """The module path in a scope list such as `['', 'layer1', 'layer1.0.relu', 'relu_3']`, whose last entry is the
+    op."""
     scopes = [part.strip().strip("'") for part in node.metadata_props.get(SCOPES, "").strip("[]").split(",")]
     return scopes[-2] if len(scopes) >= 2 else ""

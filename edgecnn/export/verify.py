@@ -33,8 +33,8 @@ def torch_logits(model: Model, images: Images, *, tell: Tell) -> np.ndarray:
 
 
 def parity(reference: np.ndarray, candidate: np.ndarray) -> dict[str, float | int | None]:
-    """Compare logits (N, classes): `max_abs_diff` in logits, mean `cosine`, `sqnr_db` over all logits (None when equal),
-    `agreement` of top-1 in [0, 1], `images`."""
+    """Compare logits (N, classes): `max_abs_diff` in logits, mean `cosine`, `sqnr_db` over all logits (None when
+    equal), `agreement` of top-1 in [0, 1], `images`."""
     reference64, candidate64 = reference.astype(np.float64), candidate.astype(np.float64)
     noise = float(np.square(reference64 - candidate64).sum())
     signal = float(np.square(reference64).sum())

@@ -26,8 +26,9 @@ def estimate(found: Histogram, options: Quantize, *, symmetric: bool) -> Range:
         return seen
     if options.observer == "percentile":
         return percentile(found, options.percentile)
-    loss = mean_squared_error if options.observer == "mse" else kl_divergence
-    return _least(found, loss, symmetric=symmetric)
+    if options.observer == "mse":
+        return _least(found, found.counts, mean_squared_error, symmetric=symmetric)
+    return _least(found, _without_zeros(found), kl_divergence, symmetric=symmetric)
 
 
 def percentile(found: Histogram, percent: float) -> Range:
@@ -41,12 +42,24 @@ def percentile(found: Histogram, percent: float) -> Range:
     return Range(max(found.low, float(edges[first]) - half), min(found.high, float(edges[last]) + half))
 
 
-def _least(found: Histogram, loss: Loss, *, symmetric: bool) -> Range:
+def _without_zeros(found: Histogram) -> np.ndarray:
+    """Counts with the bin at zero levelled to its neighbours: zero is exact on every grid, and the mass a ReLU
+    piles up there would drown everything else."""
+    counts: np.ndarray = found.counts.copy()
+    at = -found.first
+    if 0 <= at < len(counts):
+        beside = counts[[index for index in (at - 1, at + 1) if 0 <= index < len(counts)]]
+        counts[at] = min(counts[at], int(beside.max(initial=0)))
+    return counts
+
+
+def _least(found: Histogram, counted: np.ndarray, loss: Loss, *, symmetric: bool) -> Range:
     """Shrink the top, then the bottom (together when symmetric), to where `loss` is least.
 
-    Coordinate search over a grid of `CANDIDATES` shares: for a fixed other end the losses here have one valley in practice.
+    Coordinate search over a grid of `CANDIDATES` shares: for a fixed other end the losses here have one valley in
+    practice.
     """
-    centers, counts = found.centers(), found.counts.astype(np.float64)
+    centers, counts = found.centers(), counted.astype(np.float64)
     shares = np.linspace(SMALLEST_SHARE, 1.0, CANDIDATES)
     low, high = min(found.low, 0.0), max(found.high, 0.0)
     if symmetric:
@@ -70,8 +83,9 @@ def mean_squared_error(centers: np.ndarray, counts: np.ndarray, kept: Range) -> 
 def kl_divergence(centers: np.ndarray, counts: np.ndarray, kept: Range) -> float:
     """Information lost when the kept part, with the outliers moved to its edges, is told in 256 levels.
 
-    S. Migacz, "8-bit Inference with TensorRT", GTC 2017: P is the clipped histogram with the tails added to the edge bins, Q
-    the same without the tails, its levels spread evenly over their non-empty bins. Infinite where Q misses mass of P.
+    S. Migacz, "8-bit Inference with TensorRT", GTC 2017: P is the clipped histogram with the tails added to the
+    edge bins, Q the same without the tails, its levels spread evenly over their non-empty bins. Infinite where Q
+    misses mass of P.
     """
     inside = (centers >= kept.low) & (centers <= kept.high)
     if np.count_nonzero(inside) < 2:
@@ -89,7 +103,8 @@ def kl_divergence(centers: np.ndarray, counts: np.ndarray, kept: Range) -> float
     if spread.sum() == 0:
         return math.inf
     p, q = reference / reference.sum(), spread / spread.sum()
-    # An outlier moved into an empty edge bin is mass that Q cannot tell: count it against a floor, do not let it vanish.
+    # An outlier moved into an empty edge bin is mass that Q cannot tell: count it against a floor, do not let it
+    # vanish.
     q = np.maximum(q, 1e-9)
     told = p > 0
     return float(np.sum(p[told] * np.log(p[told] / q[told])))

@@ -13,8 +13,9 @@ _CHUNK = 1 << 20
 class Histogram:
     """Counts of float values in equal bins aligned at zero.
 
-    When a value falls outside `MAX_BINS` bins, the bin width doubles and neighbours merge: counts stay exact, and the result
-    does not depend on what order the values came in beyond the final width. Bin `i` covers `[(first + i) * width, ... + width)`.
+    When a value falls outside `MAX_BINS` bins, the bin width doubles and neighbours merge: counts stay exact, and
+    the result does not depend on what order the values came in beyond the final width. Bin `i` covers `[(first + i)
+    * width, ... + width)`.
     """
 
     def __init__(self) -> None:

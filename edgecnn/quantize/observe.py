@@ -1,7 +1,6 @@
 """Calibration: stream images through a float model and keep, per tensor, extrema and a histogram. Never activations.
-
-Memory is flat in the number of images. The half-done state is written to the scratch folder every few seconds, so a run that
-was killed in the middle goes on from there.
+ Memory is flat in the number of images. The half-done state is written to the scratch folder every few seconds, so
+a run that was killed in the middle goes on from there.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ import io
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -56,7 +56,7 @@ def observe(run: Run, images: Images, *, options: Quantize, symmetric: bool, scr
 
 def _save(path: Path, digest: str, done: int, histograms: Mapping[str, Histogram]) -> None:
     buffer = io.BytesIO()
-    arrays = {f"{index}": found.counts for index, found in enumerate(histograms.values())}
+    arrays: dict[str, Any] = {f"{index}": found.counts for index, found in enumerate(histograms.values())}
     facts = np.array([found.facts() for found in histograms.values()], dtype=np.float64)
     names = np.array(list(histograms), dtype=np.str_)
     np.savez(buffer, names=names, facts=facts, done=np.array(done), digest=np.array(digest), **arrays)

@@ -66,7 +66,9 @@ def runner(path: Path, wanted: list[str]) -> Run:
             ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # onnxruntime raises its own pybind exceptions
-        raise StepError("cannot-load", f"ONNX Runtime does not load {path.name}", why=str(error).splitlines()[0]) from error
+        raise StepError(
+            "cannot-load", f"ONNX Runtime does not load {path.name}", why=str(error).splitlines()[0]
+        ) from error
 
     def run(images: np.ndarray) -> Mapping[str, np.ndarray]:
         found = dict(zip(taps, session.run(taps, {inputs[0]: images}), strict=True))
@@ -91,5 +93,7 @@ def _kept(graph: ir.Graph, wanted: tuple[str, ...]) -> frozenset[str]:
     names = [str(node.name) for node in graph]
     unknown = [name for name in wanted if name not in names]
     if unknown:
-        raise InputError("unknown-layer", f"keep_float names no layer: {unknown[0]}", hint=did_you_mean(unknown[0], names))
+        raise InputError(
+            "unknown-layer", f"keep_float names no layer: {unknown[0]}", hint=did_you_mean(unknown[0], names)
+        )
     return frozenset(wanted)

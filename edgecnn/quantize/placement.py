@@ -1,7 +1,6 @@
 """Where Q/DQ pairs go: one table per target family, one walk over the graph.
-
-Runtimes fuse a float operator between DequantizeLinear and QuantizeLinear into an integer one only when the pairs stand where
-their pattern matcher expects them. The tables say where that is; the walk finds the tensors.
+ Runtimes fuse a float operator between DequantizeLinear and QuantizeLinear into an integer one only when the pairs
+stand where their pattern matcher expects them. The tables say where that is; the walk finds the tensors.
 
 Sources: ONNX Runtime `core/optimizer/qdq_transformer/selectors_actions/qdq_selector_action_transformer.cc`; TensorRT
 developer guide, "Q/DQ layer-placement recommendations".
@@ -23,9 +22,10 @@ CLIPPING = frozenset({"Relu", "Clip"})
 class Placement:
     """One family's rules.
 
-    `weighted` operators carry constant weights; `joined` ones are integer kernels with quantized inputs and output; `carried`
-    ones only move values, so their output shares the grid of their input. `outputs` says whether a result is quantized where it is
-    made (after a clipping activation) or only where a weighted operator reads it; `integer_bias` whether biases become INT32.
+    `weighted` operators carry constant weights; `joined` ones are integer kernels with quantized inputs and output;
+    `carried` ones only move values, so their output shares the grid of their input. `outputs` says whether a result
+    is quantized where it is made (after a clipping activation) or only where a weighted operator reads it;
+    `integer_bias` whether biases become INT32.
     """
 
     name: str
@@ -51,7 +51,19 @@ FAMILIES = {
         weighted=frozenset({"Conv", "Gemm", "MatMul"}),
         joined=frozenset({"Add", "Mul", "Concat", "GlobalAveragePool", "AveragePool", "LeakyRelu", "Sigmoid"}),
         carried=frozenset(
-            {"MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Gather", "Split", "Tile", "Expand"}
+            {
+                "MaxPool",
+                "Reshape",
+                "Flatten",
+                "Transpose",
+                "Squeeze",
+                "Unsqueeze",
+                "Slice",
+                "Gather",
+                "Split",
+                "Tile",
+                "Expand",
+            }
         ),
         outputs=True,
         integer_bias=True,
@@ -73,8 +85,9 @@ FAMILIES = {
 
 @dataclass(slots=True)
 class Places:
-    """What to quantize: `points` maps a tensor to the one whose range it uses (itself unless carried); `readers` lists the
-    (node, input index) pairs that read it through Q/DQ; `weighted` lists the operators whose weights become INT8."""
+    """What to quantize: `points` maps a tensor to the one whose range it uses (itself unless carried); `readers`
+    lists the (node, input index) pairs that read it through Q/DQ; `weighted` lists the operators whose weights
+    become INT8."""
 
     points: dict[ir.Value, ir.Value] = field(default_factory=dict)
     readers: dict[ir.Value, list[tuple[ir.Node, int]]] = field(default_factory=dict)
@@ -120,12 +133,14 @@ def has_constant_weight(node: ir.Node) -> bool:
 
 
 def result_of(graph: ir.Graph, node: ir.Node) -> ir.Value:
-    """The tensor to quantize behind `node`: after a ReLU or Clip that nobody else reads around, whose work the grid's own
-    ends then do."""
+    """The tensor to quantize behind `node`: after a ReLU or Clip that nobody else reads around, whose work the
+    grid's own ends then do."""
     out = node.outputs[0]
     uses = out.uses()
-    if len(uses) == 1 and out not in graph.outputs and uses[0].node.op_type in CLIPPING and uses[0].idx == 0:
-        return uses[0].node.outputs[0]
+    if len(uses) == 1 and out not in graph.outputs:
+        (use,) = uses
+        if use.node.op_type in CLIPPING and use.idx == 0:
+            return use.node.outputs[0]
     return out
 
 
@@ -160,10 +175,15 @@ def _carry(places: Places, graph: ir.Graph, node: ir.Node) -> None:
 
 
 def _read_identity(places: Places, node: ir.Node, order: dict[ir.Node, int]) -> None:
-    """Of the two branches that meet in a residual Add, quantize the shorter: the one whose last operator comes first."""
+    """Of the two branches that meet in a residual Add, quantize the shorter: the one whose last operator comes
+    first."""
     if any(value is None or value.const_value is not None for value in node.inputs) or len(node.inputs) != 2:
         return
-    made = [order.get(producer, -1) if (producer := value.producer()) is not None else -1 for value in node.inputs if value is not None]
+    made = [
+        order.get(producer, -1) if (producer := value.producer()) is not None else -1
+        for value in node.inputs
+        if value is not None
+    ]
     branch = node.inputs[made.index(max(made))]
     producer = branch.producer() if branch is not None else None
     if made[0] != made[1] and producer is not None and producer.op_type in ("Conv", "ConvTranspose"):

@@ -18,7 +18,14 @@ class Quantize(Stage):
     """Calibrate on images, then write INT8 weights and activations, placed as the target's runtime can use them."""
 
     kind: ClassVar[str] = "quantize"
-    tools: ClassVar[tuple[str, ...]] = ("numpy", "onnx", "onnx-ir", "onnxruntime", "ai-edge-quantizer", "ai-edge-litert")
+    tools: ClassVar[tuple[str, ...]] = (
+        "numpy",
+        "onnx",
+        "onnx-ir",
+        "onnxruntime",
+        "ai-edge-quantizer",
+        "ai-edge-litert",
+    )
     reads_images: ClassVar[bool] = True
 
     observer: Observer = "minmax"

@@ -17,9 +17,9 @@ INT32_ROOM = 2.0**30
 def write(model: ir.Model, places: Places, *, placement: Placement, ranges: RangeTable, weight_bits: int) -> None:
     """Insert the Q/DQ pairs and the INT8 weights into `model`, in place.
 
-    Weights are s8, symmetric, one scale per output channel (`max|w| / 127`, so that any quantizer rebuilds the same grid).
-    Biases become INT32 on the grid `input scale * weight scale` where the family wants it: ONNX Runtime needs that to fuse
-    a Gemm, TensorRT refuses it.
+    Weights are s8, symmetric, one scale per output channel (`max|w| / 127`, so that any quantizer rebuilds the same
+    grid). Biases become INT32 on the grid `input scale * weight scale` where the family wants it: ONNX Runtime
+    needs that to fuse a Gemm, TensorRT refuses it.
     """
     graph = model.graph
     grids = {value: placement.grid(ranges[str(source.name)]) for value, source in places.points.items()}
@@ -110,7 +110,9 @@ def _quantize_bias(graph: ir.Graph, node: ir.Node, scales: np.ndarray) -> None:
         graph.initializers.pop(str(bias.name), None)
 
 
-def quantize_weight(values: np.ndarray, *, axis: int, bits: int, floor: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
+def quantize_weight(
+    values: np.ndarray, *, axis: int, bits: int, floor: np.ndarray | float
+) -> tuple[np.ndarray, np.ndarray]:
     """Codes (int8, the shape of `values`) and scales (float32, one per index of `axis`)."""
     limit = 2 ** (bits - 1) - 1
     rest = tuple(index for index in range(values.ndim) if index != axis)
@@ -124,7 +126,7 @@ def quantize_weight(values: np.ndarray, *, axis: int, bits: int, floor: np.ndarr
 
 def channel_axis(node: ir.Node) -> int:
     """The axis of the output channels in the weight."""
-    if node.op_type == "ConvTranspose" or node.op_type == "MatMul":
+    if node.op_type in ("ConvTranspose", "MatMul"):
         return 1
     if node.op_type == "Gemm":
         return 0 if node.attributes.get_int("transB", 0) else 1
@@ -132,8 +134,8 @@ def channel_axis(node: ir.Node) -> int:
 
 
 def _bias_floor(node: ir.Node, input_scale: float) -> np.ndarray | float:
-    """Smallest weight scale per channel at which the bias still fits into INT32: channels that batch-norm folding killed
-    have almost no weights but keep their bias."""
+    """Smallest weight scale per channel at which the bias still fits into INT32: channels that batch-norm folding
+    killed have almost no weights but keep their bias."""
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     if bias is None or bias.const_value is None:
         return 0.0
@@ -149,6 +151,6 @@ def _initializer(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
     if found is not None:
         return found
     tensor = ir.tensor(array, name=name)
-    value = ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+    value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
     graph.register_initializer(value)
     return value

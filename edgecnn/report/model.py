@@ -14,8 +14,9 @@ EXIT_CODES: Mapping[str, int] = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """Top-1 on the evaluation images, in `runtime`. Shares are in [0, 1]; `drop` is against the FP32 file in the same runtime
-    and `drop_low`, `drop_high` bound it (see `report.verdict`). `stand_in` says which runtime could not be used, if so."""
+    """Top-1 on the evaluation images, in `runtime`. Shares are in [0, 1]; `drop` is against the FP32 file in the
+    same runtime and `drop_low`, `drop_high` bound it (see `report.verdict`). `stand_in` says which runtime could
+    not be used, if so."""
 
     runtime: str
     images: int
@@ -44,9 +45,9 @@ class Parity:
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Milliseconds and bytes. `interval` is `ci95` (bootstrap over processes) or `range` (too few processes for one).
-    `p90_bound_ms` is the distribution-free 99 % upper bound, None when there are too few samples. `speedup` is FP32 / this,
-    in the same runtime, in [`speedup_low`, `speedup_high`]."""
+    """Milliseconds and bytes. `interval` is `ci95` (bootstrap over processes) or `range` (too few processes for
+    one). `p90_bound_ms` is the distribution-free 99 % upper bound, None when there are too few samples. `speedup`
+    is FP32 / this, in the same runtime, in [`speedup_low`, `speedup_high`]."""
 
     median_ms: float
     median_low_ms: float
@@ -94,7 +95,8 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One run. `measured_on` says where latency and accuracy were taken; `elsewhere` is set when that is not the target."""
+    """One run. `measured_on` says where latency and accuracy were taken; `elsewhere` is set when that is not the
+    target."""
 
     title: str
     outcome: Outcome

@@ -14,7 +14,14 @@ from edgecnn.train.settings import TrainingImages, TrainSettings
 ARCHITECTURE = "edgecnn.train.resnet_small:resnet_small"
 DIGITS = Preprocessing(crop=(32, 32), resize=32, mean=(0.3048,) * 3, std=(0.3757,) * 3)
 SETTINGS = TrainSettings(
-    epochs=12, batch=64, learning_rate=4e-3, weight_decay=0.02, crop_padding=4, mixed_precision=False, device="cpu"
+    epochs=10,
+    batch=32,
+    learning_rate=3e-3,
+    weight_decay=0.02,
+    label_smoothing=0.1,
+    crop_padding=4,
+    mixed_precision=False,
+    device="cpu",
 )
 
 
@@ -35,7 +42,7 @@ def train_demo(data_folder: Path, out: Path, *, seed: int = 0, tell: Tell = nobo
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = resnet_small(num_classes=10)
-    fit(module, TrainingImages(data.training, data.evaluation), settings=SETTINGS, tell=tell, seed=seed)
+    fit(module, TrainingImages(data.training), settings=SETTINGS, tell=tell, seed=seed)
     content = {
         "state_dict": module.state_dict(),
         "architecture": ARCHITECTURE,

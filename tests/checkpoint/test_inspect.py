@@ -70,7 +70,8 @@ def test_multiply_accumulates_are_counted_by_hand(tmp_path: Path) -> None:
     source.write_text(
         "from torch import nn\n"
         "def net():\n"
-        "    return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))\n"
+        "    body = nn.Conv2d(3, 4, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten()\n"
+        "    return nn.Sequential(*body, nn.Linear(4, 5))\n"
     )
     state = {
         "0.weight": torch.ones(4, 3, 3, 3),

@@ -13,6 +13,7 @@ from torch import nn  # noqa: TID253
 
 from edgecnn.checkpoint import open_model, save
 from edgecnn.checkpoint import registry as registry_module
+from edgecnn.checkpoint.registry import Entry, Form, build_empty
 from edgecnn.core.errors import InputError, MissingError, StepError
 from edgecnn.core.preprocessing import Preprocessing
 
@@ -218,14 +219,14 @@ def test_an_unknown_name_is_corrected(tmp_path: Path) -> None:
     assert "squeezenet1_1" in caught.value.hint
 
 
-def test_training_heads_may_be_there_or_not(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    network = torchvision.models.googlenet(num_classes=3, init_weights=False, aux_logits=False).eval()
+@pytest.mark.parametrize("there", [True, False])
+def test_training_heads_may_be_there_or_not(tmp_path: Path, there: bool) -> None:
+    network = build_empty(Entry("torchvision", "googlenet"), Form(3, training_heads=there))
+    for item in network.parameters():
+        item.data.zero_()
     model = open_model(stored(tmp_path, network))
     assert (model.name, model.num_classes) == ("torchvision:googlenet", 3)
     assert any("transform_input" in note for note in model.notes)
-    whole = torchvision.models.googlenet(num_classes=3, init_weights=False)
-    assert open_model(stored(tmp_path, whole)).num_classes == 3
 
 
 @pytest.mark.parametrize(
@@ -340,3 +341,23 @@ def test_equal_weights_of_different_networks_are_ambiguous(tmp_path: Path) -> No
     assert "torchvision:resnet18 = timm:resnet18, timm:resnetblur18" in caught.value.why
     assert "--model torchvision:resnet18 or --model timm:resnetblur18" in caught.value.hint
     assert open_model(path, architecture="resnet18").name == "torchvision:resnet18"
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnetblur18"])
+def test_recorded_statistics_tell_networks_with_equal_weights_apart(tmp_path: Path, name: str) -> None:
+    timm = pytest.importorskip("timm")
+    from sklearn.datasets import load_sample_image
+
+    torch.manual_seed(0)
+    network = timm.create_model(name, num_classes=3)
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.momentum = 1.0
+            nn.init.uniform_(layer.weight, 0.5, 1.5)
+    image = torch.from_numpy(load_sample_image("china.jpg").copy()).permute(2, 0, 1).float() / 255
+    views = torch.stack([image[:, top : top + 160, left : left + 160] for top in (0, 250) for left in (0, 200, 400)])
+    with torch.no_grad():
+        network.train()((views - 0.5) / 0.5)
+    model = open_model(stored(tmp_path, network))
+    assert model.name.endswith(f":{name}")
+    assert any("batch-norm statistics" in note for note in model.notes)

@@ -1,4 +1,4 @@
-"""ImageSet: batches in order, errors that name the file, memory that stays flat, a digest of everything that matters."""
+"""ImageSet: batches in order, errors that name the file, memory that stays flat, a digest of all that matters."""
 
 from __future__ import annotations
 

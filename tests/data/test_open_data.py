@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -372,7 +371,7 @@ def test_the_digits_become_an_image_folder(tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.png")}
     write_digits(folder)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.png")} == before
-    assert os.listdir(tmp_path) == ["digits"]
+    assert [path.name for path in tmp_path.iterdir()] == ["digits"]
 
 
 def test_ten_thousand_small_images_open_in_seconds(tmp_path: Path) -> None:

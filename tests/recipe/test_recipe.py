@@ -36,7 +36,7 @@ def test_a_whole_recipe(tmp_path: Path) -> None:
               - cast: {precision: fp16, formats: [tensorrt]}
               - quantize: {observer: percentile}
             budget: {max_drop: 0.5 %}
-            calibration: {images: 32, batch: 4}
+            calibration: {images: 32}
             preprocessing: {resize: 36, crop: 32, mean: [0, 0, 0], std: [1, 1, 1]}
             measure: {profile: smoke}
             """,
@@ -44,7 +44,7 @@ def test_a_whole_recipe(tmp_path: Path) -> None:
     )
     assert [stage.kind for stage in recipe.stages] == ["export", "cast", "quantize"]
     assert recipe.budget.max_drop == pytest.approx(0.005)
-    assert (recipe.calibration.images, recipe.calibration.batch, recipe.measure.profile) == (32, 4, "smoke")
+    assert (recipe.calibration.images, recipe.measure.profile) == (32, "smoke")
     assert recipe.preprocessing is not None
     assert recipe.preprocessing.crop == (32, 32)
 
@@ -147,7 +147,7 @@ def test_a_misspelt_name_is_answered_with_the_nearest() -> None:
 
 def test_the_shipped_recipes_are_whole() -> None:
     names = [recipe.name for recipe in list_recipes()]
-    assert {"fp16", "int8", "int8-minmax"} <= set(names)
+    assert {"fp16", "int8", "int8-percentile"} <= set(names)
 
 
 def test_the_users_own_recipe_is_found_and_wins(config_home: Path) -> None:

@@ -1,3 +1,4 @@
+# ruff: noqa: TID253
 """The demo's checkpoint: quick to train, accurate, safe to load."""
 
 from __future__ import annotations

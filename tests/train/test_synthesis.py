@@ -1,3 +1,4 @@
+# ruff: noqa: TID253
 """Images without data: their statistics match the network's, and they satisfy the contract of Images."""
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ def test_neither_the_network_nor_the_random_state_changes() -> None:
 
 
 def test_a_network_without_statistics_gets_noise_and_is_told() -> None:
-    model = FakeModel(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.LazyLinear(4)))
+    model = FakeModel(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(784, 4)))
     images = images_from_batch_norm(model, count=3, preprocessing=P)
     assert len(images) == 3
     assert "Gaussian noise" in images.notes[0]

@@ -1,4 +1,5 @@
-"""The bundle: a folder to copy to the board. Model, preprocessing, labels, and code that needs numpy, Pillow and one runtime."""
+"""The bundle: a folder to copy to the board. Model, preprocessing, labels, and code that needs numpy, Pillow and
+one runtime."""
 
 from __future__ import annotations
 
@@ -22,15 +23,16 @@ REQUIREMENTS = {
     "onnxruntime": ("numpy", "Pillow>=8", "onnxruntime"),
     "tflite": ("numpy", "Pillow>=8", "ai-edge-litert"),
 }
-# Q/DQ and half precision are in the graph; TensorRT up to 10 wants to be told that it may use them, 11 has no such flags.
+# Q/DQ and half precision are in the graph; TensorRT up to 10 wants to be told that it may use them, 11 has no such
+# flags.
 TRTEXEC = """
 `model.onnx` is built into an engine on the board, because an engine belongs to one GPU and one TensorRT version:
 
     trtexec --onnx=model.onnx --saveEngine=model.engine --fp16 --int8        # TensorRT 8.5, 8.6
     trtexec --onnx=model.onnx --saveEngine=model.engine --fp16 --int8        # TensorRT 10.x (JetPack 6)
     trtexec --onnx=model.onnx --saveEngine=model.engine                      # TensorRT 11, strongly typed
-
-The batch is free; add `--shapes=input:1x{shape}` for one image at a time. `infer.py` runs the same file in ONNX Runtime, on the CPU.
+ The batch is free; add `--shapes=input:1x{shape}` for one image at a time. `infer.py` runs the same file in ONNX
+Runtime, on the CPU.
 """
 
 

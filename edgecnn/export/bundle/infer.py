@@ -1,7 +1,6 @@
 """Classify images with the model in this folder: `python infer.py photo.jpg ...`
-
-Needs numpy, Pillow and the runtime named in manifest.json (see requirements.txt); Python 3.8 or newer. The code in `edge/` is the
-code the model was measured and judged with.
+ Needs numpy, Pillow and the runtime named in manifest.json (see requirements.txt); Python 3.8 or newer. The code in
+`edge/` is the code the model was measured and judged with.
 """
 
 from __future__ import annotations
@@ -56,7 +55,8 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def main() -> int:
-    """One line per image: file, label, probability. Exit code 1 when an image could not be read, 4 when the runtime is missing."""
+    """One line per image: file, label, probability. Exit code 1 when an image could not be read, 4 when the runtime
+    is missing."""
     parser = argparse.ArgumentParser(description="Classify images with the model in this folder.")
     parser.add_argument("images", nargs="+", type=Path, help="image files")
     parser.add_argument("--threads", type=int, default=1, help="threads of the runtime (default 1)")
@@ -73,7 +73,12 @@ def main() -> int:
                     status = 1
                     continue
                 best = int(shares.argmax())
-                found = {"file": str(path), "index": best, "label": classifier.labels[best], "probability": float(shares[best])}
+                found = {
+                    "file": str(path),
+                    "index": best,
+                    "label": classifier.labels[best],
+                    "probability": float(shares[best]),
+                }
                 print(json.dumps(found) if wanted.json else f"{path}\t{found['label']}\t{shares[best]:.4f}")
     except ProbeError as error:
         print("\n".join(part for part in (error.message, error.why, error.hint) if part), file=sys.stderr)

@@ -31,7 +31,18 @@ INTEGER = frozenset(
 GIVES_FLOAT = frozenset({"MatMulIntegerToFloat"})
 FLOAT_COMPUTE = frozenset({"Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul", "ConvTranspose"})
 MOVES = frozenset(
-    {"QuantizeLinear", "DequantizeLinear", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Gather", "Split"}
+    {
+        "QuantizeLinear",
+        "DequantizeLinear",
+        "Reshape",
+        "Flatten",
+        "Transpose",
+        "Squeeze",
+        "Unsqueeze",
+        "Slice",
+        "Gather",
+        "Split",
+    }
 )
 WHY = {
     "HardSwish": "no integer kernel for HardSwish in ONNX Runtime",
