@@ -116,7 +116,7 @@ def lint(evidence: Evidence, around: Surroundings) -> None:
 def answer(evidence: Evidence, images: Images, around: Surroundings, *, threads: int) -> None:
     """Logits of the file for all images, in the runtime that will run it or its stand-in."""
     artifact = evidence.artifact
-    key = digest_of([artifact.sha256, images.digest, evidence.runs_on, versions(TOOLS)])
+    key = digest_of([artifact.sha256, artifact.format, images.digest, evidence.runs_on, versions(TOOLS)])
 
     def make(work: Work) -> None:
         found = logits(

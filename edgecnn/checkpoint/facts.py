@@ -135,10 +135,11 @@ def _timm(entry: Entry) -> Preprocessing | None:
     import timm
     from timm.data.config import resolve_data_config
 
-    known = timm.get_pretrained_cfg(entry.name, allow_unregistered=True)
+    known: Any = timm.get_pretrained_cfg(entry.name, allow_unregistered=True)
+    resolve: Any = resolve_data_config
     if known is None:
         return None
     try:
-        return _from_timm_words(resolve_data_config(pretrained_cfg=known.to_dict()))
+        return _from_timm_words(resolve(pretrained_cfg=known.to_dict()))
     except (InputError, KeyError, TypeError, ValueError):
         return None

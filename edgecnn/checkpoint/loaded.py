@@ -64,6 +64,8 @@ class LoadedModel:
         return replace(self, preprocessing=preprocessing, preprocessing_source="given", input_shape=shape, notes=notes)
 
 
+# Networks of this package that a file may name; anything else with a colon is somebody's code.
+_OWN = ("edgecnn.train.resnet_small:resnet_small",)
 _ASSUMED = "input size not stated"
 
 
@@ -110,7 +112,7 @@ def _stated(weights: Weights) -> _Found | None:
     text = facts.stated_architecture(weights.metadata)
     if text is None:
         return None
-    if ":" in text and text.partition(":")[0] not in ("torchvision", "timm"):
+    if ":" in text and text.partition(":")[0] not in ("torchvision", "timm") and text not in _OWN:
         raise InputError(
             "architecture-is-code",
             f"the checkpoint says that its network is built by {text}",

@@ -1,9 +1,9 @@
 """Which of several networks weights were trained in, told by the batch-norm statistics stored with them.
 
-Networks that differ only in operations without weights (another pooling, padding or activation) take the same checkpoint. In
-the one it was trained in, photographs give each batch norm about the mean and variance that training recorded there; in
-another they do not. Two photographs that scikit-learn ships are enough to tell: the comparison is between networks, on the
-same pixels.
+Networks that differ only in operations without weights (another pooling, padding or activation) take the same
+checkpoint. In the one it was trained in, photographs give each batch norm about the mean and variance that training
+recorded there; in another they do not. Two photographs that scikit-learn ships are enough to tell, since the comparison is
+between networks, on the same pixels.
 """
 
 from __future__ import annotations
@@ -50,8 +50,10 @@ def _photographs() -> torch.Tensor:
 
 
 def distance(module: nn.Module) -> float | None:
-    """How far photographs are from what the network's batch norms recorded: the mean over layers of the median over channels
-    of the Kullback-Leibler divergence between the two normal distributions. None where nothing was recorded."""
+    """How far photographs are from what the network's batch norms recorded; None where nothing was recorded.
+
+    The mean over layers of the median over channels of the Kullback-Leibler divergence between the two normals.
+    """
     layers = [item for item in module.modules() if isinstance(item, nn.BatchNorm2d) and item.running_mean is not None]
     if not layers or all(not bool(item.running_mean.any()) for item in layers if item.running_mean is not None):
         return None

@@ -23,36 +23,40 @@ def list_folder(root: Path) -> Listing:
     """
     skipped: Counter[str] = Counter()
     folders = _subfolders(root)
-    train = next((folder for folder in folders if folder.name.lower() == "train" and _holds_classes(folder)), None)
-    judging = [folder for name in EVALUATION_NAMES for folder in folders if folder.name.lower() == name]
-    judging = [folder for folder in judging if _holds_classes(folder)]
-    if train is None and not judging:
-        samples, labels = _classes_in(root, skipped)
-        _require_images(root, samples, skipped)
-        origin = {"undivided": str(root)}
-        return Listing(root, "class folders", undivided=samples, origin=origin, labels=labels, skipped=_sorted(skipped))
-    parts = {folder: _classes_in(folder, skipped) for folder in (train, *judging[:1]) if folder is not None}
-    for folder, (samples, _) in parts.items():
-        _require_images(folder, samples, skipped)
-    labels = tuple(sorted({label for _, found in parts.values() for label in found}))
-    known = [train.name] if train is not None else []
-    others = [folder.name for folder in folders if folder not in parts and folder.name not in known]
-    notes = (f"not used: {', '.join(others)} in {root}",) if others else ()
-    if train is not None and judging:
-        return Listing(
-            root,
-            "train and evaluation folders",
-            train=parts[train][0],
-            evaluation=parts[judging[0]][0],
-            origin={"train": str(train), "evaluation": str(judging[0])},
-            labels=labels,
-            skipped=_sorted(skipped),
-            notes=notes,
-        )
-    ((folder, (samples, _)),) = parts.items()
-    origin = {"undivided": str(folder)}
-    form = f"{folder.name} folder alone"
-    return Listing(root, form, undivided=samples, origin=origin, labels=labels, skipped=_sorted(skipped), notes=notes)
+    train = _part(folders, ("train",))
+    judging = _part(folders, EVALUATION_NAMES)
+    sources = [folder for folder in (train, judging) if folder is not None] or [root]
+    samples: dict[Path, tuple[Sample, ...]] = {}
+    labels: set[str] = set()
+    for folder in sources:
+        samples[folder], found = _classes_in(folder, skipped)
+        labels.update(found)
+        _require_images(folder, samples[folder], skipped)
+    divided = train is not None and judging is not None
+    unused = [] if sources == [root] else [folder.name for folder in folders if folder not in sources]
+    return Listing(
+        root,
+        _form(root, sources),
+        train=samples[sources[0]] if divided else (),
+        evaluation=samples[sources[1]] if divided else (),
+        undivided=() if divided else samples[sources[0]],
+        origin=dict(zip(("train", "evaluation") if divided else ("undivided",), map(str, sources), strict=True)),
+        labels=tuple(sorted(labels)),
+        skipped=_sorted(skipped),
+        notes=(f"not used: {', '.join(unused)} in {root}",) if unused else (),
+    )
+
+
+def _part(folders: list[Path], names: tuple[str, ...]) -> Path | None:
+    """The first of `names` that is there and holds class folders."""
+    found = (folder for name in names for folder in folders if folder.name.lower() == name)
+    return next((folder for folder in found if _holds_classes(folder)), None)
+
+
+def _form(root: Path, sources: list[Path]) -> str:
+    if len(sources) == 2:
+        return "train and evaluation folders"
+    return "class folders" if sources == [root] else f"{sources[0].name} folder alone"
 
 
 def _holds_classes(folder: Path) -> bool:

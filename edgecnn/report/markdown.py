@@ -64,7 +64,7 @@ def _result_cells(row: Row) -> list[str]:
 
 
 def _notes(report: Report) -> str:
-    return _bullets(f"{row.name}: {text}" for row in report.rows for text in wording.notes(row))
+    return _bullets(f"{name}: {text}" for name, text in wording.grouped_notes(report))
 
 
 def _accuracy(rows: Sequence[Row]) -> str:

@@ -30,7 +30,7 @@ SHOWN_LAYERS = 3
 def render(report: Report) -> RenderableType:
     """The whole report as a rich renderable; it fits itself to the console's width (80 columns and more)."""
     parts: list[RenderableType] = [_header(report), "", _Rows(report.rows)]
-    notes = [(row.name, Text(text)) for row in report.rows for text in wording.notes(row)]
+    notes = [(name, Text(text)) for name, text in wording.grouped_notes(report)]
     for title, body in (
         ("notes", _named(notes)),
         ("INT8 coverage", _named(_fusion(report))),

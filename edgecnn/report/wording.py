@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from edgecnn.report.model import Report, Row
 
 NOTHING = "–"
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
 def percent(share: float | None, digits: int = 2) -> str:
@@ -167,6 +169,21 @@ def notes(row: Row) -> list[str]:
     if row.speed is not None:
         said.extend(row.speed.reasons)
     return list(dict.fromkeys(said))
+
+
+def grouped_notes(report: Report) -> list[tuple[str, str]]:
+    """(artifacts, note) for the whole report: notes that differ in their numbers only are said once, in the words of the
+    artifact with the largest."""
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for row in report.rows:
+        for text in notes(row):
+            groups.setdefault(_NUMBER.sub("#", text), []).append((row.name, text))
+    said = []
+    for group in groups.values():
+        names = list(dict.fromkeys(name for name, _ in group))
+        text = max((text for _, text in group), key=lambda words: [float(found) for found in _NUMBER.findall(words)])
+        said.append((names[0] if len(names) == 1 else f"{len(names)} artifacts", text))
+    return said
 
 
 def warnings(report: Report) -> list[str]:

@@ -148,6 +148,15 @@ def test_code_named_by_a_file_is_not_run(tmp_path: Path, user_file: Path) -> Non
     assert not marker.exists()
 
 
+def test_a_file_may_name_the_network_of_this_package(tmp_path: Path) -> None:
+    from edgecnn.train.resnet_small import resnet_small
+
+    own = "edgecnn.train.resnet_small:resnet_small"
+    save(tmp_path / "c.safetensors", resnet_small(num_classes=4), architecture=own)
+    model = open_model(tmp_path / "c.safetensors")
+    assert (model.name, model.num_classes) == (own, 4)
+
+
 def test_what_is_saved_opens_bit_for_bit(tmp_path: Path) -> None:
     network, prepared = tv("resnet18", 3), Preprocessing(crop=(32, 32), resize=None, mean=(0.5,) * 3, std=(0.25,) * 3)
     path = tmp_path / "c.safetensors"

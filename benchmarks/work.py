@@ -1,0 +1,133 @@
+"""Exporters and quantizers, one per process: `python work.py KIND JSON` prints what it made as JSON.
+
+Started by `jobs.job`, so that what one imports and allocates is not charged to another.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from inputs import ARCHITECTURE, PREPROCESSING, image_sets
+
+from edgecnn.core import plugins
+from edgecnn.core.artifact import Artifact
+from edgecnn.core.stage import Context
+from edgecnn.core.target import Deployment, DeviceProfile
+from edgecnn.measure.artifact import open_artifact
+from edgecnn.probe import facts
+from edgecnn.quantize.stage import Quantize
+
+TARGET = DeviceProfile(
+    name="bench",
+    title="bench",
+    deployments=(
+        Deployment(format="onnx", backend="onnxruntime", family="onnxruntime"),
+        Deployment(format="tensorrt", backend="tensorrt", family="tensorrt"),
+        Deployment(format="tflite", backend="tflite", family="litert"),
+    ),
+)
+
+
+def export(settings: dict[str, Any]) -> None:
+    """`weights` to FP32 in `format` at `out`."""
+    from edgecnn.checkpoint import open_model
+
+    model = open_model(Path(settings["weights"]), architecture=ARCHITECTURE).with_preprocessing(PREPROCESSING)
+    plugins.load("exporters", settings["format"])(model, Path(settings["out"]), preprocessing=PREPROCESSING)
+
+
+def ours(settings: dict[str, Any]) -> None:
+    """`source` to INT8 in `format` at `out` by edgecnn, with the `options` of its stage."""
+    calibration, _ = image_sets(Path(settings["images"]), count=settings["count"])
+    out, source = Path(settings["out"]), open_artifact(Path(settings["source"]))
+    source = replace(source, format=settings["format"])
+    with tempfile.TemporaryDirectory() as folder:
+        context = Context(
+            workdir=Path(folder),
+            scratch=Path(folder),
+            model=None,  # type: ignore[arg-type] # quantizers start from the exported file
+            data=_Calibration(calibration),  # type: ignore[arg-type]
+            target=TARGET,
+            format=settings["format"],
+            tell=lambda event: None,
+            seed=0,
+        )
+        stage = Quantize(**settings.get("options", {}))
+        made: Artifact = stage.run(source, context)
+        out.write_bytes(made.path.read_bytes())
+
+
+class _Calibration:
+    def __init__(self, images: Any) -> None:
+        self.calibration = images
+
+
+def quantize_static(settings: dict[str, Any]) -> None:
+    """`source` to INT8 by onnxruntime's own quantizer at what is best for it on x86-64 and ARM64: u8 activations, s8
+    weights per channel, MinMax, after its own pre-processing."""
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType
+    from onnxruntime.quantization import quantize_static as quantize
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    calibration, _ = image_sets(Path(settings["images"]), count=settings["count"])
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = Path(folder) / "prepared.onnx"
+        quant_pre_process(settings["source"], prepared, skip_symbolic_shape=True)
+        quantize(
+            prepared,
+            settings["out"],
+            _reader(calibration.batches(1)),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+        )
+
+
+def _reader(batches: Iterator[np.ndarray]) -> Any:
+    from onnxruntime.quantization import CalibrationDataReader
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            batch = next(batches, None)
+            return None if batch is None else {"input": batch}
+
+    return Reader()
+
+
+def ai_edge_quantizer(settings: dict[str, Any]) -> None:
+    """`source` to INT8 by ai-edge-quantizer's own static recipe and calibration."""
+    from ai_edge_quantizer import quantizer, recipe
+
+    calibration, _ = image_sets(Path(settings["images"]), count=settings["count"])
+    worker = quantizer.Quantizer(settings["source"], recipe.static_wi8_ai8())
+    feeds = [{settings["input"]: np.ascontiguousarray(batch.transpose(0, 2, 3, 1))} for batch in calibration.batches(1)]
+    found = worker.calibrate({settings["signature"]: feeds})
+    worker.quantize(found).export_model(settings["out"], overwrite=True)
+
+
+KINDS: dict[str, Callable[[dict[str, Any]], None]] = {
+    "export": export,
+    "ours": ours,
+    "quantize-static": quantize_static,
+    "ai-edge-quantizer": ai_edge_quantizer,
+}
+
+
+def main() -> None:
+    kind, settings = sys.argv[1], json.loads(sys.argv[2])
+    KINDS[kind](settings)
+    told = {"peak_rss_bytes": facts.peak_rss_bytes(), "torch_imported": "torch" in sys.modules}
+    sys.stdout.write("\n" + json.dumps(told) + "\n")
+
+
+if __name__ == "__main__":
+    main()
