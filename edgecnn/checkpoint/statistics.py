@@ -2,8 +2,8 @@
 
 Networks that differ only in operations without weights (another pooling, padding or activation) take the same
 checkpoint. In the one it was trained in, photographs give each batch norm about the mean and variance that training
-recorded there; in another they do not. Two photographs that scikit-learn ships are enough to tell, since the comparison is
-between networks, on the same pixels.
+recorded there; in another they do not. Two photographs that scikit-learn ships are enough: the comparison is between
+networks, on the same pixels.
 """
 
 from __future__ import annotations

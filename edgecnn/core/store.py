@@ -1,5 +1,6 @@
 """Finished work, found again by what went into it.
- A digest of inputs, options and tool versions names a folder. Work happens in a folder of its own beside it and is
+
+A digest of inputs, options and tool versions names a folder. Work happens in a folder of its own beside it and is
 renamed into place when it is whole, so a killed run leaves nothing half-done behind a good name, and two runs at
 once cannot tear each other's results: the first to finish wins and the other's equal result is dropped.
 """
@@ -11,6 +12,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -19,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgecnn.core.artifact import sha256_of
 from edgecnn.core.errors import StepError
 
 if sys.platform != "win32":
@@ -26,7 +29,9 @@ if sys.platform != "win32":
 
 
 DONE = "done.json"
+NEARLY_FULL_BYTES = 1 << 16
 CANNOT_WRITE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO})
+_UNFINISHED = re.compile(r"\..+\.(\d+)-[0-9a-f]{6}(?:\.old)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +47,38 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":"), default=str).encode()).hexdigest()
 
 
+def beside(path: Path) -> Path:
+    """A hidden name next to `path` for what is not whole yet; `sweep` knows it when its process is gone."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(3)}")
+
+
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write beside `path`, flush to disk, rename over it: readers see the old file or the new one, never a part."""
     raw = content.encode() if isinstance(content, str) else content
-    beside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(3)}")
+    unfinished = beside(path)
     try:
-        with beside.open("wb") as stream:
+        with unfinished.open("wb") as stream:
             stream.write(raw)
             stream.flush()
             os.fsync(stream.fileno())
-        beside.replace(path)
+        unfinished.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
+            unfinished.unlink(missing_ok=True)
         raise cannot_write(path, error) from error
+
+
+def sweep(folder: Path) -> None:
+    """Remove from `folder` what killed processes left half-done there; a living process keeps what is its own."""
+    for left in folder.glob(".*") if folder.is_dir() else ():
+        owner = _UNFINISHED.fullmatch(left.name)
+        if owner is None or _is_alive(int(owner[1])):
+            continue
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                left.unlink()
 
 
 def cannot_write(path: Path, error: OSError) -> StepError:
@@ -73,30 +96,35 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def place(self, step: str, key: str) -> Path:
-        return self.root / f"{step}-{key[:24]}"
-
-    def find(self, step: str, key: str) -> Path | None:
-        """The folder of a finished step, or None."""
-        place = self.place(step, key)
-        return place if (place / DONE).is_file() else None
-
-    def facts(self, step: str, key: str) -> dict[str, Any] | None:
-        """What a finished step wrote down, or None."""
-        place = self.find(step, key)
-        if place is None:
-            return None
+    def prepare(self) -> None:
+        """Make the folder, and remove what killed processes left in it. Raises StepError when it cannot be written."""
         try:
-            found: dict[str, Any] = json.loads((place / DONE).read_text())
-        except (OSError, ValueError):
+            self.root.mkdir(parents=True, exist_ok=True)
+            probe = beside(self.root / "probe")
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise cannot_write(self.root, error) from error
+        sweep(self.root)
+
+    def find(self, step: str, key: str) -> Work | None:
+        """A finished step, if it is there and every byte of its files is what it was."""
+        place = self._place(step, key)
+        try:
+            written = json.loads((place / DONE).read_text())
+            whole = all(sha256_of(place / name) == digest for name, digest in written["files"].items())
+            return Work(place, dict(written["facts"])) if whole else None
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
-        return found
 
     @contextlib.contextmanager
     def work(self, step: str, key: str) -> Iterator[Work]:
-        """A fresh folder to work in; kept as `find(step, key)` when the block ends well, removed when it does not."""
-        place = self.place(step, key)
-        folder = self.root / f".{place.name}.{os.getpid()}-{secrets.token_hex(3)}"
+        """A fresh folder to work in; kept as `find(step, key)` when the block ends well, removed when it does not.
+
+        Files may lie in folders below it. Raises StepError when the disk refuses.
+        """
+        place = self._place(step, key)
+        folder = beside(place)
         try:
             folder.mkdir(parents=True)
         except OSError as error:
@@ -104,32 +132,37 @@ class Store:
         work = Work(folder, {})
         try:
             yield work
-            (folder / DONE).write_text(json.dumps(work.facts, indent=2, default=str))
-            self._settle(folder, place)
+            files = {str(path.relative_to(folder)): sha256_of(path) for path in folder.rglob("*") if path.is_file()}
+            write_atomically(
+                folder / DONE, json.dumps({"facts": work.facts, "files": files}, indent=2, default=str) + "\n"
+            )
+            self._settle(folder, step, key)
         except OSError as error:
-            if error.errno not in CANNOT_WRITE:
+            if error.errno not in CANNOT_WRITE and not is_full(folder):
                 raise
             raise cannot_write(folder, error) from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _settle(self, folder: Path, place: Path) -> None:
+    def _settle(self, folder: Path, step: str, key: str) -> None:
+        """Rename into place. What another run put there first is as good as ours; what is damaged there gives way."""
+        place = self._place(step, key)
         try:
             folder.rename(place)
         except OSError:
-            if not (place / DONE).is_file():
-                raise
+            if self.find(step, key) is not None:
+                return
+            damaged = beside(place)
+            place.rename(damaged)
+            shutil.rmtree(damaged, ignore_errors=True)
+            folder.rename(place)
 
     def forget(self, step: str, key: str) -> None:
-        """Remove a finished step whose files turned out to be damaged."""
-        shutil.rmtree(self.place(step, key), ignore_errors=True)
+        """Remove a finished step, so that it is done again."""
+        shutil.rmtree(self._place(step, key), ignore_errors=True)
 
-    def sweep(self) -> None:
-        """Remove what killed processes left behind: folders of work whose process is gone."""
-        for folder in self.root.glob(".*-*.*-*"):
-            pid = folder.name.rpartition(".")[2].partition("-")[0]
-            if pid.isdigit() and not _is_alive(int(pid)):
-                shutil.rmtree(folder, ignore_errors=True)
+    def _place(self, step: str, key: str) -> Path:
+        return self.root / f"{step}-{key[:24]}"
 
     @contextlib.contextmanager
     def scratch(self, step: str, key: str) -> Iterator[Path]:
@@ -137,15 +170,14 @@ class Store:
 
         Only one process at a time holds it; another gets a private one and starts from nothing.
         """
-        place = self.root / f".scratch-{self.place(step, key).name}"
-        try:
-            place.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise cannot_write(place, error) from error
-        with (place / "lock").open("w") as lock:
-            mine = _try_lock(lock)
-            folder = place if mine else place.with_name(f"{place.name}.{os.getpid()}-{secrets.token_hex(3)}")
-            folder.mkdir(exist_ok=True)
+        place = self.root / f".scratch-{self._place(step, key).name}"
+        with contextlib.ExitStack() as held:
+            try:
+                mine = _hold(place, held)
+                folder = place if mine else beside(place)
+                folder.mkdir(exist_ok=True)
+            except OSError as error:
+                raise cannot_write(place, error) from error
             try:
                 yield folder
             except BaseException:
@@ -153,6 +185,32 @@ class Store:
                     shutil.rmtree(folder, ignore_errors=True)
                 raise
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _hold(place: Path, held: contextlib.ExitStack) -> bool:
+    """Whether this process now holds the folder; `held` lets go of it.
+
+    Whoever held it before removes the folder and the lock file with it: a lock on a file that is gone holds nothing.
+    """
+    for _ in range(100):
+        place.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = held.enter_context((place / "lock").open("w"))
+            if not _try_lock(lock):
+                return False
+            if (place / "lock").stat().st_ino == os.fstat(lock.fileno()).st_ino:
+                return True
+        except FileNotFoundError:
+            continue
+    return False
+
+
+def is_full(folder: Path) -> bool:
+    """Whether the disk is as good as full: numpy and others then raise an OSError that does not say so."""
+    try:
+        return shutil.disk_usage(folder).free < NEARLY_FULL_BYTES
+    except OSError:
+        return False
 
 
 def _try_lock(stream: Any) -> bool:

@@ -7,11 +7,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from edgecnn.quantize import ranges
 from edgecnn.quantize.histogram import Histogram
-from edgecnn.quantize.ranges import Range
+from edgecnn.quantize.ranges import Grid, Range
 from edgecnn.quantize.stage import Quantize
 
-Loss = Callable[[np.ndarray, np.ndarray, Range], float]
+Loss = Callable[[Histogram, Grid], float]
 
 CANDIDATES = 100
 SMALLEST_SHARE = 0.2
@@ -27,8 +28,8 @@ def estimate(found: Histogram, options: Quantize, *, symmetric: bool) -> Range:
     if options.observer == "percentile":
         return percentile(found, options.percentile)
     if options.observer == "mse":
-        return _least(found, found.counts, mean_squared_error, symmetric=symmetric)
-    return _least(found, _without_zeros(found), kl_divergence, symmetric=symmetric)
+        return _least(found, mean_squared_error, symmetric=symmetric)
+    return _least(found, kl_divergence, symmetric=symmetric)
 
 
 def percentile(found: Histogram, percent: float) -> Range:
@@ -42,64 +43,52 @@ def percentile(found: Histogram, percent: float) -> Range:
     return Range(max(found.low, float(edges[first]) - half), min(found.high, float(edges[last]) + half))
 
 
-def _without_zeros(found: Histogram) -> np.ndarray:
-    """Counts with the bin at zero levelled to its neighbours: zero is exact on every grid, and the mass a ReLU
-    piles up there would drown everything else."""
-    counts: np.ndarray = found.counts.copy()
-    at = -found.first
-    if 0 <= at < len(counts):
-        beside = counts[[index for index in (at - 1, at + 1) if 0 <= index < len(counts)]]
-        counts[at] = min(counts[at], int(beside.max(initial=0)))
-    return counts
-
-
-def _least(found: Histogram, counted: np.ndarray, loss: Loss, *, symmetric: bool) -> Range:
-    """Shrink the top, then the bottom (together when symmetric), to where `loss` is least.
+def _least(found: Histogram, loss: Loss, *, symmetric: bool) -> Range:
+    """Shrink the top, then the bottom (together when symmetric), to where `loss` on the resulting grid is least.
 
     Coordinate search over a grid of `CANDIDATES` shares: for a fixed other end the losses here have one valley in
     practice.
     """
-    centers, counts = found.centers(), counted.astype(np.float64)
-    shares = np.linspace(SMALLEST_SHARE, 1.0, CANDIDATES)
+    shares = np.linspace(1.0, SMALLEST_SHARE, CANDIDATES)
     low, high = min(found.low, 0.0), max(found.high, 0.0)
     if symmetric:
         bound = max(-low, high)
-        best = min((share * bound for share in shares), key=lambda end: loss(centers, counts, Range(-end, end)))
-        return Range(max(found.low, -best), min(found.high, best))
-    if high > 0:
-        high = min((share * high for share in shares), key=lambda end: loss(centers, counts, Range(low, end)))
-    if low < 0:
-        low = min((share * low for share in shares), key=lambda end: loss(centers, counts, Range(end, high)))
-    return Range(max(found.low, low), min(found.high, high))
+        best = min((share * bound for share in shares), key=lambda end: loss(found, ranges.symmetric(Range(-end, end))))
+        return Range(max(low, -best), min(high, best))
+
+    def lost(low: float, high: float) -> float:
+        return loss(found, ranges.asymmetric(Range(low, high), signed=False))
+
+    high = min((share * high for share in shares), key=lambda end: lost(low, end)) if high > 0 else high
+    low = min((share * low for share in shares), key=lambda end: lost(end, high)) if low < 0 else low
+    return Range(low, high)
 
 
-def mean_squared_error(centers: np.ndarray, counts: np.ndarray, kept: Range) -> float:
-    """Rounding and clipping error of 256 codes over `kept`, in squared units; a bin's own width adds rounding too."""
-    scale = max(kept.high - kept.low, 1e-12) / 255.0
-    codes = np.clip(np.rint((centers - kept.low) / scale), 0, 255)
-    return float(np.dot(counts, (codes * scale + kept.low - centers) ** 2))
+def mean_squared_error(found: Histogram, grid: Grid) -> float:
+    """Rounding and clipping error of `grid`, in squared units, times the count; a bin's own width adds rounding too."""
+    centers = found.centers()
+    codes = np.clip(np.rint(centers / grid.scale) + grid.zero_point, grid.low_code, grid.high_code)
+    return float(np.dot(found.counts, ((codes - grid.zero_point) * grid.scale - centers) ** 2))
 
 
-def kl_divergence(centers: np.ndarray, counts: np.ndarray, kept: Range) -> float:
-    """Information lost when the kept part, with the outliers moved to its edges, is told in 256 levels.
+def kl_divergence(found: Histogram, grid: Grid) -> float:
+    """Information lost when the kept part, with the outliers moved to its edges, is told in the codes of `grid`.
 
     S. Migacz, "8-bit Inference with TensorRT", GTC 2017: P is the clipped histogram with the tails added to the
-    edge bins, Q the same without the tails, its levels spread evenly over their non-empty bins. Infinite where Q
-    misses mass of P.
+    edge bins, Q the same without the tails, each code's mass spread evenly over its non-empty bins. Unlike there,
+    the bins at zero and at both ends are codes of their own: the masses that ReLU and ReLU6 pile up there are exact
+    on the grid, and spread over their neighbours they would drown everything else and shrink the range to nothing.
     """
-    inside = (centers >= kept.low) & (centers <= kept.high)
-    if np.count_nonzero(inside) < 2:
+    codes = np.rint(found.centers() / grid.scale).astype(np.int64) + (grid.zero_point - grid.low_code)
+    inside = np.flatnonzero((codes >= 0) & (codes <= grid.high_code - grid.low_code))
+    if len(inside) < 2:
         return math.inf
-    where = np.flatnonzero(inside)
-    held = counts[where]
+    first, last = inside[0], inside[-1]
+    held = found.counts[first : last + 1].astype(np.float64)
     reference = held.copy()
-    reference[0] += counts[: where[0]].sum()
-    reference[-1] += counts[where[-1] + 1 :].sum()
-    levels = np.minimum(np.arange(len(held)) * 256 // len(held), 255)
-    filled = held > 0
-    mass = np.bincount(levels, weights=held, minlength=256)
-    bins = np.bincount(levels, weights=filled.astype(np.float64), minlength=256)
-    spread = np.where(filled, mass[levels] / np.maximum(bins[levels], 1), 0.0)
+    reference[0] += found.counts[:first].sum()
+    reference[-1] += found.counts[last + 1 :].sum()
+    spread = _spread(held, _with_exact(codes[first : last + 1], zero=-found.first - int(first)))
     if spread.sum() == 0:
         return math.inf
     p, q = reference / reference.sum(), spread / spread.sum()
@@ -108,3 +97,19 @@ def kl_divergence(centers: np.ndarray, counts: np.ndarray, kept: Range) -> float
     q = np.maximum(q, 1e-9)
     told = p > 0
     return float(np.sum(p[told] * np.log(p[told] / q[told])))
+
+
+def _with_exact(codes: np.ndarray, *, zero: int) -> np.ndarray:
+    """`codes` (not negative) with new ones for the first bin, the last one and the one that holds zero."""
+    own = codes.copy()
+    for place in {0, len(codes) - 1} | ({zero} if 0 <= zero < len(codes) else set()):
+        own[place] = own.max() + 1
+    return own
+
+
+def _spread(held: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Each code's mass, even over its non-empty bins."""
+    filled = held > 0
+    mass, bins = np.bincount(codes, weights=held), np.bincount(codes, weights=filled)
+    evened: np.ndarray = np.where(filled, mass[codes] / np.maximum(bins[codes], 1), 0.0)
+    return evened

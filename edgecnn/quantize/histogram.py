@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 MAX_BINS = 4096
+FINEST = 2.0**-30
 _CHUNK = 1 << 20
 
 
@@ -43,7 +44,7 @@ class Histogram:
     def _make_room(self, low: float, high: float) -> None:
         if self.width == 0.0:
             spread = max(high, 0.0) - min(low, 0.0)
-            self.width = 2.0 ** math.floor(math.log2(spread / (MAX_BINS / 2))) if spread > 0 else 2.0**-30
+            self.width = max(2.0 ** math.floor(math.log2(spread / (MAX_BINS / 2))), FINEST) if spread > 0 else FINEST
         first, last = self._bin(low), self._bin(high)
         if len(self.counts):
             first, last = min(first, self.first), max(last, self.first + len(self.counts) - 1)

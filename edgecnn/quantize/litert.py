@@ -172,11 +172,13 @@ class Graph:
         return values
 
     def set_constant(self, index: int, values: np.ndarray) -> None:
-        """Give the tensor these values in a buffer of its own: the old one may be shared."""
-        buffer = self._schema.BufferT()
-        buffer.data = np.frombuffer(values.tobytes(), dtype=np.uint8)
-        self.model.buffers.append(buffer)
-        self.subgraph.tensors[index].buffer = len(self.model.buffers) - 1
+        """Give the tensor these values: in its buffer, or in a new one where others share that."""
+        tensors = [tensor for subgraph in self.model.subgraphs for tensor in subgraph.tensors]
+        tensor = self.subgraph.tensors[index]
+        if sum(other.buffer == tensor.buffer for other in tensors) > 1:
+            self.model.buffers.append(self._schema.BufferT())
+            tensor.buffer = len(self.model.buffers) - 1
+        self.model.buffers[tensor.buffer].data = np.frombuffer(values.tobytes(), dtype=np.uint8)
 
     def activations(self) -> dict[str, int]:
         """Index by name of the float32 tensors that are computed or fed."""

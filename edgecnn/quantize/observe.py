@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import io
 import time
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -64,13 +66,15 @@ def _save(path: Path, digest: str, done: int, histograms: Mapping[str, Histogram
 
 
 def _resume(path: Path, digest: str) -> tuple[int, dict[str, Histogram]]:
-    if not path.is_file():
+    """The images done and what they showed; nothing when the file is of other images or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            if str(saved["digest"]) != digest:
+                return 0, {}
+            restored = {
+                str(name): Histogram.restore(saved[f"{index}"], facts)
+                for index, (name, facts) in enumerate(zip(saved["names"], saved["facts"], strict=True))
+            }
+            return int(saved["done"]), restored
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
         return 0, {}
-    with np.load(path, allow_pickle=False) as saved:
-        if str(saved["digest"]) != digest:
-            return 0, {}
-        restored = {
-            str(name): Histogram.restore(saved[f"{index}"], facts)
-            for index, (name, facts) in enumerate(zip(saved["names"], saved["facts"], strict=True))
-        }
-        return int(saved["done"]), restored

@@ -71,7 +71,8 @@ def runner(path: Path, wanted: list[str]) -> Run:
         ) from error
 
     def run(images: np.ndarray) -> Mapping[str, np.ndarray]:
-        found = dict(zip(taps, session.run(taps, {inputs[0]: images}), strict=True))
+        # To ONNX Runtime an empty list of outputs means all of them.
+        found = dict(zip(taps, session.run(taps, {inputs[0]: images}), strict=True)) if taps else {}
         if inputs[0] in wanted:
             found[inputs[0]] = images
         return found
