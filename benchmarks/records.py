@@ -26,7 +26,8 @@ PACKAGES = ("torch", "onnx", "onnxruntime", "litert-torch", "ai-edge-litert", "a
 PRIVATE = frozenset({"boot_id", "release"})
 """Facts that identify one machine rather than its kind."""
 
-out, err = Console(), Console(stderr=True)
+WIDTH = None if sys.stdout.isatty() else 160
+out, err = Console(width=WIDTH), Console(stderr=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,11 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
     for row in rows:
         shown.add_row(*(str(cell) for cell in row))
     out.print(shown)
+
+
+def say(line: str) -> None:
+    """What is being done, on stderr."""
+    err.print(line, highlight=False, soft_wrap=True)
 
 
 def print_goals(goals: Sequence[Goal]) -> None:

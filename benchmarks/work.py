@@ -9,15 +9,16 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from inputs import ARCHITECTURE, PREPROCESSING, image_sets
 
 from edgecnn.core import plugins
-from edgecnn.core.artifact import Artifact
+from edgecnn.core.artifact import Format
 from edgecnn.core.stage import Context
 from edgecnn.core.target import Deployment, DeviceProfile
 from edgecnn.measure.artifact import open_artifact
@@ -49,24 +50,14 @@ def ours(settings: dict[str, Any]) -> None:
     out, source = Path(settings["out"]), open_artifact(Path(settings["source"]))
     source = replace(source, format=settings["format"])
     with tempfile.TemporaryDirectory() as folder:
-        context = Context(
-            workdir=Path(folder),
-            scratch=Path(folder),
-            model=None,  # type: ignore[arg-type] # quantizers start from the exported file
-            data=_Calibration(calibration),  # type: ignore[arg-type]
-            target=TARGET,
-            format=settings["format"],
-            tell=lambda event: None,
-            seed=0,
-        )
-        stage = Quantize(**settings.get("options", {}))
-        made: Artifact = stage.run(source, context)
+        made = Quantize(**settings.get("options", {})).run(source, _context(folder, settings["format"], calibration))
         out.write_bytes(made.path.read_bytes())
 
 
-class _Calibration:
-    def __init__(self, images: Any) -> None:
-        self.calibration = images
+def _context(folder: str, format: Format, calibration: Any) -> Context:
+    """What a quantizer needs: it starts from an exported file and reads only the calibration images."""
+    place, data = Path(folder), SimpleNamespace(calibration=calibration)
+    return Context(place, place, None, data, TARGET, format, lambda event: None, 0)  # type: ignore[arg-type]
 
 
 def quantize_static(settings: dict[str, Any]) -> None:
@@ -114,10 +105,56 @@ def ai_edge_quantizer(settings: dict[str, Any]) -> None:
     worker.quantize(found).export_model(settings["out"], overwrite=True)
 
 
+def random_network(settings: dict[str, Any]) -> None:
+    """Export and quantize torchvision's `network` with random weights; ONNX Runtime's operator counts as JSON at
+    `out`."""
+    import torch
+    from torchvision import models
+
+    torch.manual_seed(0)
+    module = models.get_model(settings["network"], weights=None).eval()
+    fp32, noise = Path(settings["out"]).with_suffix(".onnx"), _Noise()
+    model = _Random(settings["network"], module)
+    source = plugins.load("exporters", "onnx")(model, fp32, preprocessing=PREPROCESSING)
+    with tempfile.TemporaryDirectory() as folder:
+        made = Quantize().run(source, _context(folder, "onnx", noise))
+        fusion = plugins.load("lints", "onnxruntime")(made)
+    Path(settings["out"]).write_text(json.dumps(asdict(fusion)))
+
+
+@dataclass(frozen=True)
+class _Random:
+    """A torchvision network as `core.stage.Model`."""
+
+    name: str
+    network: Any
+    num_classes: int = 1000
+    input_shape: tuple[int, int, int] = (3, 224, 224)
+    sha256: str = ""
+
+    def module(self) -> Any:
+        return self.network
+
+
+class _Noise:
+    """Four images of Gaussian noise, as `core.stage.Images`."""
+
+    digest, labels = "noise", None
+
+    def __len__(self) -> int:
+        return 4
+
+    def batches(self, size: int) -> Iterator[np.ndarray]:
+        rng = np.random.default_rng(0)
+        for _ in range(len(self)):
+            yield rng.standard_normal((1, 3, 224, 224), dtype=np.float32)
+
+
 KINDS: dict[str, Callable[[dict[str, Any]], None]] = {
     "export": export,
     "ours": ours,
     "quantize-static": quantize_static,
+    "random-network": random_network,
     "ai-edge-quantizer": ai_edge_quantizer,
 }
 

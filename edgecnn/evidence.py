@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,13 @@ import numpy as np
 
 from edgecnn.core import plugins
 from edgecnn.core.artifact import Artifact, Kind
-from edgecnn.core.errors import EdgecnnError
-from edgecnn.core.events import Event, Finished, Progress, Started, Tell, Warned
+from edgecnn.core.errors import EdgecnnError, StepError
+from edgecnn.core.events import Finished, Started, Tell, Warned, under
 from edgecnn.core.stage import Images
 from edgecnn.core.store import Store, Work, digest_of
 from edgecnn.core.target import Deployment
 from edgecnn.export.lint import FloatLayer, Fusion
-from edgecnn.lanes import Lane, Surroundings, versions
+from edgecnn.lanes import Lane, Surroundings, translated, versions
 from edgecnn.measure.accuracy import logits
 from edgecnn.measure.latency import Arm, Latency, compare, measure
 from edgecnn.measure.profiles import Profile
@@ -70,29 +70,21 @@ def gather(lanes: Sequence[Lane], around: Surroundings) -> dict[Kind, Evidence]:
 
 def remembered(
     store: Store, step: str, key: str, *, make: Callable[[Work], None], tell: Tell, label: str
-) -> tuple[Path, dict[str, Any]]:
-    """The folder of a finished step, made now if it is not there, and a record of it."""
+) -> tuple[Work, dict[str, Any]]:
+    """A finished step, made now if it is not there, and a record of it."""
     began = time.monotonic()
-    cached = store.find(step, key) is not None
-    if not cached:
+    found = store.find(step, key)
+    cached = found is not None
+    if found is None:
         tell(Started(label))
-        with store.work(step, key) as work:
+        with translated(label), store.work(step, key) as work:
             make(work)
+        found = store.find(step, key)
+    if found is None:
+        raise StepError("lost-result", f"{label} left no result in {store.root}", hint="run the command again")
     seconds = time.monotonic() - began
     tell(Finished(label, seconds, cached))
-    return store.place(step, key), {"stage": label, "key": key, "seconds": round(seconds, 3), "cached": cached}
-
-
-def _inner(tell: Tell, label: str) -> Tell:
-    """Progress of a step within a step goes under the outer name; the outer one says when it starts and ends."""
-
-    def told(event: Event) -> None:
-        if isinstance(event, Progress):
-            tell(replace(event, step=label))
-        elif isinstance(event, Warned):
-            tell(event)
-
-    return told
+    return found, {"stage": label, "key": key, "seconds": round(seconds, 3), "cached": cached}
 
 
 def lint(evidence: Evidence, around: Surroundings) -> None:
@@ -104,12 +96,12 @@ def lint(evidence: Evidence, around: Surroundings) -> None:
     def make(work: Work) -> None:
         work.facts["fusion"] = asdict(plugins.load("lints", family)(artifact))
 
-    place, record = remembered(
+    done, record = remembered(
         around.store, "lint", digest_of(tools), make=make, tell=around.tell, label=f"lint {evidence.name}"
     )
-    raw = json.loads((place / "done.json").read_text())["fusion"]
-    layers = tuple(FloatLayer(**layer) for layer in raw.pop("float_layers"))
-    evidence.fusion = Fusion(**{**raw, "warnings": tuple(raw["warnings"])}, float_layers=layers)
+    raw = done.facts["fusion"]
+    layers = tuple(FloatLayer(**layer) for layer in raw["float_layers"])
+    evidence.fusion = Fusion(**{**raw, "warnings": tuple(raw["warnings"]), "float_layers": layers})
     evidence.records.append(record)
 
 
@@ -124,13 +116,13 @@ def answer(evidence: Evidence, images: Images, around: Surroundings, *, threads:
             images,
             backend=evidence.runs_on,
             threads=threads,
-            tell=_inner(around.tell, f"judge {evidence.name}"),
+            tell=under(f"judge {evidence.name}", around.tell),
             preprocessing=around.data.preprocessing,
         )
         np.save(work.folder / "logits.npy", found, allow_pickle=False)
 
-    place, record = remembered(around.store, "answer", key, make=make, tell=around.tell, label=f"judge {evidence.name}")
-    evidence.answers = np.load(place / "logits.npy", allow_pickle=False)
+    done, record = remembered(around.store, "answer", key, make=make, tell=around.tell, label=f"judge {evidence.name}")
+    evidence.answers = np.load(done.folder / "logits.npy", allow_pickle=False)
     evidence.records.append(record)
 
 
@@ -142,10 +134,11 @@ def reference(images: Images, around: Surroundings) -> np.ndarray:
     key = digest_of([around.model.sha256, first.digest, versions(("torch",))])
 
     def make(work: Work) -> None:
-        np.save(work.folder / "logits.npy", torch_logits(around.model, first, tell=around.tell), allow_pickle=False)
+        found = torch_logits(around.model, first, tell=under("verify PyTorch", around.tell))
+        np.save(work.folder / "logits.npy", found, allow_pickle=False)
 
-    place, _record = remembered(around.store, "reference", key, make=make, tell=around.tell, label="verify PyTorch")
-    found: np.ndarray = np.load(place / "logits.npy", allow_pickle=False)
+    done, _record = remembered(around.store, "reference", key, make=make, tell=around.tell, label="verify PyTorch")
+    found: np.ndarray = np.load(done.folder / "logits.npy", allow_pickle=False)
     return found
 
 
@@ -182,27 +175,32 @@ def time_all(
             versions(TOOLS),
         ]
     )
-    if again:
+    before = around.store.find("measure", key)
+    if again or (before is not None and before.facts["failed"]):
         around.store.forget("measure", key)
 
     def make(work: Work) -> None:
+        failed: list[str] = []
+
         def on_failure(arm: Arm, error: EdgecnnError) -> None:
+            failed.append(arm.name)
             around.tell(Warned(error.code, f"{arm.name} was not measured: {error.message}", error.why))
 
-        tell = _inner(around.tell, f"measure {profile.name}")
+        tell = under(f"measure {profile.name}", around.tell)
         taken = measure(arms, profile=profile, seed=around.seed, tell=tell, on_failure=on_failure)
         (work.folder / "samples.json").write_text(json.dumps([latency.to_dict() for latency in taken]))
         work.facts["speeds"] = {name: asdict(speed) for name, speed in speeds(taken, timed).items()}
+        work.facts["failed"] = failed
 
-    place, record = remembered(
+    done, record = remembered(
         around.store, "measure", key, make=make, tell=around.tell, label=f"measure {profile.name}"
     )
-    raw = json.loads((place / "done.json").read_text())["speeds"]
+    raw = done.facts["speeds"]
     for name, evidence in timed.items():
         if name in raw:
             evidence.speed = Speed(**{**raw[name], "reasons": tuple(raw[name]["reasons"])})
             evidence.records.append(record)
-    return place
+    return done.folder
 
 
 def speeds(taken: Sequence[Latency], timed: Mapping[str, Evidence]) -> dict[str, Speed]:

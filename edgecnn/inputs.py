@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgecnn.checkpoint import LoadedModel, open_model
 from edgecnn.core.errors import InputError
-from edgecnn.core.events import Tell, Warned
+from edgecnn.core.events import Finished, Started, Tell, Warned, under
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Images
+from edgecnn.core.store import digest_of
 from edgecnn.recipe import Recipe
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SMALL = 96
 """Data sets whose images all have one size of at most this many pixels are fed as they are (CIFAR, MNIST, digits)."""
@@ -28,6 +34,50 @@ class Source:
     class_map: Path | None = None
     preprocessing: Mapping[str, Any] | None = None
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class Imagined:
+    """Images made from the network's batch-norm statistics when they are first looked at; satisfies
+    `core.stage.Images`. Their digest is of what decides them, so a finished run is found again without making any."""
+
+    model: LoadedModel
+    count: int
+    preprocessing: Preprocessing
+    seed: int
+    tell: Tell
+
+    @property
+    def labels(self) -> None:
+        return None
+
+    @property
+    def digest(self) -> str:
+        return digest_of(["batch-norm", self.model.sha256, self.count, self.preprocessing.to_dict(), self.seed])
+
+    def __len__(self) -> int:
+        return self.count
+
+    def pixels(self, size: int) -> Iterator[np.ndarray]:
+        return self._made.pixels(size)
+
+    def batches(self, size: int) -> Iterator[np.ndarray]:
+        return self._made.batches(size)
+
+    def take(self, count: int) -> Images:
+        return self if count >= self.count else self._made.take(count)
+
+    @cached_property
+    def _made(self) -> Images:
+        from edgecnn.train.synthesis import images_from_batch_norm
+
+        step, began = "make images", time.monotonic()
+        self.tell(Started(step))
+        made = images_from_batch_norm(
+            self.model, count=self.count, preprocessing=self.preprocessing, seed=self.seed, tell=under(step, self.tell)
+        )
+        self.tell(Finished(step, time.monotonic() - began, note="; ".join(made.notes)))
+        return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,17 +195,17 @@ def _open_data(
 def _without_data(
     model: LoadedModel, source: Source, recipe: Recipe, *, preprocessing: Preprocessing, tell: Tell
 ) -> Given:
-    from edgecnn.train.synthesis import images_from_batch_norm
+    from edgecnn.train.synthesis import affordable_images
 
     tell(
         Warned(
             "no-data",
-            "no images were given: calibrating on images made from the batch-norm statistics, and nothing can be judged",
+            "no images were given: calibrating on images made from batch-norm statistics, and nothing can be judged",
             "--data DIR with train/ and val/ folders of real images gives a verdict",
         )
     )
-    count = min(16, recipe.calibration.images)
-    images = images_from_batch_norm(model, count=count, preprocessing=preprocessing, seed=source.seed, tell=tell)
+    count = affordable_images(model, count=min(16, recipe.calibration.images), preprocessing=preprocessing)
+    images = Imagined(model, count, preprocessing, source.seed, tell)
     names = model.class_names or tuple(str(index) for index in range(model.num_classes))
     facts = {
         "source": "",

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from edgecnn import __version__
-from edgecnn.core.artifact import Artifact, Format, Kind, sha256_of
+from edgecnn.core.artifact import Artifact, Format, Kind
 from edgecnn.core.errors import EdgecnnError, InputError, StepError
-from edgecnn.core.events import Finished, Started, Tell, Warned
+from edgecnn.core.events import Finished, Started, Tell, Warned, under
 from edgecnn.core.stage import Context, Data, Model, Stage
 from edgecnn.core.store import Store, digest_of
 from edgecnn.core.target import DeviceProfile
@@ -129,42 +130,41 @@ def fetch_or_run(step: Step, source: Artifact, around: Surroundings) -> tuple[Ar
     found = finished(step, store)
     if found is not None:
         return found, True
-    try:
-        with store.scratch(name, step.key) as scratch, store.work(name, step.key) as work:
-            context = Context(
-                workdir=work.folder,
-                scratch=scratch,
-                model=around.model,
-                data=around.data,
-                target=around.target,
-                format=step.format,
-                tell=around.tell,
-                seed=around.seed,
-            )
-            work.facts["artifact"] = step.stage.run(source, context).to_dict()
-    except (EdgecnnError, KeyboardInterrupt, MemoryError):
-        raise
-    except Exception as error:  # a plug-in's own error must not take the other artifacts down
-        raise StepError(
-            "stage-failed", f"{step.name} failed", why=f"{type(error).__name__}: {error}", hint="--verbose shows where"
-        ) from error
+    with translated(step.name), store.scratch(name, step.key) as scratch, store.work(name, step.key) as work:
+        context = Context(
+            workdir=work.folder,
+            scratch=scratch,
+            model=around.model,
+            data=around.data,
+            target=around.target,
+            format=step.format,
+            tell=under(step.name, around.tell),
+            seed=around.seed,
+        )
+        work.facts["artifact"] = step.stage.run(source, context).to_dict()
     made = finished(step, store)
     if made is None:
         raise StepError("lost-artifact", f"{step.name} left no artifact in {store.root}", hint="run the command again")
     return made, False
 
 
+@contextmanager
+def translated(name: str) -> Iterator[None]:
+    """A plug-in's own error as StepError: it must not take the other artifacts down."""
+    try:
+        yield
+    except (EdgecnnError, MemoryError):
+        raise
+    except Exception as error:
+        raise StepError(
+            "stage-failed", f"{name} failed", why=f"{type(error).__name__}: {error}", hint="--verbose shows where"
+        ) from error
+
+
 def finished(step: Step, store: Store) -> Artifact | None:
     """The stored artifact of a step, if it is there and its bytes are what they were."""
-    name = step.name.replace(" ", "-")
-    facts, place = store.facts(name, step.key), store.place(name, step.key)
-    if facts is None:
-        return None
-    artifact = Artifact.from_dict(facts["artifact"], place)
-    if not artifact.path.is_file() or sha256_of(artifact.path) != artifact.sha256:
-        store.forget(name, step.key)
-        return None
-    return artifact
+    found = store.find(step.name.replace(" ", "-"), step.key)
+    return Artifact.from_dict(found.facts["artifact"], found.folder) if found is not None else None
 
 
 def versions(packages: tuple[str, ...]) -> Mapping[str, str]:

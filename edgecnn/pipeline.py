@@ -13,7 +13,7 @@ from edgecnn import __version__, assemble
 from edgecnn.core.artifact import Artifact, Format, sha256_of
 from edgecnn.core.errors import EdgecnnError, InputError, MissingError
 from edgecnn.core.events import Tell, Warned
-from edgecnn.core.store import Store
+from edgecnn.core.store import Store, sweep
 from edgecnn.core.target import DeviceProfile
 from edgecnn.evidence import Evidence, answer, gather, lint, reference, time_all, verify
 from edgecnn.inputs import Inputs, Source, open_inputs
@@ -77,7 +77,9 @@ def run(request: Request, *, tell: Tell) -> Report:
     warnings: list[str] = []
     tell = _overheard(tell, warnings)
     inputs, around = _begin(request, tell)
-    around.store.sweep()
+    around.store.prepare()
+    for folder in (request.out, request.out / "artifacts"):
+        sweep(folder)
     lanes = build(request, around)
     found = gather(lanes, around)
     _examine(found, inputs, around, request)

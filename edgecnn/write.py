@@ -3,8 +3,8 @@ into place."""
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ from edgecnn.assemble import file_name, recommended
 from edgecnn.core import plugins
 from edgecnn.core.artifact import Kind
 from edgecnn.core.stage import Data
-from edgecnn.core.store import cannot_write, write_atomically
+from edgecnn.core.store import beside, cannot_write, write_atomically
 from edgecnn.evidence import STAND_INS, Evidence
 from edgecnn.export.bundle import write_bundle
 from edgecnn.report.model import Report, Row
@@ -41,8 +41,12 @@ def write_run(
     write_atomically(out / "run.json", json.dumps(run, indent=2, ensure_ascii=False, default=str) + "\n")
     if samples is not None:
         copy_into_place(samples / "samples.json", out / "samples.json")
+    else:
+        (out / "samples.json").unlink(missing_ok=True)
     chosen = recommended(report.rows)
-    if chosen is not None:
+    if chosen is None:  # a bundle of an earlier run would pass for this one's
+        shutil.rmtree(out / "bundle", ignore_errors=True)
+    else:
         _bundle(out / "bundle", chosen, found[Kind(chosen.format, chosen.precision)], report=report, data=data)  # type: ignore[arg-type]
 
 
@@ -65,10 +69,12 @@ def _bundle(folder: Path, chosen: Row, evidence: Evidence, *, report: Report, da
 
 def copy_into_place(source: Path, target: Path) -> None:
     """Copy beside `target`, then rename: a reader never meets half a file."""
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    unfinished = beside(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, beside)
-        beside.replace(target)
+        shutil.copyfile(source, unfinished)
+        unfinished.replace(target)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
         raise cannot_write(target, error) from error

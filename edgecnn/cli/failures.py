@@ -57,7 +57,7 @@ def translate(error: Exception) -> EdgecnnError:
             "out-of-memory",
             "the memory of this machine is used up",
             why=str(error),
-            hint="close other programs, or lower `calibration.batch` in the recipe",
+            hint="close other programs, or add swap space",
         )
     if isinstance(error, OSError) and error.errno in CANNOT_WRITE:
         return _cannot_write(error)

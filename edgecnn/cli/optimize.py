@@ -9,7 +9,7 @@ import typer
 from edgecnn.cli import options
 
 
-def optimize(
+def optimize(  # noqa: PLR0917 - Typer reads options from the signature
     checkpoint: options.Checkpoint,
     target: options.Target = "host",
     data: options.DataDir = None,

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from edgecnn.pipeline import Planned, Request
 
 
-def plan(
+def plan(  # noqa: PLR0917 - Typer reads options from the signature
     checkpoint: options.Checkpoint,
     target: options.Target = "host",
     data: options.DataDir = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,18 @@ class Warned:
 
 Event = Started | Progress | Finished | Warned
 Tell = Callable[[Event], None]
+
+
+def under(step: str, tell: Tell) -> Tell:
+    """A listener for a step within `step`: its progress goes under that name, its own beginning and end unsaid."""
+
+    def told(event: Event) -> None:
+        if isinstance(event, Progress):
+            tell(replace(event, step=step))
+        elif isinstance(event, Warned):
+            tell(event)
+
+    return told
 
 
 def nobody(event: Event) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecnn.core.artifact import sha256_of
-from edgecnn.core.errors import StepError
+from edgecnn.core.errors import EdgecnnError, StepError
 
 if sys.platform != "win32":
     import fcntl
@@ -137,10 +137,10 @@ class Store:
                 folder / DONE, json.dumps({"facts": work.facts, "files": files}, indent=2, default=str) + "\n"
             )
             self._settle(folder, step, key)
-        except OSError as error:
-            if error.errno not in CANNOT_WRITE and not is_full(folder):
-                raise
-            raise cannot_write(folder, error) from error
+        except EdgecnnError:
+            raise
+        except Exception as error:
+            raise _disk_problem(folder, error) or error from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -152,14 +152,12 @@ class Store:
         except OSError:
             if self.find(step, key) is not None:
                 return
-            damaged = beside(place)
-            place.rename(damaged)
-            shutil.rmtree(damaged, ignore_errors=True)
+            _remove(place)
             folder.rename(place)
 
     def forget(self, step: str, key: str) -> None:
         """Remove a finished step, so that it is done again."""
-        shutil.rmtree(self._place(step, key), ignore_errors=True)
+        _remove(self._place(step, key))
 
     def _place(self, step: str, key: str) -> Path:
         return self.root / f"{step}-{key[:24]}"
@@ -175,7 +173,8 @@ class Store:
             try:
                 mine = _hold(place, held)
                 folder = place if mine else beside(place)
-                folder.mkdir(exist_ok=True)
+                if not mine:
+                    folder.mkdir()
             except OSError as error:
                 raise cannot_write(place, error) from error
             try:
@@ -184,7 +183,7 @@ class Store:
                 if not mine:
                     shutil.rmtree(folder, ignore_errors=True)
                 raise
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
 
 
 def _hold(place: Path, held: contextlib.ExitStack) -> bool:
@@ -193,24 +192,34 @@ def _hold(place: Path, held: contextlib.ExitStack) -> bool:
     Whoever held it before removes the folder and the lock file with it: a lock on a file that is gone holds nothing.
     """
     for _ in range(100):
-        place.mkdir(parents=True, exist_ok=True)
         try:
+            place.mkdir(parents=True, exist_ok=True)
             lock = held.enter_context((place / "lock").open("w"))
             if not _try_lock(lock):
                 return False
             if (place / "lock").stat().st_ino == os.fstat(lock.fileno()).st_ino:
                 return True
-        except FileNotFoundError:
+        except (FileNotFoundError, FileExistsError):  # removed between two of these lines
             continue
     return False
 
 
-def is_full(folder: Path) -> bool:
-    """Whether the disk is as good as full: numpy and others then raise an OSError that does not say so."""
-    try:
-        return shutil.disk_usage(folder).free < NEARLY_FULL_BYTES
-    except OSError:
-        return False
+def _remove(folder: Path) -> None:
+    """Out of the way at once, then file by file."""
+    aside = beside(folder)
+    with contextlib.suppress(OSError):
+        folder.rename(aside)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _disk_problem(folder: Path, error: Exception) -> StepError | None:
+    """The error as one of the disk, where it is. Where that is full, numpy and others raise errors that do not say so."""
+    if isinstance(error, OSError) and error.errno in CANNOT_WRITE:
+        return cannot_write(folder, error)
+    with contextlib.suppress(OSError):
+        if shutil.disk_usage(folder).free < NEARLY_FULL_BYTES:
+            return cannot_write(folder, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    return None
 
 
 def _try_lock(stream: Any) -> bool:
@@ -224,6 +233,8 @@ def _try_lock(stream: Any) -> bool:
 
 
 def _is_alive(pid: int) -> bool:
+    if sys.platform == "win32":  # signal 0 is Ctrl-C there
+        return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -68,7 +68,7 @@ def _save(path: Path, digest: str, done: int, histograms: Mapping[str, Histogram
 def _resume(path: Path, digest: str) -> tuple[int, dict[str, Histogram]]:
     """The images done and what they showed; nothing when the file is of other images or damaged."""
     try:
-        with np.load(path, allow_pickle=False) as saved:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as saved:
             if str(saved["digest"]) != digest:
                 return 0, {}
             restored = {

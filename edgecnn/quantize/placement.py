@@ -8,14 +8,12 @@ developer guide, "Q/DQ layer-placement recommendations".
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import onnx_ir as ir  # noqa: TID253
 
 from edgecnn.quantize.ranges import Grid, Range, asymmetric, symmetric
-
-CLIPPING = frozenset({"Relu", "Clip"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +85,12 @@ FAMILIES = {
 class Places:
     """What to quantize: `points` maps a tensor to the one whose range it uses (itself unless carried); `readers`
     lists the (node, input index) pairs that read it through Q/DQ; `weighted` lists the operators whose weights
-    become INT8."""
+    become INT8; `fenced` the float results that the runtime must not see a pair behind."""
 
     points: dict[ir.Value, ir.Value] = field(default_factory=dict)
     readers: dict[ir.Value, list[tuple[ir.Node, int]]] = field(default_factory=dict)
     weighted: list[ir.Node] = field(default_factory=list)
+    fenced: list[ir.Value] = field(default_factory=list)
 
     def observed(self) -> list[str]:
         """Names of the tensors whose ranges calibration has to find."""
@@ -101,11 +100,13 @@ class Places:
 def place(graph: ir.Graph, placement: Placement, *, keep_float: frozenset[str] = frozenset()) -> Places:
     """Walk `graph` (topologically sorted) and decide. Nodes named in `keep_float` are left alone."""
     places = Places()
-    order = {node: index for index, node in enumerate(graph)}
+    depth: dict[ir.Node, int] = {}
     for node in graph:
+        depth[node] = 1 + _depth_of(node.inputs, depth)
         if node.name in keep_float:
-            continue
-        if node.op_type in placement.weighted and has_constant_weight(node):
+            if placement.outputs:
+                places.fenced.append(result_of(graph, node))
+        elif node.op_type in placement.weighted and has_constant_weight(node):
             places.weighted.append(node)
             _read(places, node, 0)
             if placement.outputs:
@@ -117,7 +118,7 @@ def place(graph: ir.Graph, placement: Placement, *, keep_float: frozenset[str] =
         elif node.op_type in placement.carried and node.inputs[0] in places.points:
             _carry(places, graph, node)
         elif node.op_type == "Add" and placement.symmetric:
-            _read_identity(places, node, order)
+            _read_identity(places, node, depth)
     return places
 
 
@@ -133,15 +134,20 @@ def has_constant_weight(node: ir.Node) -> bool:
 
 
 def result_of(graph: ir.Graph, node: ir.Node) -> ir.Value:
-    """The tensor to quantize behind `node`: after a ReLU or Clip that nobody else reads around, whose work the
-    grid's own ends then do."""
+    """The tensor to quantize behind `node`: after a ReLU or a Clip at zero that nobody else reads around, whose work
+    the grid's own ends then do. A grid with an exact zero cannot end exactly at both -1 and 1: such a Clip stays."""
     out = node.outputs[0]
     uses = out.uses()
     if len(uses) == 1 and out not in graph.outputs:
         (use,) = uses
-        if use.node.op_type in CLIPPING and use.idx == 0:
+        if use.idx == 0 and (use.node.op_type == "Relu" or _clips_at_zero(use.node)):
             return use.node.outputs[0]
     return out
+
+
+def _clips_at_zero(node: ir.Node) -> bool:
+    least = node.inputs[1] if node.op_type == "Clip" and len(node.inputs) > 1 else None
+    return least is not None and least.const_value is not None and float(least.const_value.numpy()) == 0.0
 
 
 def _is_activation(node: ir.Node) -> bool:
@@ -174,17 +180,20 @@ def _carry(places: Places, graph: ir.Graph, node: ir.Node) -> None:
         places.points[output] = places.points[source]
 
 
-def _read_identity(places: Places, node: ir.Node, order: dict[ir.Node, int]) -> None:
-    """Of the two branches that meet in a residual Add, quantize the shorter: the one whose last operator comes
-    first."""
+def _read_identity(places: Places, node: ir.Node, depth: dict[ir.Node, int]) -> None:
+    """Of the two branches that meet in a residual Add, quantize the shallower; the convolution that ends the deeper
+    one takes the Add in."""
     if any(value is None or value.const_value is not None for value in node.inputs) or len(node.inputs) != 2:
         return
-    made = [
-        order.get(producer, -1) if (producer := value.producer()) is not None else -1
-        for value in node.inputs
-        if value is not None
-    ]
-    branch = node.inputs[made.index(max(made))]
+    depths = [_depth_of([value], depth) for value in node.inputs]
+    identity = depths.index(min(depths))
+    branch = node.inputs[1 - identity]
     producer = branch.producer() if branch is not None else None
-    if made[0] != made[1] and producer is not None and producer.op_type in ("Conv", "ConvTranspose"):
-        _read(places, node, made.index(min(made)))
+    if producer is not None and producer.op_type in ("Conv", "ConvTranspose"):
+        _read(places, node, identity)
+
+
+def _depth_of(values: Sequence[ir.Value | None], depth: dict[ir.Node, int]) -> int:
+    """Operators on the longest path from an input of the graph to any of `values`."""
+    producers = (value.producer() for value in values if value is not None)
+    return max((depth.get(producer, 0) for producer in producers if producer is not None), default=0)

@@ -26,11 +26,14 @@ def write(model: ir.Model, places: Places, *, placement: Placement, ranges: Rang
     for node in places.weighted:
         source = node.inputs[0]
         assert source is not None
-        scales = _quantize_weight(graph, node, input_scale=grids[source].scale, bits=weight_bits)
+        floor = _bias_floor(node, grids[source].scale) if placement.integer_bias else 0.0
+        scales = _quantize_weight(graph, node, bits=weight_bits, floor=floor)
         if placement.integer_bias:
             _quantize_bias(graph, node, grids[source].scale * scales.astype(np.float64))
     for value, grid in grids.items():
         _insert_pair(graph, value, grid, places.readers.get(value, []) if not placement.outputs else None)
+    for value in places.fenced:
+        _fence(graph, value)
     graph.sort()
 
 
@@ -54,6 +57,21 @@ def _insert_pair(graph: ir.Graph, value: ir.Value, grid: Grid, readers: list[tup
         graph.outputs[graph.outputs.index(value)] = _renamed_output(value, dequantize.outputs[0])
 
 
+def _fence(graph: ir.Graph, value: ir.Value) -> None:
+    """Put a sum of one operand between `value` and its readers: ONNX Runtime quantizes the weights of a float operator
+    by itself when it finds it between DequantizeLinear and QuantizeLinear, and removes an Identity."""
+    uses = [(use.node, use.idx) for use in value.uses()]
+    producer = value.producer()
+    if not uses or producer is None:
+        return
+    fence = ir.node("Sum", [value], name=f"{value.name}/fence")
+    fence.outputs[0].name = f"{value.name}/fenced"
+    fence.outputs[0].shape, fence.outputs[0].type = value.shape, value.type
+    graph.insert_after(producer, fence)
+    for node, index in uses:
+        node.replace_input_with(index, fence.outputs[0])
+
+
 def _renamed_output(old: ir.Value, new: ir.Value) -> ir.Value:
     name = old.name
     old.name = f"{name}/float"
@@ -68,20 +86,19 @@ def _constants(graph: ir.Graph, value: ir.Value, grid: Grid) -> tuple[ir.Value, 
     return scale, zero
 
 
-def _quantize_weight(graph: ir.Graph, node: ir.Node, *, input_scale: float, bits: int) -> np.ndarray:
+def _quantize_weight(graph: ir.Graph, node: ir.Node, *, bits: int, floor: np.ndarray | float) -> np.ndarray:
     weight = node.inputs[1]
     assert weight is not None
     assert weight.const_value is not None
     axis = channel_axis(node)
     values = weight.const_value.numpy().astype(np.float32)
-    codes, scales = quantize_weight(values, axis=axis, bits=bits, floor=_bias_floor(node, input_scale))
+    codes, scales = quantize_weight(values, axis=axis, bits=bits, floor=floor)
     name = str(weight.name)
-    shared = graph.initializers.get(f"{name}/codes")
-    made = shared if shared is not None else _initializer(graph, f"{name}/codes", codes)
+    made = _initializer(graph, f"{name}/codes", codes)
     scale = _initializer(graph, f"{name}/scale", scales)
     zero = _initializer(graph, f"{name}/zero_point", np.zeros(len(scales), dtype=np.int8))
-    dequantize = ir.node("DequantizeLinear", [made, scale, zero], {"axis": axis}, name=f"{name}/dequantize")
-    dequantize.outputs[0].name = f"{name}/dq"
+    dequantize = ir.node("DequantizeLinear", [made, scale, zero], {"axis": axis}, name=f"{node.name}/{name}/dequantize")
+    dequantize.outputs[0].name = f"{node.name}/{name}/dq"
     dequantize.outputs[0].shape, dequantize.outputs[0].dtype = weight.shape, ir.DataType.FLOAT
     graph.insert_before(node, dequantize)
     node.replace_input_with(1, dequantize.outputs[0])
@@ -94,9 +111,7 @@ def _quantize_bias(graph: ir.Graph, node: ir.Node, scales: np.ndarray) -> None:
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     if bias is None or bias.const_value is None:
         return
-    values = bias.const_value.numpy().astype(np.float64)
-    if values.size != scales.size:
-        values = np.broadcast_to(values.reshape(-1), scales.shape)
+    values = np.broadcast_to(bias.const_value.numpy().astype(np.float64).reshape(-1), scales.shape)
     name = f"{node.name}/bias"
     codes = _initializer(graph, f"{name}/codes", np.rint(values / scales).astype(np.int32))
     scale = _initializer(graph, f"{name}/scale", scales.astype(np.float32))
@@ -147,9 +162,13 @@ def _bias_floor(node: ir.Node, input_scale: float) -> np.ndarray | float:
 
 
 def _initializer(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
-    found = graph.initializers.get(name)
-    if found is not None:
-        return found
+    """The constant of that name; under a longer one when the name is taken by other values (one weight, two inputs
+    whose scales raise its smallest channels differently)."""
+    taken = graph.initializers.get(name)
+    if taken is not None and taken.const_value is not None:
+        held = taken.const_value.numpy()
+        same = held.dtype == array.dtype and np.array_equal(held, array)
+        return taken if same else _initializer(graph, f"{name}+", array)
     tensor = ir.tensor(array, name=name)
     value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
     graph.register_initializer(value)

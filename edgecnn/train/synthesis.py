@@ -110,6 +110,14 @@ def images_from_batch_norm(
     return SyntheticImages(stored, preprocessing, tuple(notes))
 
 
+def affordable_images(model: Model, *, count: int, preprocessing: Preprocessing) -> int:
+    """How many images `images_from_batch_norm` would make; one forward pass."""
+    module = model.module().eval()
+    if not _batch_norms(module):
+        return count
+    return _plan(count, _multiply_accumulates(module, (preprocessing.channels, *preprocessing.crop)))[0]
+
+
 @dataclass(slots=True)
 class _Clock:
     deadline: float

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,11 +106,11 @@ def write_images(folder: Path, count: int, *, seed: int, classes: Sequence[str] 
             Image.fromarray(pattern(name, rng)).save(folder / name / f"{index:03}.png")
 
 
-def _train(folder: Path) -> dict[str, Any]:
-    import torch  # noqa: PLC0415
+def _train() -> dict[str, Any]:
+    import torch
 
     names: dict[str, Any] = {}
-    exec(compile(TINY, "tiny.py", "exec"), names)  # noqa: S102 - our own text, above
+    exec(compile(TINY, "tiny.py", "exec"), names)  # noqa: S102
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = names["tiny"]()
@@ -122,27 +126,105 @@ def _train(folder: Path) -> dict[str, Any]:
     return dict(network.state_dict())
 
 
-@pytest.fixture(scope="session")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
-    """Forty images to calibrate on, sixty to judge on, and a small CNN that tells them apart."""
-    import torch  # noqa: PLC0415
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended, and what it said."""
 
-    folder = tmp_path_factory.mktemp("bench")
-    made = Workbench(folder)
-    write_images(made.data / "train", TRAIN_PER_CLASS, seed=1)
-    write_images(made.data / "val", VAL_PER_CLASS, seed=2)
-    (folder / "tiny.py").write_text(TINY)
-    torch.save(_train(folder), made.checkpoint)
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """stdout, which has to be one JSON document and nothing else."""
+        return json.loads(self.out)
+
+    @property
+    def error(self) -> str:
+        """The code of the error that was shown; it has to come with a hint, and without a traceback."""
+        found = re.search(r"^error\[([a-z-]+)\]: .+", self.err, re.M)
+        assert found, self.err
+        assert re.search(r"^ hint: \S", self.err, re.M), self.err
+        assert "Traceback" not in self.err
+        return found[1]
+
+
+@contextmanager
+def _once(folder: Path) -> Iterator[bool]:
+    """Whether `folder` is still to be made: under pytest-xdist the first worker makes it and the others wait."""
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        made = folder.with_suffix(".made")
+        yield not made.exists()
+        made.touch()
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for what is expensive to make: one for all workers."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "pipeline"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bench(shared: Path) -> Workbench:
+    """Forty images to calibrate on, sixty to judge on, and a small CNN that tells them apart."""
+    import torch
+
+    made = Workbench(shared / "bench")
+    with _once(made.folder) as first:
+        if first:
+            write_images(made.data / "train", TRAIN_PER_CLASS, seed=1)
+            write_images(made.data / "val", VAL_PER_CLASS, seed=2)
+            (made.folder / "tiny.py").write_text(TINY)
+            torch.save(_train(), made.checkpoint)
     return made
 
 
-def edgecnn(*words: str, timeout: float = 120, **options: Any) -> subprocess.CompletedProcess[str]:
-    """The command in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "edgecnn", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=timeout,
-        **options,
-    )
+def in_process_of_its_own(*words: str, **options: Any) -> Ended:
+    command = [sys.executable, "-m", "edgecnn", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, **options)
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="session")
+def edgecnn() -> Callable[..., Ended]:
+    """`edgecnn("plan", ...)`: the command in a process of its own."""
+    return in_process_of_its_own
+
+
+@pytest.fixture
+def invoke(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+    """`invoke("plan", ...)`: the command in this process, which has torch loaded already."""
+
+    def call(*words: str) -> Ended:
+        console.configure()
+        code = failures.guard(lambda: run(list(words)), words)
+        out, err = capfd.readouterr()
+        return Ended(code, out, err)
+
+    return call
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished `optimize` for this host in every format that can be made here; `out` is read, never written."""
+
+    ended: Ended
+    out: Path
+
+    def copy(self, place: Path) -> Path:
+        """A copy to go on in: its store holds everything."""
+        return Path(shutil.copytree(self.out, place))
+
+
+@pytest.fixture(scope="session")
+def finished(bench: Workbench, shared: Path) -> Run:
+    out, said = shared / "host", shared / "said.json"
+    with _once(out) as first:
+        if first:
+            ended = in_process_of_its_own(*bench.optimize(out, "--json"))
+            said.write_text(json.dumps([ended.code, ended.out, ended.err]))
+    return Run(Ended(*json.loads(said.read_text())), out)

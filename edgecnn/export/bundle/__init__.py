@@ -4,8 +4,6 @@ one runtime."""
 from __future__ import annotations
 
 import json
-import os
-import secrets
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import Any
 from edgecnn import __version__, probe
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.preprocessing import Preprocessing
-from edgecnn.core.store import cannot_write
+from edgecnn.core.store import beside, cannot_write
 from edgecnn.data import pixels
 
 PROBE = Path(probe.__file__).parent
@@ -31,7 +29,8 @@ TRTEXEC = """
     trtexec --onnx=model.onnx --saveEngine=model.engine --fp16 --int8        # TensorRT 8.5, 8.6
     trtexec --onnx=model.onnx --saveEngine=model.engine --fp16 --int8        # TensorRT 10.x (JetPack 6)
     trtexec --onnx=model.onnx --saveEngine=model.engine                      # TensorRT 11, strongly typed
- The batch is free; add `--shapes=input:1x{shape}` for one image at a time. `infer.py` runs the same file in ONNX
+
+The batch is free; add `--shapes=input:1x{shape}` for one image at a time. `infer.py` runs the same file in ONNX
 Runtime, on the CPU.
 """
 
@@ -46,14 +45,14 @@ def write_bundle(
     facts: Mapping[str, Any],
 ) -> Path:
     """Fill `folder` (replaced as a whole) for `artifact`, which `backend` runs; `facts` go into the manifest."""
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(3)}")
+    unfinished = beside(folder)
     try:
-        _fill(beside, artifact, backend=backend, preprocessing=preprocessing, labels=labels, facts=facts)
-        _replace(folder, beside)
+        _fill(unfinished, artifact, backend=backend, preprocessing=preprocessing, labels=labels, facts=facts)
+        _replace(folder, unfinished)
     except OSError as error:
         raise cannot_write(folder, error) from error
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
     return folder
 
 
@@ -103,13 +102,13 @@ def _readme(artifact: Artifact, preprocessing: Preprocessing) -> str:
     return text
 
 
-def _replace(folder: Path, beside: Path) -> None:
-    """Put `beside` where `folder` is; a folder cannot be renamed over a full one, so the old one steps aside first."""
-    old = beside.with_name(beside.name + ".old")
+def _replace(folder: Path, unfinished: Path) -> None:
+    """Put `unfinished` where `folder` is; a folder cannot be renamed over a full one, so the old one steps aside."""
+    old = unfinished.with_name(unfinished.name + ".old")
     if folder.exists():
         folder.rename(old)
     try:
-        beside.rename(folder)
+        unfinished.rename(folder)
     except OSError:
         if not (folder / "manifest.json").is_file():  # else another run put its own there first
             raise

@@ -1,8 +1,10 @@
 """Classify images with the model in this folder: `python infer.py photo.jpg ...`
- Needs numpy, Pillow and the runtime named in manifest.json (see requirements.txt); Python 3.8 or newer. The code in
+
+Needs numpy, Pillow and the runtime named in manifest.json (see requirements.txt); Python 3.8 or newer. The code in
 `edge/` is the code the model was measured and judged with.
 """
 
+# ruff: noqa: T201 - a program for the board: it prints
 from __future__ import annotations
 
 import argparse

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx_ir as ir  # noqa: TID253
@@ -65,7 +66,8 @@ def lint(artifact: Artifact) -> Fusion:
     if artifact.precision != "int8":
         return Fusion("onnxruntime", "checked", dict(counts), floating=sum(counts[op] for op in FLOAT_COMPUTE))
     stayed = _float_nodes(graph)
-    layers = tuple(FloatLayer(_name(node), _op(node), _why(node)) for node in stayed if not _is_inner(node))
+    made_by = {value.name: node.name for node in ir.load(artifact.path).graph for value in node.outputs}
+    layers = tuple(FloatLayer(_name(node, made_by), _op(node), _why(node)) for node in stayed if not _is_inner(node))
     heavy = sum(counts[op] for op in FLOAT_COMPUTE)
     return Fusion(
         "onnxruntime",
@@ -113,8 +115,9 @@ def _float_nodes(graph: ir.Graph) -> list[ir.Node]:
 
 
 def _computes(node: ir.Node) -> bool:
-    """Whether an operator works on activations, not on shapes."""
-    return all(value.dtype in (ir.DataType.FLOAT, None) for value in node.outputs)
+    """Whether an operator works on activations, not on shapes, and is not a quantizer's fence."""
+    is_fence = node.op_type == "Sum" and len(node.inputs) == 1
+    return not is_fence and all(value.dtype in (ir.DataType.FLOAT, None) for value in node.outputs)
 
 
 def _is_inner(node: ir.Node) -> bool:
@@ -128,8 +131,10 @@ def _op(node: ir.Node) -> str:
     return "HardSwish" if node.op_type == "Mul" and expanded else node.op_type
 
 
-def _name(node: ir.Node) -> str:
-    return str(node.name or node.outputs[0].name)
+def _name(node: ir.Node, made_by: Mapping[str | None, str | None]) -> str:
+    """The layer's name in the file; what the runtime expanded has none of its own."""
+    out = node.outputs[0].name
+    return str(node.name or made_by.get(out) or out)
 
 
 def _why(node: ir.Node) -> str:
