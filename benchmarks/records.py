@@ -54,7 +54,7 @@ def save(name: str, result: Mapping[str, Any], *, settings: Mapping[str, Any], g
     whole = {
         "benchmark": name,
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "machine": {key: value for key, value in facts.describe().items() if key not in PRIVATE},
+        "machine": facts.describe(),
         "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
         "versions": versions(),
         "settings": dict(settings),
@@ -62,8 +62,14 @@ def save(name: str, result: Mapping[str, Any], *, settings: Mapping[str, Any], g
         "result": dict(result),
     }
     path = RESULTS / f"{name}.json"
-    write_atomically(path, json.dumps(whole, indent=1, ensure_ascii=False, default=str) + "\n")
+    write_atomically(path, json.dumps(_public(whole), indent=1, ensure_ascii=False, default=str) + "\n")
     return path
+
+
+def _public(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _public(inner) for key, inner in value.items() if key not in PRIVATE}
+    return [_public(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def versions() -> dict[str, str]:

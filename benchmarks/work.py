@@ -25,6 +25,9 @@ from edgecnn.measure.artifact import open_artifact
 from edgecnn.probe import facts
 from edgecnn.quantize.stage import Quantize
 
+INPUT, SIGNATURE = "input", "serving_default"
+"""What edgecnn calls them in the files it exports."""
+
 TARGET = DeviceProfile(
     name="bench",
     title="bench",
@@ -95,13 +98,13 @@ def _reader(batches: Iterator[np.ndarray]) -> Any:
 
 
 def ai_edge_quantizer(settings: dict[str, Any]) -> None:
-    """`source` to INT8 by ai-edge-quantizer's own static recipe and calibration."""
+    """`source` to INT8 by ai-edge-quantizer's own static recipe and calibration, which reads its images twice."""
     from ai_edge_quantizer import quantizer, recipe
 
     calibration, _ = image_sets(Path(settings["images"]), count=settings["count"])
     worker = quantizer.Quantizer(settings["source"], recipe.static_wi8_ai8())
-    feeds = [{settings["input"]: np.ascontiguousarray(batch.transpose(0, 2, 3, 1))} for batch in calibration.batches(1)]
-    found = worker.calibrate({settings["signature"]: feeds})
+    feeds = [{INPUT: np.ascontiguousarray(batch.transpose(0, 2, 3, 1))} for batch in calibration.batches(1)]
+    found = worker.calibrate({SIGNATURE: feeds})
     worker.quantize(found).export_model(settings["out"], overwrite=True)
 
 

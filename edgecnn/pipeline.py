@@ -77,9 +77,6 @@ def run(request: Request, *, tell: Tell) -> Report:
     warnings: list[str] = []
     tell = _overheard(tell, warnings)
     inputs, around = _begin(request, tell)
-    around.store.prepare()
-    for folder in (request.out, request.out / "artifacts"):
-        sweep(folder)
     lanes = build(request, around)
     found = gather(lanes, around)
     _examine(found, inputs, around, request)
@@ -94,12 +91,16 @@ def run(request: Request, *, tell: Tell) -> Report:
 
 
 def build(request: Request, around: Surroundings) -> list[Lane]:
-    """Walk every lane. Raises the first error when nothing came of any of them."""
+    """Walk every lane; the output folder is touched when it is clear that there is something to do. Raises the first
+    error when nothing came of any of them."""
     source = around.model
     checkpoint = Artifact(request.source.checkpoint, "torch", "fp32", (), (), source.sha256)
     planned: dict[Format, list[Step]] = {format: steps(request.recipe, format, around) for format in request.wanted}
     if request.formats:
         _refuse_missing(planned)
+    around.store.prepare()
+    for folder in (request.out, request.out / "artifacts"):
+        sweep(folder)
     lanes = [walk(format, todo, source=checkpoint, around=around) for format, todo in planned.items()]
     if not any(lane.artifacts for lane in lanes):
         for lane in lanes:

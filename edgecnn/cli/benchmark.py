@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from edgecnn.measure.latency import Arm, Latency, Ratio
 
 
-def benchmark(  # noqa: PLR0917 - Typer reads options from the signature
+def benchmark(
     models: Annotated[
         list[Path], typer.Argument(metavar="MODEL...", help=".onnx or .tflite files; the first is the reference.")
     ],

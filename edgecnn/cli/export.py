@@ -10,7 +10,7 @@ import typer
 from edgecnn.cli import options
 
 
-def export(  # noqa: PLR0917 - Typer reads options from the signature
+def export(
     checkpoint: options.Checkpoint,
     format: Annotated[str, typer.Option("--format", "-f", metavar="FORMAT", help="onnx, tflite or tensorrt.")] = "onnx",
     out: Annotated[

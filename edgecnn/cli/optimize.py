@@ -9,7 +9,7 @@ import typer
 from edgecnn.cli import options
 
 
-def optimize(  # noqa: PLR0917 - Typer reads options from the signature
+def optimize(
     checkpoint: options.Checkpoint,
     target: options.Target = "host",
     data: options.DataDir = None,

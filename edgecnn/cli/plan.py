@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from edgecnn.pipeline import Planned, Request
 
 
-def plan(  # noqa: PLR0917 - Typer reads options from the signature
+def plan(
     checkpoint: options.Checkpoint,
     target: options.Target = "host",
     data: options.DataDir = None,

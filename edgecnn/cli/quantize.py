@@ -10,7 +10,7 @@ import typer
 from edgecnn.cli import options
 
 
-def quantize(  # noqa: PLR0917 - Typer reads options from the signature
+def quantize(
     checkpoint: options.Checkpoint,
     data: options.DataDir = None,
     format: Annotated[str, typer.Option("--format", "-f", metavar="FORMAT", help="onnx, tflite or tensorrt.")] = "onnx",

@@ -70,4 +70,12 @@ class Preprocessing:
                 hint="known: " + ", ".join(sorted(known)),
             )
         given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
-        return cls(**given)
+        try:
+            return cls(**given)
+        except TypeError as error:  # comparing or counting what is no number or no list
+            raise InputError(
+                "bad-preprocessing",
+                "the preprocessing does not make sense",
+                why=f"a field has a value of the wrong type: {error}",
+                hint="crop is two integers, mean and std are one number per channel",
+            ) from error

@@ -128,7 +128,7 @@ class Store:
         try:
             folder.mkdir(parents=True)
         except OSError as error:
-            raise cannot_write(folder, error) from error
+            raise cannot_write(self.root, error) from error
         work = Work(folder, {})
         try:
             yield work
@@ -140,7 +140,10 @@ class Store:
         except EdgecnnError:
             raise
         except Exception as error:
-            raise _disk_problem(folder, error) or error from error
+            refused = _disk_problem(self.root, error)
+            if refused is None:
+                raise
+            raise refused from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -213,7 +216,7 @@ def _remove(folder: Path) -> None:
 
 
 def _disk_problem(folder: Path, error: Exception) -> StepError | None:
-    """The error as one of the disk, where it is. Where that is full, numpy and others raise errors that do not say so."""
+    """The error as one of the disk, where it is: where that is full, numpy and others do not say so."""
     if isinstance(error, OSError) and error.errno in CANNOT_WRITE:
         return cannot_write(folder, error)
     with contextlib.suppress(OSError):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx  # noqa: TID253
+import onnx_ir as ir  # noqa: TID253
 from onnxruntime.transformers.float16 import convert_float_to_float16  # noqa: TID253
 
 from edgecnn.core.artifact import Artifact
@@ -32,5 +33,7 @@ def to_half(source: Artifact, out: Path) -> Artifact:
                     hint="take the `cast` stage out of the recipe, or rescale the layer",
                 )
     halved = convert_float_to_float16(model, keep_io_types=True, min_positive_val=1e-7, max_finite_val=LARGEST)
-    onnx.save(halved, out)
+    graph = ir.from_proto(halved)
+    graph.graph.sort()  # the converter appends the casts of the inputs at the end
+    ir.save(graph, out)
     return describe(out, format=source.format, precision="fp16", history=(*source.history, "cast"))

@@ -101,7 +101,7 @@ def kl_divergence(found: Histogram, grid: Grid) -> float:
 
 def _with_exact(codes: np.ndarray, *, zero: int) -> np.ndarray:
     """`codes` (not negative) with new ones for the first bin, the last one and the one that holds zero."""
-    own = codes.copy()
+    own: np.ndarray = codes.copy()
     for place in {0, len(codes) - 1} | ({zero} if 0 <= zero < len(codes) else set()):
         own[place] = own.max() + 1
     return own

@@ -11,6 +11,7 @@ import onnxruntime  # noqa: TID253
 
 from edgecnn.core.artifact import Artifact, sha256_of
 from edgecnn.core.errors import InputError, StepError, did_you_mean
+from edgecnn.core.events import Warned
 from edgecnn.core.stage import Context
 from edgecnn.quantize.observe import Run, observe
 from edgecnn.quantize.placement import FAMILIES, Places, place
@@ -27,6 +28,7 @@ def quantize(source: Artifact, out: Path, *, options: Quantize, context: Context
     deployment = context.target.deployment(context.format)
     placement = FAMILIES[deployment.family if deployment else "onnxruntime"]
     model = ir.load(source.path)
+    _warn_of_saturation(deployment.family if deployment else "", options=options, context=context)
     places = place(model.graph, placement, keep_float=_kept(model.graph, options.keep_float))
     ranges = observe(
         runner(source.path, places.observed()),
@@ -49,6 +51,27 @@ def quantize(source: Artifact, out: Path, *, options: Quantize, context: Context
         sha256=sha256_of(out),
         history=(*source.history, "quantize"),
     )
+
+
+def _warn_of_saturation(family: str, *, options: Quantize, context: Context) -> None:
+    """On x86-64 without VNNI, u8 by s8 products are added in 16 bits that saturate: 7-bit weights cannot.
+
+    Source: ONNX Runtime documentation, "Quantize ONNX models", on `reduce_range`.
+    """
+    if family != "onnxruntime" or options.weight_bits == 7 or not context.target.local:
+        return
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        return
+    if "avx2" in flags and not flags & {"avx512_vnni", "avx_vnni"}:
+        context.tell(
+            Warned(
+                "no-vnni",
+                "this CPU has no VNNI: INT8 with 8-bit weights can saturate in ONNX Runtime and lose accuracy",
+                "write `quantize: {weight_bits: 7}` in the recipe",
+            )
+        )
 
 
 def runner(path: Path, wanted: list[str]) -> Run:

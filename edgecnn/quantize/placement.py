@@ -107,6 +107,8 @@ def place(graph: ir.Graph, placement: Placement, *, keep_float: frozenset[str] =
             if placement.outputs:
                 places.fenced.append(result_of(graph, node))
         elif node.op_type in placement.weighted and has_constant_weight(node):
+            if not placement.outputs and _is_scaling(node):
+                continue
             places.weighted.append(node)
             _read(places, node, 0)
             if placement.outputs:
@@ -131,6 +133,13 @@ def has_constant_weight(node: ir.Node) -> bool:
         plain = all(node.attributes.get_float(name, 1.0) == 1.0 for name in ("alpha", "beta"))
         return plain and node.attributes.get_int("transA", 0) == 0
     return node.op_type != "MatMul" or (weight.shape is not None and len(weight.shape) == 2)
+
+
+def _is_scaling(node: ir.Node) -> bool:
+    """A depthwise 1x1 convolution multiplies each channel by a number, as a batch norm does: TensorRT fuses that into
+    its neighbours in float, and a pair before it would only stand in the way."""
+    weight = node.inputs[1]
+    return node.op_type == "Conv" and weight is not None and tuple(weight.shape or ())[1:] == (1, 1, 1)
 
 
 def result_of(graph: ir.Graph, node: ir.Node) -> ir.Value:

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import onnx  # noqa: TID253
-import onnxruntime  # noqa: TID253
+import onnx
+import onnxruntime
 import pytest
-from onnx import TensorProto, helper, numpy_helper  # noqa: TID253
+from onnx import TensorProto, helper, numpy_helper
 
 from edgecnn.core.artifact import Artifact, sha256_of
 from edgecnn.core.events import nobody

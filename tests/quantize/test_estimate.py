@@ -106,7 +106,9 @@ def test_a_percentile_of_a_relu_keeps_zero_at_the_bottom() -> None:
 @pytest.mark.parametrize("name", HEAVY)
 def test_mse_beats_minmax_on_heavy_tails(name: str, centred: bool) -> None:
     values = HEAVY[name]
-    loose, tight = (sqnr_db(values, chosen(values, kind, centred=centred), centred=centred) for kind in ("minmax", "mse"))
+    loose, tight = (
+        sqnr_db(values, chosen(values, kind, centred=centred), centred=centred) for kind in ("minmax", "mse")
+    )
     assert tight > loose + 0.5
 
 

@@ -61,7 +61,9 @@ def test_counts_stay_exact_while_the_range_grows() -> None:
 
 def test_any_order_gives_the_same_counts_at_the_same_width() -> None:
     random = np.random.default_rng(2)
-    parts = [(random.standard_normal(500) * scale + shift).astype(np.float32) for scale, shift in ((1, 0), (9, 3), (0.1, -7))]
+    parts = [
+        (random.standard_normal(500) * scale + shift).astype(np.float32) for scale, shift in ((1, 0), (9, 3), (0.1, -7))
+    ]
     results = [filled(*order) for order in itertools.permutations(parts)]
     widest = max(result.width for result in results)
     assert widest <= 2 * min(result.width for result in results)

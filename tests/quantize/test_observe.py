@@ -67,9 +67,7 @@ def saving_always(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def calibrated(network: Network, images: CountingImages, scratch: Path, observer: str = "mse") -> RangeTable:
-    return observe(
-        network, images, options=Quantize(observer=observer), symmetric=False, scratch=scratch, tell=nobody
-    )
+    return observe(network, images, options=Quantize(observer=observer), symmetric=False, scratch=scratch, tell=nobody)
 
 
 def test_ranges_cover_every_image(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import onnx  # noqa: TID253
+import onnx
 import pytest
-from onnx import numpy_helper  # noqa: TID253
+from onnx import numpy_helper
 
 from edgecnn.core.errors import InputError
 from edgecnn.export.lint import Fusion
@@ -226,7 +226,9 @@ def test_a_weight_shared_by_two_convolutions(net: Any, int8: Make, loud: float, 
     constants = made.constants()
     for name in ("first", "second") if family == "onnxruntime" else ():
         conv = next(node for node in made.nodes("Conv") if node.name == name)
-        weight, bias = (next(node for node in made.nodes("DequantizeLinear") if node.output[0] == conv.input[i]) for i in (1, 2))
+        weight, bias = (
+            next(node for node in made.nodes("DequantizeLinear") if node.output[0] == conv.input[i]) for i in (1, 2)
+        )
         reader = next(node for node in made.nodes("DequantizeLinear") if node.output[0] == conv.input[0])
         assert constants[bias.input[1]] == pytest.approx(constants[weight.input[1]] * constants[reader.input[1]])
     if family == "onnxruntime":

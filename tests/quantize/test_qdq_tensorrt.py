@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import onnx  # noqa: TID253
+import onnx
 import pytest
 
 Make = Callable[..., Any]
@@ -121,3 +121,11 @@ def test_a_layer_kept_in_float(net: Any, int8: Make) -> None:
     made = int8(net.model(*residual(net)), "tensorrt", keep_float=("conv1",))
     (conv,) = (node for node in made.nodes("Conv") if node.name == "conv1")
     assert list(conv.input[:2]) == ["act_out", "conv1.weight"]
+
+
+def test_a_scaling_of_channels_stays_in_float(net: Any, int8: Make) -> None:
+    """A depthwise 1x1 convolution is a batch norm in disguise."""
+    scaled = net.op("Relu", [net.conv("input", "norm", kernel=1, groups=8)], "act")
+    made = int8(net.model(net.conv(scaled, "next")), "tensorrt")
+    assert sources_of_pairs(made) == ["act_out"]
+    assert made.constants()["norm.weight"].dtype == np.float32

@@ -4,7 +4,7 @@ Needs numpy, Pillow and the runtime named in manifest.json (see requirements.txt
 `edge/` is the code the model was measured and judged with.
 """
 
-# ruff: noqa: T201 - a program for the board: it prints
+
 from __future__ import annotations
 
 import argparse

@@ -1,0 +1,133 @@
+"""`plan` runs nothing; `export`, `quantize` and `benchmark` are one step; `demo` is all of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Ended, Run, Workbench
+
+Invoke = Callable[..., "Ended"]
+Table = Callable[[Path], list[str]]
+
+tflite = pytest.mark.skipif(find_spec("litert_torch") is None, reason="the extra `tflite` is not installed")
+
+
+@pytest.mark.parametrize("with_data", [True, False])
+def test_a_plan_runs_nothing(bench: Workbench, invoke: Invoke, tmp_path: Path, with_data: bool) -> None:
+    out = tmp_path / "out"
+    data = ["--data", str(bench.data)] if with_data else []
+    ended = invoke("plan", *bench.source, *data, "--target", "jetson", "--out", str(out), "--json")
+    plan = ended.json
+    assert (ended.code, plan["target"], plan["recipe"], plan["out"]) == (0, "jetson-orin-nano", "int8", str(out))
+    assert [step["name"] for step in plan["steps"]] == [
+        "export tensorrt fp32",
+        "cast tensorrt fp16",
+        "quantize tensorrt int8",
+    ]
+    assert not any(step["cached"] for step in plan["steps"])
+    assert plan["preprocessing"]["crop"] == [32, 32]
+    assert list(tmp_path.iterdir()) == []
+    assert "make images" not in ended.err
+
+
+def test_a_dry_run_is_the_plan(finished: Run, bench: Workbench, invoke: Invoke, tmp_path: Path) -> None:
+    out = finished.copy(tmp_path / "out")
+    before = sorted(out.rglob("*"))
+    ended = invoke(*bench.optimize(out, "--dry-run"))
+    assert ended.code == 0 and ended.out == invoke(*bench.optimize(out, "--dry-run", "--quiet")).out
+    assert "40 to calibrate, 60 to judge" in ended.out and " done" in ended.out and "to do" not in ended.out
+    assert "measure (smoke), judge (at most 10.00% drop)" in ended.out
+    assert sorted(out.rglob("*")) == before
+    ended = invoke(*bench.optimize(tmp_path / "fresh", "--dry-run", "--json"))
+    assert ended.code == 0 and {step["cached"] for step in ended.json["steps"]} == {False}
+    assert not (tmp_path / "fresh").exists()
+
+
+def test_a_plan_names_the_missing_extra(bench: Workbench, invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "litert_torch", None)
+    ended = invoke("plan", *bench.source, "--data", str(bench.data), "--target", "pi5")
+    assert ended.code == 0 and 'pip install "edgecnn[tflite]"' in " ".join(ended.out.split())
+
+
+def test_export_writes_one_file_and_checks_it(bench: Workbench, invoke: Invoke, tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "tiny.onnx"
+    ended = invoke("export", *bench.source, "--out", str(path), "--json")
+    made = ended.json
+    assert (ended.code, made["path"], made["format"], made["precision"]) == (0, str(path), "onnx", "fp32"), ended.err
+    assert made["size_bytes"] == path.stat().st_size
+    assert made["parity"]["agreement"] == 1.0 and made["images"] == "synthetic"
+    assert [item.name for item in path.parent.iterdir()] == ["tiny.onnx"]
+
+
+def test_export_in_half_precision_is_for_tensorrt(bench: Workbench, invoke: Invoke, tmp_path: Path) -> None:
+    words = ["export", *bench.source, "--format", "tensorrt", "--precision", "fp16"]
+    ended = invoke(*words, "--out", str(tmp_path / "half.onnx"))
+    assert ended.code == 0, ended.err
+    assert str(tmp_path / "half.onnx") in ended.out and "tensorrt fp16" in ended.out
+    ended = invoke("export", *bench.source, "--format", "tflite", "--precision", "fp16")
+    assert (ended.code, ended.error) == (2, "no-half")
+    ended = invoke("export", *bench.source, "--precision", "int8")
+    assert (ended.code, ended.error) == (2, "unknown-precision") and "edgecnn quantize" in ended.err
+
+
+def test_quantize_makes_what_optimize_makes(finished: Run, bench: Workbench, invoke: Invoke, tmp_path: Path) -> None:
+    path = tmp_path / "tiny.int8.onnx"
+    words = ["quantize", *bench.source, "--data", str(bench.data), "--observer", "minmax", "--out", str(path)]
+    ended = invoke(*words, "--json")
+    assert ended.code == 0, ended.err
+    assert ended.json["fusion"]["floating"] == 0 and ended.json["images"] == "real"
+    assert path.read_bytes() == (finished.out / "artifacts" / "model.onnx.int8.onnx").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["--observer", "maxmin"], "bad-option", "--observer maxmin"),
+        (["--io", "int4"], "bad-option", "--io int4"),
+        (["--format", "trt"], "unknown-format", "tensorrt"),
+        (["--percentile", "20"], "usage", "--percentile"),
+    ],
+)
+def test_options_of_quantize(bench: Workbench, invoke: Invoke, words: list[str], code: str, says: str) -> None:
+    ended = invoke("quantize", *bench.source, "--data", str(bench.data), *words)
+    assert (ended.code, ended.error) == (2, code)
+    assert says in ended.err
+
+
+def test_a_step_writes_beside_the_checkpoint_and_never_into_a_folder(
+    bench: Workbench, invoke: Invoke, tmp_path: Path
+) -> None:
+    ended = invoke("quantize", *bench.source, "--data", str(bench.data), "--out", str(tmp_path))
+    assert (ended.code, ended.error) == (5, "cannot-write")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_benchmark_and_inspect_take_what_optimize_made(finished: Run, invoke: Invoke) -> None:
+    files = [str(finished.out / "artifacts" / f"model.onnx.{precision}.onnx") for precision in ("fp32", "int8")]
+    ended = invoke("inspect", files[1], "--json")
+    assert ended.code == 0 and ended.json
+    ended = invoke("benchmark", *files, "--profile", "smoke", "--threads", "1", "--json")
+    assert ended.code == 0, ended.err
+    assert [model["name"] for model in ended.json["models"]] == ["model.onnx.fp32.onnx", "model.onnx.int8.onnx"]
+    assert ended.json["models"][1]["versus_first"]["speedup"] > 0
+
+
+@pytest.mark.slow
+def test_demo(edgecnn: Callable[..., Ended], tmp_path: Path) -> None:
+    words = ["demo", "--out", str(tmp_path / "demo"), "--profile", "smoke", "--json"]
+    ended = edgecnn(*words)
+    report = json.loads(ended.out)
+    assert ended.code == report["exit_code"], ended.err
+    assert report["outcome"] in ("PASS", "INCONCLUSIVE")
+    baseline, int8 = report["rows"][:2]
+    assert baseline["accuracy"]["top1"] > 0.95 and int8["accuracy"]["agreement"] > 0.97
+    assert (tmp_path / "demo" / "run-host" / "bundle" / "infer.py").is_file()
