@@ -144,9 +144,9 @@ def _jsonable(value: Any) -> Any:
         return {str(key): _jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [_jsonable(item) for item in (sorted(value) if isinstance(value, set | frozenset) else value)]
-    if is_dataclass(value) and not isinstance(value, type):
-        return _jsonable(asdict(value))
     for unfold in ("model_dump", "to_dict", "tolist"):
         if hasattr(value, unfold):
             return _jsonable(getattr(value, unfold)())
+    if is_dataclass(value) and not isinstance(value, type):
+        return _jsonable(asdict(value))
     return str(value)

@@ -13,6 +13,7 @@ from edgecnn.core.artifact import Artifact, sha256_of
 from edgecnn.core.errors import InputError, StepError, did_you_mean
 from edgecnn.core.events import Warned
 from edgecnn.core.stage import Context
+from edgecnn.quantize.norms import norms_to_convs
 from edgecnn.quantize.observe import Run, observe
 from edgecnn.quantize.placement import FAMILIES, Places, place
 from edgecnn.quantize.ranges import Range, RangeTable
@@ -29,6 +30,8 @@ def quantize(source: Artifact, out: Path, *, options: Quantize, context: Context
     placement = FAMILIES[deployment.family if deployment else "onnxruntime"]
     model = ir.load(source.path)
     _warn_of_saturation(deployment.family if deployment else "", options=options, context=context)
+    if placement.convolved_norms:
+        norms_to_convs(model.graph)
     places = place(model.graph, placement, keep_float=_kept(model.graph, options.keep_float))
     ranges = observe(
         runner(source.path, places.observed()),

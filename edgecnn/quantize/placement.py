@@ -23,7 +23,8 @@ class Placement:
     `weighted` operators carry constant weights; `joined` ones are integer kernels with quantized inputs and output;
     `carried` ones only move values, so their output shares the grid of their input. `outputs` says whether a result
     is quantized where it is made (after a clipping activation) or only where a weighted operator reads it;
-    `integer_bias` whether biases become INT32.
+    `integer_bias` whether biases become INT32; `convolved_norms` whether batch norms that stand alone become depthwise
+    convolutions first (TensorRT fuses them in float).
     """
 
     name: str
@@ -34,6 +35,7 @@ class Placement:
     carried: frozenset[str]
     outputs: bool
     integer_bias: bool
+    convolved_norms: bool
 
 
 def _unsigned(found: Range) -> Grid:
@@ -65,6 +67,7 @@ FAMILIES = {
         ),
         outputs=True,
         integer_bias=True,
+        convolved_norms=True,
     ),
     # Results of weighted operators stay unquantized so that Conv + bias + Add + ReLU fuse; of a residual Add only the
     # identity branch is quantized.
@@ -77,6 +80,7 @@ FAMILIES = {
         carried=frozenset(),
         outputs=False,
         integer_bias=False,
+        convolved_norms=False,
     ),
 }
 
@@ -107,8 +111,6 @@ def place(graph: ir.Graph, placement: Placement, *, keep_float: frozenset[str] =
             if placement.outputs:
                 places.fenced.append(result_of(graph, node))
         elif node.op_type in placement.weighted and has_constant_weight(node):
-            if not placement.outputs and _is_scaling(node):
-                continue
             places.weighted.append(node)
             _read(places, node, 0)
             if placement.outputs:
@@ -133,13 +135,6 @@ def has_constant_weight(node: ir.Node) -> bool:
         plain = all(node.attributes.get_float(name, 1.0) == 1.0 for name in ("alpha", "beta"))
         return plain and node.attributes.get_int("transA", 0) == 0
     return node.op_type != "MatMul" or (weight.shape is not None and len(weight.shape) == 2)
-
-
-def _is_scaling(node: ir.Node) -> bool:
-    """A depthwise 1x1 convolution multiplies each channel by a number, as a batch norm does: TensorRT fuses that into
-    its neighbours in float, and a pair before it would only stand in the way."""
-    weight = node.inputs[1]
-    return node.op_type == "Conv" and weight is not None and tuple(weight.shape or ())[1:] == (1, 1, 1)
 
 
 def result_of(graph: ir.Graph, node: ir.Node) -> ir.Value:

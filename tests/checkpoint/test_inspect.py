@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import numpy as np
-import onnx  # noqa: TID253
+import onnx
 import pytest
-import torch  # noqa: TID253
-import torchvision  # noqa: TID253
-from onnx import TensorProto, helper, numpy_helper  # noqa: TID253
+import torch
+import torchvision
+from onnx import TensorProto, helper, numpy_helper
 
 from edgecnn.checkpoint import open_model
 from edgecnn.checkpoint.cost import macs

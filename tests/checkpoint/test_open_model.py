@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch  # noqa: TID253
-import torchvision  # noqa: TID253
-from torch import nn  # noqa: TID253
+import torch
+import torchvision
+from torch import nn
 
 from edgecnn.checkpoint import open_model, save
 from edgecnn.checkpoint import registry as registry_module
@@ -242,7 +242,7 @@ def test_training_heads_may_be_there_or_not(tmp_path: Path, there: bool) -> None
     ("call", "width", "classes"),
     [("Net", 4, 10), ("Net(5, width=8)", 8, 5), ("Net.named('large', num_classes=6)", 8, 6)],
 )
-def test_a_factory_in_a_file(  # noqa: PLR0917
+def test_a_factory_in_a_file(
     tmp_path: Path, user_file: Path, call: str, width: int, classes: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     network = user_module(user_file).Net(num_classes=classes, width=width)

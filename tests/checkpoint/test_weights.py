@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch  # noqa: TID253
-from torch import nn  # noqa: TID253
+import torch
+from torch import nn
 
 from edgecnn.checkpoint import read_weights
 from edgecnn.core.errors import InputError

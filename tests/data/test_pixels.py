@@ -1,4 +1,3 @@
-# ruff: noqa: TID253
 """One image file to the pixels the network sees: torchvision's geometry, every kind of file, every kind of damage."""
 
 from __future__ import annotations

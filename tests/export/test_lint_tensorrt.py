@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import onnx  # noqa: TID253
+import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper  # noqa: TID253
+from onnx import TensorProto, helper, numpy_helper
 
 from edgecnn.core.artifact import Artifact
 from edgecnn.export.lint import Fusion, tensorrt

@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgecnn.export.onnx import quiet
-from edgecnn.export.surgery import SCOPES, means_to_pooling, name_after_modules, norms_to_convs, operate
+from edgecnn.export.surgery import SCOPES, means_to_pooling, name_after_modules, operate
 
 RANDOM = np.random.default_rng(0)
 
@@ -142,37 +142,6 @@ def test_weighted_nodes_are_named_after_their_module() -> None:
         after = operate(ir.from_proto(padded_conv_with_norm()))
     names = {node.op_type: node.name for node in after.graph}
     assert (names["Conv"], names["Gemm"]) == ("stem.conv", "head")
-
-
-def norm(*, constant_scale: bool = True, flat: bool = False) -> onnx.ModelProto:
-    """BatchNormalization → Relu → Conv, as DenseNet has it."""
-    nodes, source, width = [], "input", 3
-    if flat:
-        nodes.append(helper.make_node("Flatten", ["input"], ["flat"], "flatten", axis=1))
-        source, width = "flat", 192
-    if not constant_scale:
-        nodes.append(helper.make_node("ReduceMax", ["input", "axes"], ["s"], "max", keepdims=0))
-    constants = [*(constant(name, width) for name in ("sbm" if constant_scale else "bm")), positive("v", width)]
-    if not constant_scale:
-        constants.append(indices("axes", 0, 2, 3))
-    nodes.append(helper.make_node("BatchNormalization", [source, *"sbmv"], ["normed"], "block.norm", epsilon=0.01))
-    nodes.append(helper.make_node("Relu", ["normed"], ["out"], "block.relu"))
-    return model(nodes, constants, "out")
-
-
-def test_a_norm_without_a_convolution_before_it_becomes_one() -> None:
-    before = norm()
-    after = ir.from_proto(before)
-    assert norms_to_convs(after) == 1
-    assert [(node.op_type, node.name) for node in after.graph] == [("Conv", "block.norm"), ("Relu", "block.relu")]
-    assert_same(before, after)
-
-
-@pytest.mark.parametrize("options", [{"constant_scale": False}, {"flat": True}], ids=str)
-def test_a_norm_that_is_no_fixed_scaling_of_an_image_is_left(options: dict[str, bool]) -> None:
-    after = ir.from_proto(norm(**options))
-    assert norms_to_convs(after) == 0
-    assert "BatchNormalization" in {node.op_type for node in after.graph}
 
 
 def test_names_are_unique_even_against_the_names_they_evade() -> None:

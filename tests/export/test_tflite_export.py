@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch  # noqa: TID253
-from torch import nn  # noqa: TID253
+import torch
+from torch import nn
 
 from edgecnn.core.artifact import Artifact, sha256_of
 from edgecnn.core.errors import InputError, MissingError, StepError

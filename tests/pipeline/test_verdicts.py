@@ -41,8 +41,8 @@ class Collapse(Stage):
         for tensor in model.graph.initializer:
             array = onnx.numpy_helper.to_array(tensor)
             if array.shape == (4,):
-                tensor.CopyFrom(onnx.numpy_helper.from_array(array * 0 + [9, 0, 0, 0], tensor.name))
-                tensor.CopyFrom(onnx.numpy_helper.from_array((array * 0 + [99, 0, 0, 0]).astype("float32"), tensor.name))
+                array = (array * 0 + [99, 0, 0, 0]).astype(array.dtype)
+                tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
         out = context.workdir / "model.int8.onnx"
         onnx.save(model, out)
         return replace(source, path=out, precision="int8", sha256=sha256_of(out), history=(*source.history, "collapse"))

@@ -77,6 +77,16 @@ class Net:
         ]
         return self.op("Conv", inputs, name, group=groups, pads=[kernel // 2] * 4)
 
+    def norm(self, source: str, name: str, *, width: int = CHANNELS) -> str:
+        values = {
+            "weight": self.random.random(width) + 0.5,
+            "bias": self.random.standard_normal(width) / 5,
+            "running_mean": self.random.standard_normal(width) / 5,
+            "running_var": self.random.random(width) + 0.5,
+        }
+        held = [self.constant(f"{name}.{part}", array.astype(np.float32)) for part, array in values.items()]
+        return self.op("BatchNormalization", [source, *held], name, epsilon=0.01)
+
     def dense(self, source: str, name: str, *, transposed: bool = True, out: int = 5) -> str:
         weight = self.random.standard_normal((out, CHANNELS) if transposed else (CHANNELS, out)).astype(np.float32)
         inputs = [

@@ -20,6 +20,7 @@ from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.export.lint import Fusion
 from edgecnn.export.lint.onnxruntime import lint
 from edgecnn.export.onnx import export
+from edgecnn.quantize.norms import norms_to_convs
 from edgecnn.quantize.placement import FAMILIES, place
 from edgecnn.quantize.ranges import Range, RangeTable
 from edgecnn.quantize.write import write
@@ -38,10 +39,11 @@ class RandomModel:
         return self.make().eval()
 
 
-def quantized(model: RandomModel, folder: Path, *, family: str = "onnxruntime") -> Path:
+def quantized(model: RandomModel, folder: Path) -> Path:
     source = export(model, folder / "model.onnx", preprocessing=Preprocessing())
     graph = ir.load(source.path)
-    placement = FAMILIES[family]
+    placement = FAMILIES["onnxruntime"]
+    norms_to_convs(graph.graph)
     places = place(graph.graph, placement)
     clipped = {str(value.name) for node in graph.graph for value in node.outputs if node.op_type in ("Relu", "Clip")}
     ranges = {name: Range(0.0 if name in clipped else -3.0, 6.0) for name in places.observed()}

@@ -96,6 +96,13 @@ def output_read_again(net: Any) -> list[str]:
     return [features, net.classify(features)]
 
 
+def norm_first(net: Any) -> list[str]:
+    """DenseNet: no convolution can take the norm in."""
+    dense = net.conv(net.op("Relu", [net.norm("input", "norm")], "act"), "layer", out=4)
+    wide = net.op("Concat", ["input", dense], "join", axis=1)
+    return [net.op("Relu", [net.norm(wide, "last", width=12)], "last_act")]
+
+
 FUSED = {
     conv_relu6: {"QLinearConv": 1},
     residual: {"QLinearConv": 2, "QLinearAdd": 1, "QLinearGlobalAveragePool": 1, "QGemm": 1},
@@ -106,6 +113,7 @@ FUSED = {
     pool_and_dense: {"QLinearConv": 1, "QLinearGlobalAveragePool": 1, "QGemm": 1},
     depthwise: {"QLinearConv": 2},
     dense_untransposed: {"QLinearGlobalAveragePool": 1, "QGemm": 2},
+    norm_first: {"QLinearConv": 3, "QLinearConcat": 1},
     matmul: {"QLinearGlobalAveragePool": 1, "MatMulIntegerToFloat": 1},
     scalar_operand: {"QLinearConv": 2, "QLinearAdd": 1, "QLinearMul": 1},
     channel_operand: {"QLinearConv": 2, "QLinearMul": 1},
@@ -269,6 +277,21 @@ def test_a_layer_kept_in_float_by_name(net: Any, int8: Make) -> None:
     assert found.counts["QLinearAdd"] == 1
     assert "3 layers with weights run in float" in found.warnings[-1]
     assert made.constants()["block.weight"].dtype == np.float32
+
+
+def test_of_a_norm_that_became_a_convolution_nothing_is_left_behind(net: Any, int8: Make) -> None:
+    made = int8(net.model(*norm_first(net)))
+    used = {name for node in made.graph.node for name in node.input}
+    assert set(made.constants()) <= used
+    assert [node.name for node in made.nodes("Conv")] == ["norm", "layer", "last"], "names stay"
+
+
+def test_a_norm_of_a_vector_stays_in_float_with_its_reason(net: Any, int8: Make) -> None:
+    flat = net.op("Flatten", [net.op("GlobalAveragePool", ["input"], "pool")], "flatten")
+    made = int8(net.model(net.dense(net.norm(flat, "norm"), "head")))
+    (layer,) = lint(made.artifact).float_layers
+    assert (layer.name, layer.op) == ("norm", "BatchNormalization")
+    assert made.sqnr_db() > CLOSE_DB
 
 
 def test_an_unknown_layer_to_keep_is_refused_with_the_nearest_name(net: Any, int8: Make) -> None:

@@ -123,9 +123,8 @@ def test_a_layer_kept_in_float(net: Any, int8: Make) -> None:
     assert list(conv.input[:2]) == ["act_out", "conv1.weight"]
 
 
-def test_a_scaling_of_channels_stays_in_float(net: Any, int8: Make) -> None:
-    """A depthwise 1x1 convolution is a batch norm in disguise."""
-    scaled = net.op("Relu", [net.conv("input", "norm", kernel=1, groups=8)], "act")
-    made = int8(net.model(net.conv(scaled, "next")), "tensorrt")
+def test_a_norm_that_stands_alone_is_left_to_tensorrt(net: Any, int8: Make) -> None:
+    normed = net.op("Relu", [net.norm("input", "norm")], "act")
+    made = int8(net.model(net.conv(normed, "next")), "tensorrt")
+    assert len(made.nodes("BatchNormalization")) == 1
     assert sources_of_pairs(made) == ["act_out"]
-    assert made.constants()["norm.weight"].dtype == np.float32

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch  # noqa: TID253
-from torch import nn  # noqa: TID253
+import torch
+from torch import nn
 
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.errors import InputError, MissingError, StepError

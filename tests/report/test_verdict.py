@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import binom  # noqa: TID253 - an independent check of what the module computes
+from scipy.stats import binom
 
 from edgecnn.core.errors import InputError
 from edgecnn.report import verdict

@@ -1,4 +1,3 @@
-# ruff: noqa: TID253
 """Tiny networks: a second thread costs more than it gives, above all beside other work."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# ruff: noqa: TID253
 """The demo's checkpoint: quick to train, accurate, safe to load."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# ruff: noqa: TID253
 """The loop learns, is repeatable, leaves no trace outside the module, and refuses what it cannot learn from."""
 
 from __future__ import annotations

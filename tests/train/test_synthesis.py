@@ -1,4 +1,3 @@
-# ruff: noqa: TID253
 """Images without data: their statistics match the network's, and they satisfy the contract of Images."""
 
 from __future__ import annotations

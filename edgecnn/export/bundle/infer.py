@@ -4,7 +4,6 @@ Needs numpy, Pillow and the runtime named in manifest.json (see requirements.txt
 `edge/` is the code the model was measured and judged with.
 """
 
-
 from __future__ import annotations
 
 import argparse
