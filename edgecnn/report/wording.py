@@ -172,8 +172,8 @@ def notes(row: Row) -> list[str]:
 
 
 def grouped_notes(report: Report) -> list[tuple[str, str]]:
-    """(artifacts, note) for the whole report: notes that differ in their numbers only are said once, in the words of the
-    artifact with the largest."""
+    """(artifacts, note) for the whole report: notes that differ in their numbers only are said once, in the words of
+    the artifact with the largest."""
     groups: dict[str, list[tuple[str, str]]] = {}
     for row in report.rows:
         for text in notes(row):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -51,7 +52,6 @@ def test_a_dry_run_is_the_plan(finished: Run, bench: Workbench, invoke: Invoke, 
 
 
 def test_a_plan_names_the_missing_extra(bench: Workbench, invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
 
     monkeypatch.setitem(sys.modules, "litert_torch", None)
     ended = invoke("plan", *bench.source, "--data", str(bench.data), "--target", "pi5")
