@@ -15,6 +15,7 @@ from edgecnn.lanes import Lane
 from edgecnn.report.model import Accuracy, Outcome, Row
 from edgecnn.report.verdict import Judgement, judge, suspicions
 
+OUTCOMES_WORST_FIRST: tuple[Outcome, ...] = ("FAIL", "INCONCLUSIVE")
 NO_DATA = "no images were given, so nothing could be judged: use --data"
 
 
@@ -97,7 +98,7 @@ def _why(judgement: Judgement | None) -> str:
     if judgement is None:
         return ""
     if judgement.images_needed:
-        return f"{judgement.why}; about {judgement.images_needed:,} images would decide it"
+        return f"{judgement.why}; about {judgement.images_needed:,} images would decide it (80 % power)"
     return judgement.why
 
 
@@ -106,7 +107,14 @@ def _accuracy(evidence: Evidence, judgement: Judgement | None, labels: Sequence[
         return None
     predicted = top1(evidence.answers)
     correct = None if labels is None else int((predicted == np.asarray(labels)).sum())
-    stand_in = f"{evidence.deployment.backend} is not on this host" if evidence.is_stand_in else ""
+    stand_in = ""
+    if evidence.is_stand_in:
+        how = (
+            "weights in FP16, arithmetic as its CPU kernels do it"
+            if evidence.artifact.precision == "fp16"
+            else "as written"
+        )
+        stand_in = f"{evidence.deployment.backend} is not on this host; the graph is computed {how}"
     return Accuracy(
         runtime=evidence.runs_on,
         images=len(predicted),
@@ -123,16 +131,29 @@ def _accuracy(evidence: Evidence, judgement: Judgement | None, labels: Sequence[
 
 
 def overall(made: Sequence[Row]) -> tuple[Outcome, str]:
-    """The worst of the candidates' outcomes: one file that lost its accuracy is enough to stop a release."""
+    """The worst of the candidates' outcomes: one file that lost its accuracy is enough to stop a release. Files
+    that could not be made are not passed in silence."""
     judged = [row for row in made if row.outcome is not None]
-    for outcome in ("FAIL", "INCONCLUSIVE"):
+    for outcome in OUTCOMES_WORST_FIRST:
         worst = [row for row in judged if row.outcome == outcome]
         if worst:
-            return outcome, f"{worst[0].name}: {worst[0].outcome_why}"
-    if judged:
-        high = max(row.accuracy.drop_high for row in judged if row.accuracy and row.accuracy.drop_high is not None)
-        return "PASS", f"no candidate loses more than {100 * high:.2f} points of top-1, with 95 % confidence each"
-    return "INCONCLUSIVE", "no candidate was made"
+            return outcome, f"{worst[0].name}: {worst[0].outcome_why}{_not_made(made)}"
+    failed = [row.name for row in made if row.status == "failed"]
+    if failed or not judged:
+        return "INCONCLUSIVE", f"{', '.join(failed) or 'no candidate'} could not be judged{_not_made(made)}"
+    high = max(row.accuracy.drop_high for row in judged if row.accuracy and row.accuracy.drop_high is not None)
+    why = f"no candidate loses more than {100 * high:.2f} points of top-1, with 95 % confidence each"
+    return "PASS", f"{why}{_stand_ins(judged)}{_not_made(made)}"
+
+
+def _not_made(made: Sequence[Row]) -> str:
+    lost = [row.name for row in made if row.status != "ok"]
+    return f"; not made: {', '.join(lost)}" if lost else ""
+
+
+def _stand_ins(judged: Sequence[Row]) -> str:
+    names = [row.name for row in judged if row.accuracy and row.accuracy.stand_in]
+    return f"; {', '.join(names)} judged in a stand-in" if names else ""
 
 
 def conclusions(made: Sequence[Row], target: DeviceProfile) -> list[str]:
@@ -149,7 +170,7 @@ def conclusions(made: Sequence[Row], target: DeviceProfile) -> list[str]:
         said.append(f"{row.name}: {', '.join(part for part in (size, _speed_words(row, elsewhere)) if part)}")
     chosen = recommended(made)
     if chosen is not None:
-        said.append(f"bundled: {chosen.name}{_because(chosen, made)}")
+        said.append(f"bundled: {chosen.name}{_because(chosen, made, elsewhere=elsewhere)}")
     return said
 
 
@@ -170,27 +191,25 @@ def _speed_words(row: Row, elsewhere: str) -> str:
 
 
 def recommended(made: Sequence[Row]) -> Row | None:
-    """What to ship: the fastest file that did not fail its judgement; where nothing was timed, the smallest of the
-    first format.
-
-    INCONCLUSIVE files may be chosen (the manifest says so) but never over a PASS.
-    """
-    usable = [row for row in made if row.status == "ok" and row.outcome != "FAIL"]
-    proven = [row for row in usable if row.outcome != "INCONCLUSIVE"]
-    candidates = [row for row in proven if row.outcome == "PASS"] or [row for row in usable if row.outcome] or usable
-    timed = [row for row in {id(row): row for row in (*candidates, *proven)}.values() if row.speed is not None]
+    """What to ship: of the files that passed, the fastest one not proven slower than FP32, or the smallest where
+    nothing was timed; else the fastest FP32 file. What is not proven is never chosen."""
+    passed = [row for row in made if row.outcome == "PASS" and not (row.speed and row.speed.conclusion == "slower")]
+    baselines = [row for row in made if row.status == "ok" and row.outcome is None]
+    candidates = passed or baselines
+    timed = [row for row in candidates if row.speed is not None]
     if timed:
         return min(timed, key=lambda row: row.speed.median_ms if row.speed else 0.0)
     return min(candidates, key=lambda row: row.size_bytes or 0) if candidates else None
 
 
-def _because(chosen: Row, made: Sequence[Row]) -> str:
-    failed = [row.name for row in made if row.outcome == "FAIL"]
-    if chosen.precision == "fp32" and failed:
-        return f" ({', '.join(failed)} failed the judgement)"
-    if chosen.precision == "fp32":
-        return " (nothing smaller is faster here)"
-    return " (not proven: INCONCLUSIVE)" if chosen.outcome == "INCONCLUSIVE" else ""
+def _because(chosen: Row, made: Sequence[Row], *, elsewhere: str) -> str:
+    """Why this file and not another, in brackets."""
+    if chosen.outcome == "PASS":
+        return f" (the fastest that passed{elsewhere})" if chosen.speed else " (the smallest that passed)"
+    lost = [f"{row.name} {row.outcome or row.status}" for row in made if row.outcome in ("FAIL", "INCONCLUSIVE")]
+    lost += [f"{row.name} {row.status}" for row in made if row.status != "ok"]
+    lost += [f"{row.name} slower{elsewhere}" for row in made if row.outcome == "PASS"]
+    return f" ({', '.join(lost)})" if lost else ""
 
 
 def doubts(found: Mapping[Kind, Evidence], labels: Sequence[int] | None, num_classes: int) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from edgecnn import __version__
 from edgecnn.core import plugins
 from edgecnn.core.artifact import Artifact, Kind
 from edgecnn.core.errors import EdgecnnError, StepError
@@ -31,7 +32,8 @@ VERIFIED = 128
 """Images on which every artifact is compared with PyTorch, logit by logit."""
 STAND_INS = {"tensorrt": "onnxruntime"}
 """Backends that this host cannot run, and what computes the same graph as written in their place."""
-TOOLS = ("onnxruntime", "ai-edge-litert", "numpy", "tensorrt-rtx-cu13-bindings")
+RUNTIMES = ("onnxruntime", "ai-edge-litert", "numpy")
+LINTERS = (*RUNTIMES, "tensorrt-rtx-cu13-bindings", "onnxruntime-ep-nv-tensorrt-rtx-cu13")
 
 
 @dataclass(slots=True)
@@ -87,28 +89,43 @@ def remembered(
     return found, {"stage": label, "key": key, "seconds": round(seconds, 3), "cached": cached}
 
 
+def _key(tools: tuple[str, ...], *parts: Any) -> str:
+    """The digest of what decides a finding: its inputs, this package, and the tools that make it."""
+    return digest_of([__version__, versions(tools), parts])
+
+
 def lint(evidence: Evidence, around: Surroundings) -> None:
-    """Load the file in its runtime and count what stayed in float."""
+    """Load the file in its runtime and count what stayed in float. Raises StepError when the runtime refuses it.
+
+    A lint that could not be done is not stored: the next run tries again.
+    """
     artifact = evidence.artifact
     family = evidence.deployment.family
-    tools = [family, artifact.sha256, artifact.precision, versions(TOOLS)]
+    key = _key(LINTERS, family, artifact.sha256, artifact.precision)
 
     def make(work: Work) -> None:
         work.facts["fusion"] = asdict(plugins.load("lints", family)(artifact))
 
-    done, record = remembered(
-        around.store, "lint", digest_of(tools), make=make, tell=around.tell, label=f"lint {evidence.name}"
-    )
+    done, record = remembered(around.store, "lint", key, make=make, tell=around.tell, label=f"lint {evidence.name}")
     raw = done.facts["fusion"]
+    if raw["status"] == "skipped":
+        around.store.forget("lint", key)
     layers = tuple(FloatLayer(**layer) for layer in raw["float_layers"])
     evidence.fusion = Fusion(**{**raw, "warnings": tuple(raw["warnings"]), "float_layers": layers})
     evidence.records.append(record)
+    if evidence.fusion.status == "refused":
+        raise StepError(
+            "refused-by-runtime",
+            f"{evidence.deployment.backend} refuses {evidence.name}",
+            why=evidence.fusion.note,
+            hint="the file is not delivered: report it with the network, if that can be shared",
+        )
 
 
 def answer(evidence: Evidence, images: Images, around: Surroundings, *, threads: int) -> None:
     """Logits of the file for all images, in the runtime that will run it or its stand-in."""
     artifact = evidence.artifact
-    key = digest_of([artifact.sha256, artifact.format, images.digest, evidence.runs_on, versions(TOOLS)])
+    key = _key((*RUNTIMES, "pillow"), artifact.sha256, artifact.format, images.digest, evidence.runs_on)
 
     def make(work: Work) -> None:
         found = logits(
@@ -126,20 +143,19 @@ def answer(evidence: Evidence, images: Images, around: Surroundings, *, threads:
     evidence.records.append(record)
 
 
-def reference(images: Images, around: Surroundings) -> np.ndarray:
-    """Logits of the torch model on the first `VERIFIED` images."""
+def reference(images: Images, around: Surroundings) -> tuple[np.ndarray, dict[str, Any]]:
+    """Logits of the torch model on the first `VERIFIED` images, and a record of the step."""
     from edgecnn.export.verify import torch_logits
 
     first = images.take(VERIFIED)
-    key = digest_of([around.model.sha256, first.digest, versions(("torch",))])
+    key = _key(("torch", "torchvision", "timm", "pillow"), around.model.sha256, first.digest)
 
     def make(work: Work) -> None:
         found = torch_logits(around.model, first, tell=under("verify PyTorch", around.tell))
         np.save(work.folder / "logits.npy", found, allow_pickle=False)
 
-    done, _record = remembered(around.store, "reference", key, make=make, tell=around.tell, label="verify PyTorch")
-    found: np.ndarray = np.load(done.folder / "logits.npy", allow_pickle=False)
-    return found
+    done, record = remembered(around.store, "reference", key, make=make, tell=around.tell, label="verify PyTorch")
+    return np.load(done.folder / "logits.npy", allow_pickle=False), record
 
 
 def verify(evidence: Evidence, expected: np.ndarray) -> None:
@@ -165,15 +181,13 @@ def time_all(
     arms = [Arm(name, evidence.artifact, evidence.runs_on, threads) for name, evidence in timed.items()]
     host = facts.describe()
     machine = [host[key] for key in ("cpu", "cores", "machine", "boot_id")]
-    key = digest_of(
-        [
-            [(arm.name, arm.artifact.sha256, arm.backend) for arm in arms],
-            profile.name,
-            threads,
-            around.seed,
-            machine,
-            versions(TOOLS),
-        ]
+    key = _key(
+        RUNTIMES,
+        [(arm.name, arm.artifact.sha256, arm.backend) for arm in arms],
+        profile.name,
+        threads,
+        around.seed,
+        machine,
     )
     before = around.store.find("measure", key)
     if again or (before is not None and before.facts["failed"]):
@@ -226,6 +240,7 @@ def speeds(taken: Sequence[Latency], timed: Mapping[str, Evidence]) -> dict[str,
             speedup=ratio.speedup if ratio else None,
             speedup_low=ratio.low if ratio else None,
             speedup_high=ratio.high if ratio else None,
+            speedup_interval=ratio.interval if ratio else "",
             conclusion=ratio.conclusion if ratio else "",
             reasons=tuple(str(reason) for reason in latency.reasons),
         )

@@ -100,10 +100,15 @@ class Inputs:
 
 def open_inputs(source: Source, recipe: Recipe, *, tell: Tell) -> Inputs:
     """Open the checkpoint and the images. Raises InputError or MissingError before any work starts."""
+    began = time.monotonic()
+    tell(Started("read inputs"))
     model = open_model(source.checkpoint, architecture=source.architecture)
     preprocessing, origin = choose_preprocessing(model, source, recipe, tell=tell)
     model = model.with_preprocessing(preprocessing)
     data = _open_data(model, source, recipe, preprocessing=preprocessing, tell=tell)
+    for note in (*model.notes, *data.facts.get("notes", ())):
+        tell(Warned("assumed", note))
+    tell(Finished("read inputs", time.monotonic() - began))
     return Inputs(model, data, origin)
 
 

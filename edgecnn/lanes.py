@@ -5,16 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from edgecnn import __version__
 from edgecnn.core.artifact import Artifact, Format, Kind
 from edgecnn.core.errors import EdgecnnError, InputError, StepError
-from edgecnn.core.events import Finished, Started, Tell, Warned, under
+from edgecnn.core.events import Event, Finished, Started, Tell, Warned, under
 from edgecnn.core.stage import Context, Data, Model, Stage
-from edgecnn.core.store import Store, digest_of
+from edgecnn.core.store import Store, Work, digest_of
 from edgecnn.core.target import DeviceProfile
 from edgecnn.recipe import Recipe
 
@@ -100,7 +100,10 @@ def steps(recipe: Recipe, format: Format, around: Surroundings) -> list[Step]:
 
 
 def walk(format: Format, planned: list[Step], *, source: Artifact, around: Surroundings) -> Lane:
-    """Run the steps of one lane. A failed or skipped step ends what depends on it; the rest goes on."""
+    """Run the steps of one lane. A failed or skipped step ends what depends on it; the rest goes on.
+
+    Raises InputError, which concerns the whole run.
+    """
     lane = Lane(format)
     have: dict[Kind, Artifact] = {CHECKPOINT: source}
     for step in planned:
@@ -113,6 +116,8 @@ def walk(format: Format, planned: list[Step], *, source: Artifact, around: Surro
             around.tell(Started(step.name))
             try:
                 artifact, cached = fetch_or_run(step, have[step.source], around)
+            except InputError:
+                raise  # the user has to change something: the other artifacts would only hide it
             except EdgecnnError as error:
                 lane.failed[step.makes] = error
                 around.tell(Warned(error.code, f"{step.name} failed: {error.message}", error.why))
@@ -125,11 +130,14 @@ def walk(format: Format, planned: list[Step], *, source: Artifact, around: Surro
 
 
 def fetch_or_run(step: Step, source: Artifact, around: Surroundings) -> tuple[Artifact, bool]:
-    """The artifact of `step`, and whether it was found finished."""
+    """The artifact of `step`, and whether it was found finished; then what it warned of is said again."""
     store, name = around.store, step.name.replace(" ", "-")
     found = finished(step, store)
     if found is not None:
+        for warning in (store.find(name, step.key) or Work(found.path.parent, {})).facts.get("warnings", ()):
+            around.tell(Warned(**warning))
         return found, True
+    warned: list[Warned] = []
     with translated(step.name), store.scratch(name, step.key) as scratch, store.work(name, step.key) as work:
         context = Context(
             workdir=work.folder,
@@ -138,14 +146,26 @@ def fetch_or_run(step: Step, source: Artifact, around: Surroundings) -> tuple[Ar
             data=around.data,
             target=around.target,
             format=step.format,
-            tell=under(step.name, around.tell),
+            tell=under(step.name, _kept(warned, around.tell)),
             seed=around.seed,
         )
         work.facts["artifact"] = step.stage.run(source, context).to_dict()
+        work.facts["warnings"] = [asdict(warning) for warning in warned]
     made = finished(step, store)
     if made is None:
         raise StepError("lost-artifact", f"{step.name} left no artifact in {store.root}", hint="run the command again")
     return made, False
+
+
+def _kept(warned: list[Warned], tell: Tell) -> Tell:
+    """Pass events on and keep the warnings: they belong to the artifact, also when it is found finished."""
+
+    def told(event: Event) -> None:
+        if isinstance(event, Warned):
+            warned.append(event)
+        tell(event)
+
+    return told
 
 
 @contextmanager

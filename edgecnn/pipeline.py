@@ -139,14 +139,17 @@ def _begin(request: Request, tell: Tell) -> tuple[Inputs, Surroundings]:
 def _examine(found: Mapping[Any, Evidence], inputs: Inputs, around: Surroundings, request: Request) -> None:
     """Lint, answers, parity. What goes wrong with one artifact stays with it."""
     images = inputs.data.evaluation or inputs.data.calibration
-    expected = reference(images, around)
+    expected, record = reference(images, around)
     for evidence in found.values():
+        evidence.records.append(record)
         try:
             lint(evidence, around)
             for warning in evidence.fusion.warnings if evidence.fusion else ():
                 around.tell(Warned("fusion", f"{evidence.name}: {warning}"))
             answer(evidence, images, around, threads=request.threads)
             verify(evidence, expected)
+        except InputError:
+            raise
         except EdgecnnError as error:
             evidence.error = error
             around.tell(Warned(error.code, f"{evidence.name} failed: {error.message}", error.why))

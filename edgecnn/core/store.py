@@ -81,8 +81,12 @@ def sweep(folder: Path) -> None:
                 left.unlink()
 
 
-def cannot_write(path: Path, error: OSError) -> StepError:
-    return StepError(
+class CannotWrite(StepError):
+    """The output folder refuses: whatever comes next would fail as well."""
+
+
+def cannot_write(path: Path, error: OSError) -> CannotWrite:
+    return CannotWrite(
         "cannot-write",
         f"cannot write {path}",
         why=error.strerror or str(error),
@@ -215,7 +219,7 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def _disk_problem(folder: Path, error: Exception) -> StepError | None:
+def _disk_problem(folder: Path, error: Exception) -> CannotWrite | None:
     """The error as one of the disk, where it is: where that is full, numpy and others do not say so."""
     if isinstance(error, OSError) and error.errno in CANNOT_WRITE:
         return cannot_write(folder, error)

@@ -13,7 +13,7 @@ def render(report: Report) -> str:
     """The whole report, one section per question a reader has; it ends in a newline."""
     sections = (
         _head(report),
-        _section("Result", _result(report.rows), _notes(report)),
+        _section("Result", _result(report.rows), _text(wording.legend(report)), _notes(report)),
         _section("Conclusions", _bullets(report.conclusions)),
         _section("Warnings", _bullets(wording.warnings(report))),
         _section("Accuracy", _accuracy(report.rows)),

@@ -64,6 +64,7 @@ class Speed:
     speedup: float | None = None
     speedup_low: float | None = None
     speedup_high: float | None = None
+    speedup_interval: str = ""
     conclusion: str = ""
     reasons: tuple[str, ...] = ()
 

@@ -30,6 +30,8 @@ SHOWN_LAYERS = 3
 def render(report: Report) -> RenderableType:
     """The whole report as a rich renderable; it fits itself to the console's width (80 columns and more)."""
     parts: list[RenderableType] = [_header(report), "", _Rows(report.rows)]
+    if legend := wording.legend(report):
+        parts += ["", Text(legend, "dim")]
     notes = [(name, Text(text)) for name, text in wording.grouped_notes(report)]
     for title, body in (
         ("notes", _named(notes)),

@@ -87,7 +87,8 @@ def _with_labels(broke: int, fixed: int, count: int, max_drop: float, *, agreeme
         why = f"the drop is at least {points(low)} with 95 % confidence; the budget is {budget}"
     else:
         needed = images_to_decide(drop, (broke + fixed) / count, max_drop)
-        why = f"{count} images put the drop between {points(low)} and {points(high)}; the budget is {budget}"
+        between = f"{points(low)} and {points(high)} (95 % each side)"
+        why = f"{count} images put the drop between {between}; the budget is {budget}"
     return Judgement(outcome, why, drop, low, high, broke, fixed, agreement, needed)
 
 

@@ -139,6 +139,11 @@ def fusion(row: Row) -> str:
     integer, floating = int(found.get("integer", 0)), int(found.get("floating", 0))
     if row.precision != "int8":
         return ""
+    if found.get("runtime") == "tensorrt":
+        share = "all" if not floating else f"{integer} of"
+        return (
+            f"{share} {integer + floating} layers with weights have Q/DQ on input and weight; {found.get('note', '')}"
+        )
     if not floating:
         return f"all {integer} layers run in INT8 in {runtime}" if integer else f"{runtime} accepts it"
     layers = "layer stays" if floating == 1 else "layers stay"
@@ -169,6 +174,23 @@ def notes(row: Row) -> list[str]:
     if row.speed is not None:
         said.extend(row.speed.reasons)
     return list(dict.fromkeys(said))
+
+
+def legend(report: Report) -> str:
+    """What the intervals of the table are; only those that are there."""
+    said = []
+    if any(row.accuracy and row.accuracy.drop_low is not None for row in report.rows):
+        said.append("drop: against FP32 in the same runtime, each bound at 95 %")
+    speeds = [row.speed for row in report.rows if row.speed is not None]
+    if any(speed.interval == "ci95" for speed in speeds):
+        said.append("median: 95 % interval over processes")
+    elif speeds and max(speed.processes for speed in speeds) > 1:
+        said.append("median: smallest and largest of the processes")
+    if any(speed.speedup_interval == "ci95" for speed in speeds):
+        said.append("speedup: FP32 / this, 95 % interval over blocks")
+    elif any(speed.speedup is not None for speed in speeds):
+        said.append("speedup: FP32 / this, too few blocks for an interval")
+    return "; ".join(said)
 
 
 def grouped_notes(report: Report) -> list[tuple[str, str]]:

@@ -21,18 +21,17 @@ REQUIREMENTS = {
     "onnxruntime": ("numpy", "Pillow>=8", "onnxruntime"),
     "tflite": ("numpy", "Pillow>=8", "ai-edge-litert"),
 }
-# Q/DQ and half precision are in the graph; TensorRT up to 10 wants to be told that it may use them, 11 has no such
-# flags.
+# What was judged is in the graph. TensorRT up to 10 wants to be told which precisions it may use; 11 has no such flags.
+TRTEXEC_FLAGS = {"fp32": "", "fp16": " --fp16", "int8": " --int8"}
 TRTEXEC = """
 `model.onnx` is built into an engine on the board, because an engine belongs to one GPU and one TensorRT version:
 
-    trtexec --onnx=model.onnx --saveEngine=model.engine --fp16 --int8        # TensorRT 8.5, 8.6
-    trtexec --onnx=model.onnx --saveEngine=model.engine --fp16 --int8        # TensorRT 10.x (JetPack 6)
-    trtexec --onnx=model.onnx --saveEngine=model.engine                      # TensorRT 11, strongly typed
-
-The batch is free; add `--shapes=input:1x{shape}` for one image at a time. `infer.py` runs the same file in ONNX
-Runtime, on the CPU.
+    trtexec --onnx=model.onnx --saveEngine=model.engine{flags}  # TensorRT 8.5 to 10
+    trtexec --onnx=model.onnx --saveEngine=model.engine  # TensorRT 11, strongly typed
+ The batch is free; add `--shapes=input:1x{shape}` for one image at a time. {more}`infer.py` runs the same file in
+ONNX Runtime, on the CPU.
 """
+TRTEXEC_INT8 = "Adding `--fp16` lets the layers outside INT8 run in half precision: faster, but not what was judged. "
 
 
 def write_bundle(
@@ -98,7 +97,11 @@ def _readme(artifact: Artifact, preprocessing: Preprocessing) -> str:
         "    pip install -r requirements.txt\n    python infer.py photo.jpg\n"
     )
     if artifact.format == "tensorrt":
-        text += TRTEXEC.replace("{shape}", "x".join(map(str, (preprocessing.channels, *preprocessing.crop))))
+        text += TRTEXEC.format(
+            flags=TRTEXEC_FLAGS[artifact.precision],
+            shape="x".join(map(str, (preprocessing.channels, *preprocessing.crop))),
+            more=TRTEXEC_INT8 if artifact.precision == "int8" else "",
+        )
     return text
 
 

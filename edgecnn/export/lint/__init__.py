@@ -18,9 +18,10 @@ class FloatLayer:
 class Fusion:
     """What a runtime made of a file.
 
-    `counts` are the runtime's own operators after its optimiser (ONNX Runtime: op types; LiteRT: op codes and DELEGATE
-    partitions; TensorRT: layer types). `integer` and `floating` count the layers that carry weights or join branches.
-    `status` is `checked`, or `skipped` with the reason in `note`.
+    `counts` are the runtime's own operators after its optimiser (ONNX Runtime: op types; LiteRT: op codes and
+    DELEGATE partitions; TensorRT: layer types). `integer` and `floating` count the layers that carry weights or
+    join branches. `status` is `checked`; `refused` when the runtime does not take the file, with its words in
+    `note`; or `skipped`, with the reason there.
     """
 
     runtime: str

@@ -24,8 +24,9 @@ def lint(artifact: Artifact) -> Fusion:
     """Parse `artifact` with TensorRT and build an engine for compute capability 8.6 in a process of its own.
 
     `status` is `refused` with the parser's or the builder's words in `note`, or `skipped` where TensorRT is not
-    installed or does not exist for this platform. `counts` are the layer types of the parsed network; in an INT8 file
-    `float_layers` are convolutions and matrix products whose input or weight does not come out of a DequantizeLinear.
+    installed, does not exist for this platform, or its builder died or took too long. `counts` are the layer types
+    of the parsed network; in an INT8 file `float_layers` are convolutions and matrix products whose input or weight
+    does not come out of a DequantizeLinear.
     """
     if reason := _why_not():
         return Fusion(RUNTIME, "skipped", note=reason)
@@ -34,10 +35,10 @@ def lint(artifact: Artifact) -> Fusion:
     except subprocess.TimeoutExpired:
         return Fusion(RUNTIME, "skipped", note=f"TensorRT's builder took longer than {BUILD_TIMEOUT_S:.0f} s")
     if isinstance(told, str):
-        return Fusion(RUNTIME, "refused", note=told)
+        return Fusion(RUNTIME, "skipped", note=told)
     counts = {str(name): int(count) for name, count in told.get("layers", {}).items()}
     warnings = tuple(dict.fromkeys(str(line).strip() for line in told["warnings"]))
-    if told["errors"] or not told["parsed"]:
+    if told["errors"] or not told["parsed"] or not told["engine_bytes"]:
         layers = tuple(_refused(error) for error in told["errors"] if error["node"])
         return Fusion(RUNTIME, "refused", counts, float_layers=layers, warnings=warnings, note=_words(told))
     floating = [layer for layer in told["weighted"] if not _is_integer(layer)]

@@ -1,0 +1,80 @@
+"""What follows from the rows: the overall outcome, what is bundled, what is said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from edgecnn.assemble import conclusions, overall, recommended
+from edgecnn.core.target import Deployment, DeviceProfile
+from edgecnn.report.model import Accuracy, Row, Speed
+
+HOST = DeviceProfile(
+    name="host",
+    title="This machine",
+    local=True,
+    deployments=(Deployment(format="onnx", backend="onnxruntime", family="onnxruntime"),),
+)
+
+
+def speed(median_ms: float, conclusion: str = "") -> Speed:
+    ratio: dict[str, Any] = {"speedup": 1.0, "speedup_low": 0.9, "speedup_high": 1.1} if conclusion else {}
+    figures = {"median_low_ms": median_ms, "median_high_ms": median_ms, "p90_ms": median_ms, "p90_bound_ms": None}
+    return Speed(
+        median_ms=median_ms,
+        interval="range",
+        load_ms=1.0,
+        first_ms=1.0,
+        peak_rss_bytes=1,
+        threads=1,
+        processes=3,
+        samples=300,
+        conclusion=conclusion,
+        **figures,
+        **ratio,
+    )
+
+
+def row(precision: str, outcome: Any = None, *, format: str = "onnx", status: str = "ok", **more: Any) -> Row:
+    accuracy = None
+    if outcome is not None:
+        accuracy = Accuracy("onnxruntime", 400, 350, 0.875, drop=0.0, drop_low=-0.004, drop_high=0.004)
+    return Row(format, precision, "onnxruntime", status, outcome=outcome, accuracy=accuracy, size_bytes=10, **more)
+
+
+def test_pass_needs_every_file_to_have_been_made() -> None:
+    made = [row("fp32"), row("int8", "PASS"), row("int8", format="tflite", status="failed")]
+    outcome, why = overall(made)
+    assert outcome == "INCONCLUSIVE"
+    assert "tflite int8" in why
+
+
+def test_a_skipped_file_is_named_beside_the_pass() -> None:
+    outcome, why = overall([row("fp32"), row("int8", "PASS"), row("fp32", format="tflite", status="skipped")])
+    assert outcome == "PASS"
+    assert "not made: tflite fp32" in why
+
+
+@pytest.mark.parametrize("other", ["PASS", "INCONCLUSIVE"])
+def test_one_failed_judgement_is_enough(other: str) -> None:
+    assert overall([row("fp32"), row("int8", other), row("int8", "FAIL", format="tflite")])[0] == "FAIL"
+
+
+def test_a_proven_file_is_bundled_unless_it_is_proven_slower() -> None:
+    even = [row("fp32", speed=speed(3.0)), row("int8", "PASS", speed=speed(3.01, "no measurable difference"))]
+    slower = [row("fp32", speed=speed(3.0)), row("int8", "PASS", speed=speed(4.0, "slower"))]
+    assert recommended(even) is even[1]
+    assert recommended(slower) is slower[0]
+
+
+@pytest.mark.parametrize("outcome", ["FAIL", "INCONCLUSIVE"])
+def test_what_is_not_proven_is_not_bundled(outcome: str) -> None:
+    made = [row("fp32", speed=speed(3.0)), row("int8", outcome, speed=speed(1.0, "faster"))]
+    assert recommended(made) is made[0]
+    assert any(f"bundled: onnx fp32 (onnx int8 {outcome}" in line for line in conclusions(made, HOST))
+
+
+def test_int8_that_is_not_faster_is_said_to_be_so() -> None:
+    made = [row("fp32", speed=speed(3.0)), row("int8", "PASS", speed=speed(4.0, "slower"))]
+    assert any("INT8 is not faster here" in line for line in conclusions(made, HOST))
