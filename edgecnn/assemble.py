@@ -109,11 +109,8 @@ def _accuracy(evidence: Evidence, judgement: Judgement | None, labels: Sequence[
     correct = None if labels is None else int((predicted == np.asarray(labels)).sum())
     stand_in = ""
     if evidence.is_stand_in:
-        how = (
-            "weights in FP16, arithmetic as its CPU kernels do it"
-            if evidence.artifact.precision == "fp16"
-            else "as written"
-        )
+        half = evidence.artifact.precision == "fp16"
+        how = "with weights in FP16 and its CPU kernels' arithmetic" if half else "as written"
         stand_in = f"{evidence.deployment.backend} is not on this host; the graph is computed {how}"
     return Accuracy(
         runtime=evidence.runs_on,

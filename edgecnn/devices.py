@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from edgecnn.core import shipped, written
 from edgecnn.core.errors import InputError, did_you_mean
 from edgecnn.core.target import DeviceProfile
+from edgecnn.probe import backends
+
+BACKENDS = (*backends.KNOWN, "tensorrt")
+"""`tensorrt` runs on boards only; the others this host can run too."""
 
 
 def load_device(name_or_alias_or_path: str) -> DeviceProfile:
@@ -36,9 +41,22 @@ def read(path: Path) -> DeviceProfile:
     problems: list[str] = []
     raw = written.read_mapping(path, what="device")
     profile: DeviceProfile | None = written.validate(DeviceProfile, raw, at="", problems=problems)
-    if profile is None:
+    problems += _unknown_backends(raw.get("deployments"))
+    if profile is None or problems:
         raise written.refuse(path, problems, what="device")
     return profile
+
+
+def _unknown_backends(deployments: Any) -> list[str]:
+    """What is wrong with the names of runtimes: a wrong one would fail only when a file is there to be run."""
+    if not isinstance(deployments, list):
+        return []
+    named = [item.get("backend") if isinstance(item, dict) else None for item in deployments]
+    return [
+        f"deployments[{index}].backend: no backend is called '{name}'; {did_you_mean(name, list(BACKENDS))}"
+        for index, name in enumerate(named)
+        if isinstance(name, str) and name not in BACKENDS
+    ]
 
 
 def _by_word(profiles: list[DeviceProfile]) -> dict[str, DeviceProfile]:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecnn.checkpoint import LoadedModel, open_model
-from edgecnn.core.errors import InputError
 from edgecnn.core.events import Finished, Started, Tell, Warned, under
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Images
@@ -156,14 +155,20 @@ def in_words(preprocessing: Preprocessing) -> str:
 
 
 def _common_size(data: Path) -> tuple[int, int] | None:
-    """(height, width) when the first images of the folder all have the same, else None."""
+    """(height, width) when the first images of the folder or table all have the same, else None."""
     from itertools import islice
 
     from PIL import Image
 
+    from edgecnn.data.table import rows
+
     sizes = set()
     suffixes = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
-    for path in islice((p for p in data.rglob("*") if p.suffix.lower() in suffixes), 16):
+    if data.suffix.lower() == ".csv":
+        paths = (data.parent / row["path"] for _, row in rows(data))
+    else:
+        paths = (path for path in data.rglob("*") if path.suffix.lower() in suffixes)
+    for path in islice(paths, 16):
         try:
             with Image.open(path) as image:
                 sizes.add((image.height, image.width))
@@ -177,12 +182,6 @@ def _open_data(
 ) -> Given:
     if source.data is None:
         return _without_data(model, source, recipe, preprocessing=preprocessing, tell=tell)
-    if model.input_shape[0] != preprocessing.channels:
-        raise InputError(
-            "wrong-channels",
-            f"the network takes {model.input_shape[0]} channels, the preprocessing gives {preprocessing.channels}",
-            hint="--color L gives one channel, --color RGB three",
-        )
     from edgecnn.data import open_data
 
     found = open_data(

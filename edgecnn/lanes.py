@@ -14,7 +14,7 @@ from edgecnn.core.artifact import Artifact, Format, Kind
 from edgecnn.core.errors import EdgecnnError, InputError, StepError
 from edgecnn.core.events import Event, Finished, Started, Tell, Warned, under
 from edgecnn.core.stage import Context, Data, Model, Stage
-from edgecnn.core.store import Store, Work, digest_of
+from edgecnn.core.store import CannotWrite, Store, digest_of
 from edgecnn.core.target import DeviceProfile
 from edgecnn.recipe import Recipe
 
@@ -102,7 +102,7 @@ def steps(recipe: Recipe, format: Format, around: Surroundings) -> list[Step]:
 def walk(format: Format, planned: list[Step], *, source: Artifact, around: Surroundings) -> Lane:
     """Run the steps of one lane. A failed or skipped step ends what depends on it; the rest goes on.
 
-    Raises InputError, which concerns the whole run.
+    Raises InputError and CannotWrite, which concern the whole run.
     """
     lane = Lane(format)
     have: dict[Kind, Artifact] = {CHECKPOINT: source}
@@ -116,7 +116,7 @@ def walk(format: Format, planned: list[Step], *, source: Artifact, around: Surro
             around.tell(Started(step.name))
             try:
                 artifact, cached = fetch_or_run(step, have[step.source], around)
-            except InputError:
+            except (InputError, CannotWrite):
                 raise  # the user has to change something: the other artifacts would only hide it
             except EdgecnnError as error:
                 lane.failed[step.makes] = error
@@ -132,11 +132,11 @@ def walk(format: Format, planned: list[Step], *, source: Artifact, around: Surro
 def fetch_or_run(step: Step, source: Artifact, around: Surroundings) -> tuple[Artifact, bool]:
     """The artifact of `step`, and whether it was found finished; then what it warned of is said again."""
     store, name = around.store, step.name.replace(" ", "-")
-    found = finished(step, store)
+    found = store.find(name, step.key)
     if found is not None:
-        for warning in (store.find(name, step.key) or Work(found.path.parent, {})).facts.get("warnings", ()):
+        for warning in found.facts.get("warnings", ()):
             around.tell(Warned(**warning))
-        return found, True
+        return Artifact.from_dict(found.facts["artifact"], found.folder), True
     warned: list[Warned] = []
     with translated(step.name), store.scratch(name, step.key) as scratch, store.work(name, step.key) as work:
         context = Context(

@@ -13,7 +13,7 @@ from edgecnn import __version__, assemble
 from edgecnn.core.artifact import Artifact, Format, sha256_of
 from edgecnn.core.errors import EdgecnnError, InputError, MissingError
 from edgecnn.core.events import Tell, Warned
-from edgecnn.core.store import Store, sweep
+from edgecnn.core.store import CannotWrite, Store, sweep
 from edgecnn.core.target import DeviceProfile
 from edgecnn.evidence import Evidence, answer, gather, lint, reference, time_all, verify
 from edgecnn.inputs import Inputs, Source, open_inputs
@@ -148,7 +148,7 @@ def _examine(found: Mapping[Any, Evidence], inputs: Inputs, around: Surroundings
                 around.tell(Warned("fusion", f"{evidence.name}: {warning}"))
             answer(evidence, images, around, threads=request.threads)
             verify(evidence, expected)
-        except InputError:
+        except (InputError, CannotWrite):
             raise
         except EdgecnnError as error:
             evidence.error = error

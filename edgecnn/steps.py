@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -11,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from edgecnn.core.artifact import Artifact, Format, Kind
-from edgecnn.core.errors import InputError, StepError
+from edgecnn.core.errors import InputError, MissingError, StepError, install_hint
 from edgecnn.core.events import Tell
 from edgecnn.core.stage import Stage
 from edgecnn.core.store import Store, cannot_write
@@ -40,7 +42,7 @@ HERE = DeviceProfile(
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A file and what was checked of it."""
+    """A file and what was checked of it. `images` says on which: evaluation, calibration or synthetic ones."""
 
     artifact: Artifact
     parity: Parity | None
@@ -65,13 +67,14 @@ class Made:
         if self.parity:
             sqnr = "exact" if self.parity.sqnr_db is None else f"{self.parity.sqnr_db:.1f} dB"
             lines.append(
-                f"against PyTorch on {self.parity.images} images ({self.images}): top-1 agreement "
+                f"against PyTorch on {self.parity.images} {self.images} images: top-1 agreement "
                 f"{self.parity.agreement:.1%}, SQNR {sqnr}, largest difference {self.parity.max_abs_diff:.3g}"
             )
-        if fusion.get("status") == "skipped":
-            lines.append(f"not linted: {fusion['note']}")
-        elif self.artifact.precision == "int8":
+        skipped = fusion.get("status") == "skipped"
+        if self.artifact.precision == "int8" and not skipped:
             lines.append(f"{fusion.get('integer', 0)} layers in INT8, {fusion.get('floating', 0)} in float")
+        if fusion.get("note"):
+            lines.append(f"not linted: {fusion['note']}" if skipped else fusion["note"])
         return "\n".join([*lines, *(f"! {warning}" for warning in fusion.get("warnings", ()))])
 
 
@@ -96,26 +99,42 @@ def quantize(
         first = error.errors()[0]
         raise InputError(
             "bad-option",
-            f"--{first['loc'][0]} {first.get('input')}: {first['msg']}",
+            f"--{str(first['loc'][0]).replace('_', '-')} {first.get('input')}: {first['msg']}",
             hint="see edgecnn quantize --help",
         ) from error
+    _refuse_without_effect(stage, format)
     recipe = Recipe(name="quantize", stages=(Export(), stage), calibration=Calibration(images=images))
     return _one(source, recipe, Kind(format, "int8"), out=out, tell=tell)
 
 
+def _refuse_without_effect(stage: Quantize, format: Format) -> None:
+    """A recipe serves several formats; here one was named, and an option that is for another is a mistake."""
+    deployment = HERE.deployment(format)
+    assert deployment is not None
+    for name, why in stage.without_effect(deployment.family).items():
+        flag = f"--{name.replace('_', '-')}"
+        meant = next(item.format for item in HERE.deployments if name not in stage.without_effect(item.family))
+        raise InputError(
+            "option-without-effect",
+            f"{flag} {getattr(stage, name)} does nothing for {format}",
+            why=why,
+            hint=f"leave out {flag}, or choose --format {meant}",
+        )
+
+
 def _one(source: Source, recipe: Recipe, wanted: Kind, *, out: Path | None, tell: Tell) -> Made:
+    if out is not None and out.is_dir():
+        raise cannot_write(out, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
     inputs = open_inputs(source, recipe, tell=tell)
     with tempfile.TemporaryDirectory(prefix="edgecnn-") as folder:
         around = Surroundings(inputs.model, inputs.data, HERE, Store(Path(folder)), tell, source.seed)
         todo = steps(recipe, wanted.format, around)
         missing = next((step.missing for step in todo if step.missing), None)
         if missing:
-            from edgecnn.core.errors import MissingError
-
             raise MissingError(
                 "missing-extra",
                 f"{wanted.format} needs packages that are not installed",
-                hint=f'pip install "edgecnn[{missing}]"',
+                hint=install_hint(missing),
             )
         checkpoint = Artifact(source.checkpoint, "torch", "fp32", (), (), inputs.model.sha256)
         lane = walk(wanted.format, todo, source=checkpoint, around=around)
@@ -124,16 +143,15 @@ def _one(source: Source, recipe: Recipe, wanted: Kind, *, out: Path | None, tell
         evidence = gather([lane], around).get(wanted)
         if evidence is None:
             raise StepError("nothing-made", f"no {wanted} came of it", hint="--verbose shows the steps")
-        images = inputs.data.calibration.take(32)
+        evaluation = inputs.data.evaluation
+        images = (evaluation or inputs.data.calibration).take(32)
         lint(evidence, around)
         answer(evidence, images, around, threads=1)
         verify(evidence, reference(images, around)[0])
         target = out or source.checkpoint.with_name(
             f"{source.checkpoint.stem}.{wanted.precision}{evidence.artifact.path.suffix}"
         )
-        if target.is_dir():
-            raise cannot_write(target, IsADirectoryError(21, "Is a directory"))
         copy_into_place(evidence.artifact.path, target)
         fusion = asdict(evidence.fusion) if evidence.fusion else None
-        kind = "synthetic" if source.data is None else "real"
+        kind = "synthetic" if source.data is None else "evaluation" if evaluation else "calibration"
         return Made(evidence.artifact.at(target), evidence.parity, fusion, kind)

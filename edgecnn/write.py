@@ -12,9 +12,9 @@ from typing import Any
 
 from edgecnn.assemble import file_name, recommended
 from edgecnn.core import plugins
-from edgecnn.core.artifact import Kind
+from edgecnn.core.artifact import SUFFIXES, Kind
 from edgecnn.core.stage import Data
-from edgecnn.core.store import beside, cannot_write, write_atomically
+from edgecnn.core.store import beside, cannot_write, one_at_a_time, write_atomically
 from edgecnn.evidence import STAND_INS, Evidence
 from edgecnn.export.bundle import write_bundle
 from edgecnn.report.model import Report, Row
@@ -31,10 +31,26 @@ def write_run(
     provenance: Mapping[str, Any],
     samples: Path | None,
 ) -> None:
-    """Write everything under `out`. Raises StepError when the folder cannot be written; what is finished stays in
-    the store."""
+    """Write everything under `out`, of two runs one after the other: what lies there is of one run.
+
+    Raises StepError when the folder cannot be written; what is finished stays in the store.
+    """
+    with one_at_a_time(out / ".store" / "write.lock"):
+        _write(out, report, found=found, data=data, provenance=provenance, samples=samples)
+
+
+def _write(
+    out: Path,
+    report: Report,
+    *,
+    found: Mapping[Kind, Evidence],
+    data: Data,
+    provenance: Mapping[str, Any],
+    samples: Path | None,
+) -> None:
     for evidence in found.values():
         copy_into_place(evidence.artifact.path, out / "artifacts" / file_name(evidence))
+    _remove_others(out / "artifacts", {file_name(evidence) for evidence in found.values()})
     for reporter, name in REPORTS.items():
         write_atomically(out / name, plugins.load("reporters", reporter)(report))
     run = {**provenance, "outcome": report.outcome, "created": report.created, "stages": list(report.stages)}
@@ -48,6 +64,15 @@ def write_run(
         shutil.rmtree(out / "bundle", ignore_errors=True)
     else:
         _bundle(out / "bundle", chosen, found[Kind(chosen.format, chosen.precision)], report=report, data=data)  # type: ignore[arg-type]
+
+
+def _remove_others(folder: Path, made: set[str]) -> None:
+    """Remove the files of an earlier run that made other formats; what somebody else put there stays."""
+    earlier = {path for format, suffix in SUFFIXES.items() for path in folder.glob(f"model.{format}.*{suffix}")}
+    for path in earlier:
+        if path.name not in made:
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def _bundle(folder: Path, chosen: Row, evidence: Evidence, *, report: Report, data: Data) -> None:

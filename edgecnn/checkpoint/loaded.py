@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import nn  # noqa: TID253
 
 from edgecnn.checkpoint import facts, match, reference
 from edgecnn.checkpoint.registry import Entry, build_empty, shapes
+from edgecnn.checkpoint.sources import library_versions, source_files
 from edgecnn.checkpoint.weights import METADATA_KEY, Weights, read_weights
 from edgecnn.core.errors import EdgecnnError, InputError, MissingError, StepError
 from edgecnn.core.preprocessing import Preprocessing
@@ -29,7 +31,7 @@ class LoadedModel:
 
     `input_shape` is (C, H, W); `sha256` identifies architecture and weights; `preprocessing_source` is checkpoint,
     timm, torchvision, given or empty; `form` says how the file stored the weights, `dtype` in which type;
-    `notes` what was assumed.
+    `notes` what was assumed; `source_files` are (module, sha256) of the user's code it is made of.
     """
 
     name: str
@@ -43,6 +45,7 @@ class LoadedModel:
     form: str
     dtype: str
     notes: tuple[str, ...]
+    source_files: tuple[tuple[str, str], ...]
     _network: nn.Module = field(repr=False, compare=False)
 
     def module(self) -> nn.Module:
@@ -78,6 +81,7 @@ class _Found:
     network: nn.Module
     entry: Entry | None = None
     notes: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
 
 
 def open_model(path: Path, *, architecture: str | None = None) -> LoadedModel:
@@ -117,7 +121,7 @@ def _stated(weights: Weights) -> _Found | None:
             "architecture-is-code",
             f"the checkpoint says that its network is built by {text}",
             why="code named by a file is not run unasked",
-            hint=f"if you trust it: --model '{text}'",
+            hint=f"if you trust it: --model {shlex.quote(text)}",
         )
     try:
         return _given(weights, text)
@@ -163,7 +167,8 @@ def _from_factory(factory: reference.Factory, weights: Weights) -> _Found:
         differs = match.difference(shapes(network.state_dict()), given)
     if differs:
         raise match.mismatch(str(factory), differs, given)
-    return _Found(str(factory), factory.identity(), match.load_into(copy.deepcopy(network), state))
+    network = match.load_into(copy.deepcopy(network), state)
+    return _Found(str(factory), factory.identity(), network, modules=(factory.module,))
 
 
 def _other_classes(network: nn.Module, given: match.Shapes) -> int | None:
@@ -204,11 +209,13 @@ def _complete(found: _Found, weights: Weights) -> LoadedModel:
         preprocessing = _resized(preprocessing, shape[1:])
     names, note = facts.class_names(weights.metadata, num_classes)
     notes += [note] if note else []
+    sources = source_files(found.network, *found.modules)
+    code = [found.identity, *library_versions(found.network), *sorted(digest for _, digest in sources)]
     return LoadedModel(
         name=found.name,
         num_classes=num_classes,
         input_shape=shape,
-        sha256=_digest(found.identity, found.network),
+        sha256=_digest("\n".join(code), found.network),
         preprocessing=preprocessing,
         preprocessing_source=source,
         class_names=names,
@@ -216,6 +223,7 @@ def _complete(found: _Found, weights: Weights) -> LoadedModel:
         form=weights.form,
         dtype=weights.dtype,
         notes=tuple(notes),
+        source_files=sources,
         _network=found.network,
     )
 

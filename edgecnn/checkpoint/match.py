@@ -14,7 +14,7 @@ from edgecnn.checkpoint import catalog, statistics
 from edgecnn.checkpoint.reference import quiet_stdout
 from edgecnn.checkpoint.registry import Entry, Form, build_empty, form_for, has_timm, shapes, without_training_heads
 from edgecnn.checkpoint.weights import Weights, listing
-from edgecnn.core.errors import EdgecnnError, InputError, MissingError, StepError
+from edgecnn.core.errors import EdgecnnError, InputError, MissingError, StepError, install_hint
 
 Shapes = Mapping[str, tuple[int, ...]]
 # Equal networks from two libraries add in another order; a different pooling or epsilon shows in the third digit.
@@ -98,7 +98,7 @@ def find(weights: Weights) -> tuple[Fit, tuple[str, ...]]:
                 "missing-timm",
                 f"these weights are those of {listed[0]}, and timm is not installed",
                 why="their names and shapes are in the index of timm's architectures",
-                hint='pip install "edgecnn[timm]"',
+                hint=install_hint("timm"),
             )
         fits = _fits(_unlisted(given), given)
     if not fits:
@@ -240,7 +240,7 @@ def mismatch(name: str, found: Difference, given: Shapes) -> InputError:
 def _nothing_fits(given: Shapes) -> InputError:
     near = _near(given)
     why = "nearest: " + "\n".join(f"{name}: {found}" for name, found in near)
-    code = "" if has_timm() else ', or pip install "edgecnn[timm]" for more architectures'
+    code = "" if has_timm() else f", or {install_hint('timm')} for more architectures"
     return InputError(
         "unknown-architecture",
         "these weights belong to no architecture of torchvision or timm",

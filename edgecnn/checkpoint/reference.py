@@ -26,6 +26,8 @@ from torch import nn  # noqa: TID253
 from edgecnn.checkpoint.registry import LIBRARIES, Entry, find
 from edgecnn.core.errors import InputError, StepError, did_you_mean
 
+BY_PATH = "edgecnn_model_"
+"""What the module names of files loaded by their path begin with."""
 _GRAMMAR = "write resnet50, timm:NAME, path/to/file.py:factory or pkg.module:factory('b0', width=2)"
 
 
@@ -46,12 +48,17 @@ class Factory:
     def is_file(self) -> bool:
         return self.source.endswith(".py")
 
-    def identity(self) -> str:
-        """What names the architecture in a digest: for a file its content, not its place."""
+    @property
+    def module(self) -> str:
+        """The name under which the code is in `sys.modules` once it was run."""
         if not self.is_file:
-            return self.text
-        content = hashlib.sha256(Path(self.source).expanduser().read_bytes()).hexdigest()
-        return f"{content}:{self.text.split('.py:', 1)[1]}"
+            return self.source
+        place = str(Path(self.source).expanduser().resolve())
+        return BY_PATH + hashlib.sha256(place.encode()).hexdigest()[:12]
+
+    def identity(self) -> str:
+        """What is asked for, without the place of a file; the code itself has to be told beside it."""
+        return self.text.split(".py:", 1)[1] if self.is_file else self.text
 
 
 def parse(text: str) -> Factory | list[Entry]:
@@ -164,7 +171,7 @@ def _from_file(factory: Factory) -> ModuleType:
         raise InputError(
             "no-such-file", f"there is no model file {path}", why=f"asked for by --model {factory}", hint=_GRAMMAR
         )
-    name = "edgecnn_model_" + hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
+    name = factory.module
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)

@@ -14,13 +14,12 @@ import torch  # noqa: TID253
 from torch import nn  # noqa: TID253
 from torch.overrides import TorchFunctionMode  # noqa: TID253
 
-from edgecnn.core.errors import InputError, MissingError, StepError, did_you_mean
+from edgecnn.core.errors import InputError, MissingError, StepError, did_you_mean, install_hint
 
 LIBRARIES = ("torchvision", "timm")
 # Heads used in training only; a checkpoint may have them or not.
 TRAINING_HEADS = ("aux1.", "aux2.", "AuxLogits.")
 _WITH_AUX = ("googlenet", "inception_v3")
-_TIMM_HINT = 'pip install "edgecnn[timm]"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,9 @@ def find(name: str, *, library: str | None = None) -> list[Entry]:
     """The entries a user may mean by `name`, torchvision's first. Raises InputError or MissingError."""
     wanted = LIBRARIES if library is None else (library,)
     if library == "timm" and not has_timm():
-        raise MissingError("missing-timm", f"'timm:{name}' needs timm, which is not installed", hint=_TIMM_HINT)
+        raise MissingError(
+            "missing-timm", f"'timm:{name}' needs timm, which is not installed", hint=install_hint("timm")
+        )
     entries = [entry for entry in (Entry(which, name) for which in wanted) if entry.base in names(entry.library)]
     if not entries:
         known = sorted({item for which in wanted for item in names(which)})
@@ -82,7 +83,7 @@ def find(name: str, *, library: str | None = None) -> list[Entry]:
         why = (
             ""
             if has_timm() or library == "torchvision"
-            else f"timm is not installed; with it there are more: {_TIMM_HINT}"
+            else f"timm is not installed; with it there are more: {install_hint('timm')}"
         )
         raise InputError("unknown-architecture", f"no architecture is called '{name}'", why=why, hint=hint)
     return entries

@@ -11,17 +11,18 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from typing import IO, TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions
 
     from edgecnn.core.errors import EdgecnnError
-    from edgecnn.core.events import Tell
+    from edgecnn.core.events import Event, Tell
 
 PIPED_WIDTH = 120
 """Columns used where there is no terminal to ask."""
+_CONTROL = dict.fromkeys(code for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n")
 
 
 @dataclass(slots=True)
@@ -46,11 +47,11 @@ def is_verbose() -> bool:
 def result(thing: Any) -> None:
     """Print a text or a rich renderable to stdout; plain lines of 120 columns where stdout is no terminal."""
     if isinstance(thing, str):
-        _write(sys.stdout, thing)
+        _write(sys.stdout, harmless(thing))
     elif sys.stdout.isatty():
-        rich_console(sys.stdout).print(thing)
+        rich_console(sys.stdout).print(_Harmless(thing))
     else:
-        _write(sys.stdout, _plain_lines(thing))
+        _write(sys.stdout, harmless(_plain_lines(thing)))
 
 
 def json(thing: Any) -> None:
@@ -61,15 +62,15 @@ def json(thing: Any) -> None:
 def note(text: str) -> None:
     """Print a remark to stderr, unless quiet."""
     if not _settings.quiet:
-        _write(sys.stderr, text)
+        _write(sys.stderr, harmless(text))
 
 
 def failure(error: EdgecnnError) -> None:
     """Print an error to stderr: what, why, and what to do."""
-    _write(sys.stderr, f"{_paint('1;31', f'error[{error.code}]')}: {error.message}")
+    _write(sys.stderr, f"{_paint('1;31', f'error[{error.code}]')}: {harmless(error.message)}")
     for label, text in (("why", error.why), ("hint", error.hint)):
         if text:
-            first, *rest = text.splitlines()
+            first, *rest = harmless(text).split("\n")
             _write(sys.stderr, f"{_paint('1', f'{label:>5}')}: {first}")
             for line in rest:
                 _write(sys.stderr, f"       {line}")
@@ -77,7 +78,7 @@ def failure(error: EdgecnnError) -> None:
 
 def details(text: str) -> None:
     """Print a traceback to stderr, whatever the settings."""
-    _write(sys.stderr, _paint("2", text.rstrip("\n")))
+    _write(sys.stderr, _paint("2", harmless(text.rstrip("\n"))))
 
 
 @contextmanager
@@ -91,10 +92,38 @@ def listener() -> Iterator[Tell]:
         yield nobody
     elif sys.stderr.isatty():
         with progress.Bars(rich_console(sys.stderr), verbose=_settings.verbose) as bars:
-            yield bars.tell
+            yield _harmlessly(bars.tell)
     else:
         with progress.Lines(lambda text: _write(sys.stderr, text), verbose=_settings.verbose) as lines:
-            yield lines.tell
+            yield _harmlessly(lines.tell)
+
+
+def harmless(text: str) -> str:
+    """A text without control characters but tab and newline: what comes from a file must not drive the terminal."""
+    return text.translate(_CONTROL)
+
+
+def _harmlessly(tell: Tell) -> Tell:
+    def told(event: Event) -> None:
+        texts: dict[str, Any] = {
+            name: harmless(value) for name in event.__slots__ if isinstance(value := getattr(event, name), str)
+        }
+        tell(replace(event, **texts))
+
+    return told
+
+
+class _Harmless:
+    """A renderable whose texts are harmless; its colours stay."""
+
+    def __init__(self, thing: Any) -> None:
+        self._thing = thing
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Any]:
+        from rich.segment import Segment
+
+        for text, style, control in console.render(self._thing, options):
+            yield Segment(text if control else harmless(text), style, control)
 
 
 def rich_console(stream: IO[str]) -> Console:

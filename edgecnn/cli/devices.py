@@ -73,8 +73,6 @@ def _page(profile: DeviceProfile) -> Any:
     grid.add_row("aliases", Text(", ".join(profile.aliases) or "none"))
     for label, text in _hardware(profile.hardware) if profile.hardware else ():
         grid.add_row(label, Text(text))
-    if profile.threads:
-        grid.add_row("threads", Text(str(profile.threads)))
     for rank, item in enumerate(profile.deployments):
         note = f"  ({item.note})" if item.note else ""
         grid.add_row("formats" if rank == 0 else "", Text(f"{item.format}, run by {item.backend}{note}"))

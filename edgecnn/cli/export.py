@@ -16,7 +16,9 @@ def export(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="Default: beside the checkpoint.")
     ] = None,
+    data: options.DataDir = None,
     model: options.ModelName = None,
+    class_map: options.ClassMap = None,
     precision: Annotated[str, typer.Option("--precision", metavar="WORD", help="fp32, or fp16 for tensorrt.")] = "fp32",
     resize: options.Resize = None,
     crop: options.Crop = None,
@@ -26,7 +28,8 @@ def export(
     color: options.Color = None,
     json: options.Json = False,
 ) -> None:
-    """Write a checkpoint as ONNX, TFLite or the ONNX dialect of TensorRT, checked against PyTorch."""
+    """Write a checkpoint as ONNX, TFLite or the ONNX dialect of TensorRT, checked against PyTorch on your images, or on
+    synthetic ones."""
     from edgecnn import steps
     from edgecnn.cli import console
     from edgecnn.core.errors import InputError
@@ -43,7 +46,7 @@ def export(
     assert wanted is not None
     with console.listener() as tell:
         made = steps.export(
-            Source(checkpoint, model, None, None, flags), wanted[0], out=out, precision=precision, tell=tell
+            Source(checkpoint, model, data, class_map, flags), wanted[0], out=out, precision=precision, tell=tell
         )
     if json:
         console.json(made)

@@ -16,6 +16,8 @@ from edgecnn.core.errors import EdgecnnError, InputError, MissingError, StepErro
 INTERRUPTED = 130
 PIPE_CLOSED = 141
 
+KEEPS_STAGES = ("optimize", "demo")
+"""Commands with a store: what is finished is found again."""
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -28,7 +30,7 @@ def guard(command: Callable[[], None], argv: Sequence[str]) -> int:
     except BrokenPipeError:
         return _stdout_is_gone()
     except KeyboardInterrupt:
-        console.note("\ninterrupted; finished stages are kept: run the same command again to continue")
+        console.note(f"\ninterrupted; {_after_interruption(command_of(argv))}")
         return INTERRUPTED
     except Exception as error:
         code = getattr(error, "exit_code", None)
@@ -37,7 +39,21 @@ def guard(command: Callable[[], None], argv: Sequence[str]) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":
             console.result(error.format_message())  # type: ignore[attr-defined]
             return InputError.exit_code
-        return _show(translate(error), error, as_json=wants_json(argv))
+        shown = translate(error)
+        if shown.code == "cannot-write" and command_of(argv) in KEEPS_STAGES:
+            shown.hint += "; finished stages are kept and will not be repeated"
+        return _show(shown, error, as_json=wants_json(argv))
+
+
+def command_of(argv: Sequence[str]) -> str:
+    """The command's name; empty when none was given."""
+    return next((word for word in argv if not word.startswith("-")), "")
+
+
+def _after_interruption(command: str) -> str:
+    if command in KEEPS_STAGES:
+        return "finished stages are kept: run the same command again to continue"
+    return f"`{' '.join(('edgecnn', command)).rstrip()}` starts over when it is run again"
 
 
 def wants_json(argv: Sequence[str]) -> bool:

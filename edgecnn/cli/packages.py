@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgecnn.core.errors import install_hint
+
 
 @dataclass(frozen=True, slots=True)
 class Package:
@@ -15,7 +17,7 @@ class Package:
 
     @property
     def command(self) -> str:
-        return f'pip install "edgecnn[{self.extra}]"' if self.extra else f'pip install "{self.distribution}"'
+        return install_hint(self.extra) if self.extra else f'pip install "{self.distribution}"'
 
 
 PACKAGES: tuple[Package, ...] = (

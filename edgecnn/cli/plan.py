@@ -18,8 +18,11 @@ def plan(
     model: options.ModelName = None,
     class_map: options.ClassMap = None,
     recipe: options.RecipeName = "int8",
+    max_drop: options.MaxDrop = None,
     out: options.Out = None,
     format: options.Formats = None,
+    profile: options.ProfileName = None,
+    threads: options.Threads = 1,
     resize: options.Resize = None,
     crop: options.Crop = None,
     interpolation: options.Interpolation = None,
@@ -36,7 +39,17 @@ def plan(
         resize=resize, crop=crop, interpolation=interpolation, mean=mean, std=std, color=color
     )
     source = Source(checkpoint, model, data, class_map, flags, seed)
-    show_plan(options.request(source, target=target, recipe=recipe, out=out, formats=format), json=json)
+    wanted = options.request(
+        source,
+        target=target,
+        recipe=recipe,
+        out=out,
+        formats=format,
+        max_drop=max_drop,
+        profile=profile,
+        threads=threads,
+    )
+    show_plan(wanted, json=json)
 
 
 def show_plan(request: Request, *, json: bool) -> None:
@@ -56,6 +69,9 @@ def show_plan(request: Request, *, json: bool) -> None:
                 "data": dict(inputs.data.facts),
                 "preprocessing": inputs.data.preprocessing.to_dict(),
                 "preprocessing_source": inputs.preprocessing_source,
+                "max_drop": request.max_drop,
+                "profile": request.profile,
+                "threads": request.threads,
                 "steps": planned,
             }
         )
@@ -69,24 +85,25 @@ def _page(request: Request, inputs: Inputs, planned: list[Planned]) -> Any:
     from rich.table import Table
     from rich.text import Text
 
+    from edgecnn.core.errors import install_hint
     from edgecnn.inputs import in_words
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in ("format", "step", "options", "state"):
         table.add_column(title, overflow="fold")
     for step in planned:
-        state = (
-            f'missing: pip install "edgecnn[{step.missing}]"' if step.missing else "done" if step.cached else "to do"
-        )
+        state = f"missing: {install_hint(step.missing)}" if step.missing else "done" if step.cached else "to do"
         given = ", ".join(f"{key}={value}" for key, value in step.options.items() if value not in ((), [], None))
         table.add_row(step.format, step.name, given, state)
     evaluation = len(inputs.data.evaluation) if inputs.data.evaluation is not None else 0
+    threads = f"{request.threads} thread{'s' if request.threads > 1 else ''}"
     lines = [
         f"model   {inputs.model.name}, {inputs.model.num_classes} classes",
         f"target  {request.target.title}",
         f"images  {len(inputs.data.calibration)} to calibrate, {evaluation} to judge",
         f"input   {in_words(inputs.data.preprocessing)} ({inputs.preprocessing_source})",
-        f"then    lint, verify, measure ({request.profile}), judge (at most {request.max_drop:.2%} drop), report",
+        f"then    lint, verify, measure ({request.profile}, {threads}), judge (at most {request.max_drop:.2%} drop), "
+        "report",
         f"out     {request.out}",
     ]
     return Group(*(Text(line) for line in lines), table)

@@ -20,14 +20,29 @@ def quantize(
     model: options.ModelName = None,
     class_map: options.ClassMap = None,
     observer: Annotated[
-        str, typer.Option("--observer", metavar="WORD", help="minmax, percentile, mse or entropy.")
-    ] = "percentile",
+        str | None,
+        typer.Option("--observer", metavar="WORD", help="minmax, percentile, mse or entropy. Default: minmax."),
+    ] = None,
     percentile: Annotated[
-        float, typer.Option("--percentile", min=50, max=100, help="For the percentile observer.")
-    ] = 99.99,
+        float | None,
+        typer.Option("--percentile", min=50, max=100, help="For the percentile observer. Default: 99.99."),
+    ] = None,
     io: Annotated[
-        str, typer.Option("--io", metavar="WORD", help="TFLite inputs and outputs: float or int8.")
-    ] = "float",
+        str | None,
+        typer.Option("--io", metavar="WORD", help="Inputs and outputs of TFLite: float or int8. Default: float."),
+    ] = None,
+    weight_bits: Annotated[
+        int | None,
+        typer.Option("--weight-bits", min=7, max=8, help="7 is for ONNX Runtime on x86-64 without VNNI. Default: 8."),
+    ] = None,
+    keep_float: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--keep-float",
+            metavar="NAME",
+            help="A layer to keep in float, or a regular expression; repeatable. Default: none.",
+        ),
+    ] = None,
     images: Annotated[int, typer.Option("--images", min=1, help="Calibration images.")] = 200,
     resize: options.Resize = None,
     crop: options.Crop = None,
@@ -49,12 +64,19 @@ def quantize(
         resize=resize, crop=crop, interpolation=interpolation, mean=mean, std=std, color=color
     )
     assert wanted is not None
+    given = {
+        "observer": observer,
+        "percentile": percentile,
+        "io": io,
+        "weight_bits": weight_bits,
+        "keep_float": keep_float,
+    }
     with console.listener() as tell:
         made = steps.quantize(
             Source(checkpoint, model, data, class_map, flags, seed),
             wanted[0],
             out=out,
-            options={"observer": observer, "percentile": percentile, "io": io},
+            options={name: value for name, value in given.items() if value is not None},
             images=images,
             tell=tell,
         )

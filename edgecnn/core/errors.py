@@ -7,7 +7,8 @@ edit to make).
 
 from __future__ import annotations
 
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 
 class EdgecnnError(Exception):
@@ -61,3 +62,38 @@ def did_you_mean(word: str, known: list[str]) -> str:
     if close:
         return "did you mean " + " or ".join(f"'{name}'" for name in close) + "?"
     return "known: " + ", ".join(sorted(known))
+
+
+def install_hint(extra: str) -> str:
+    """The command that adds an extra to edgecnn, from where it was installed: an index, a checkout, a URL.
+
+    Source: PEP 610, `direct_url.json`.
+    """
+    import json
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        origin = json.loads(distribution("edgecnn").read_text("direct_url.json") or "{}")
+    except PackageNotFoundError:  # run from its sources
+        origin = {"url": Path(__file__).resolve().parents[2].as_uri(), "dir_info": {"editable": True}}
+    except ValueError:
+        origin = {}
+    return _install(extra, origin)
+
+
+def _install(extra: str, origin: dict[str, Any]) -> str:
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname
+
+    url, editable = str(origin.get("url", "")), origin.get("dir_info", {}).get("editable")
+    if "dir_info" in origin:
+        checkout = Path(url2pathname(urlsplit(url).path))
+        if checkout.is_dir():
+            place = "." if checkout.resolve() == Path.cwd() else checkout
+            return f'pip install {"-e " if editable else ""}"{place}[{extra}]"'
+    elif "vcs_info" in origin:
+        found = origin["vcs_info"]
+        return f'pip install "edgecnn[{extra}] @ {found["vcs"]}+{url}@{found["commit_id"]}"'
+    elif url:
+        return f'pip install "edgecnn[{extra}] @ {url}"'
+    return f'pip install "edgecnn[{extra}]"'

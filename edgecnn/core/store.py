@@ -16,6 +16,7 @@ import re
 import secrets
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ if sys.platform != "win32":
 DONE = "done.json"
 NEARLY_FULL_BYTES = 1 << 16
 CANNOT_WRITE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO})
+ABANDONED_S = 7 * 86400.0
+_SCRATCH = ".scratch-"
 _UNFINISHED = re.compile(r"\..+\.(\d+)-[0-9a-f]{6}(?:\.old)?")
 
 
@@ -69,7 +72,10 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove from `folder` what killed processes left half-done there; a living process keeps what is its own."""
+    """Remove from `folder` what killed processes left half-done there; a living process keeps what is its own.
+
+    Scratch folders, which are there to be gone on with, are given up after a week.
+    """
     for left in folder.glob(".*") if folder.is_dir() else ():
         owner = _UNFINISHED.fullmatch(left.name)
         if owner is None or _is_alive(int(owner[1])):
@@ -79,6 +85,15 @@ def sweep(folder: Path) -> None:
         else:
             with contextlib.suppress(OSError):
                 left.unlink()
+    for scratch in folder.glob(f"{_SCRATCH}*"):
+        _give_up(scratch)
+
+
+def _give_up(scratch: Path) -> None:
+    """Remove half-done state that was last saved long ago and that no process holds."""
+    with contextlib.suppress(OSError), contextlib.ExitStack() as held:
+        if time.time() - scratch.stat().st_mtime > ABANDONED_S and _hold(scratch, held):
+            _remove(scratch)
 
 
 class CannotWrite(StepError):
@@ -90,7 +105,7 @@ def cannot_write(path: Path, error: OSError) -> CannotWrite:
         "cannot-write",
         f"cannot write {path}",
         why=error.strerror or str(error),
-        hint="free some space or choose another folder with --out; finished stages are kept and will not be repeated",
+        hint="free some space or choose another folder with --out",
     )
 
 
@@ -175,7 +190,7 @@ class Store:
 
         Only one process at a time holds it; another gets a private one and starts from nothing.
         """
-        place = self.root / f".scratch-{self._place(step, key).name}"
+        place = self.root / f"{_SCRATCH}{self._place(step, key).name}"
         with contextlib.ExitStack() as held:
             try:
                 mine = _hold(place, held)
@@ -191,6 +206,24 @@ class Store:
                     shutil.rmtree(folder, ignore_errors=True)
                 raise
             _remove(folder)
+
+
+@contextlib.contextmanager
+def one_at_a_time(lock: Path) -> Iterator[None]:
+    """Wait until no other process or thread is in such a block with this file, which is made and stays.
+
+    Where the file system knows no locks nobody waits. Raises StepError when the file cannot be made.
+    """
+    with contextlib.ExitStack() as held:
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            stream = held.enter_context(lock.open("w"))
+        except OSError as error:
+            raise cannot_write(lock, error) from error
+        if sys.platform != "win32":
+            with contextlib.suppress(OSError):
+                fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
 def _hold(place: Path, held: contextlib.ExitStack) -> bool:

@@ -64,7 +64,6 @@ class DeviceProfile(Strict):
     aliases: tuple[str, ...] = ()
     hardware: Hardware | None = None
     deployments: tuple[Deployment, ...] = Field(min_length=1)
-    threads: int | None = Field(default=None, ge=1)
     local: bool = False
     source: str = ""
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 import shutil
 from pathlib import Path
 
-from edgecnn.core.store import cannot_write
+from edgecnn.core.store import beside, cannot_write
 
 ENLARGE = 4
 VALIDATION_EVERY = 3
@@ -23,17 +21,17 @@ def write_digits(folder: Path) -> None:
     """
     if (folder / "train").is_dir() and (folder / "val").is_dir():
         return
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(3)}")
+    unfinished = beside(folder)
     try:
-        _write(beside)
+        _write(unfinished)
         if folder.is_dir():
             folder.rmdir()  # an empty folder may be replaced; anything else is not ours to remove
-        beside.rename(folder)
+        unfinished.rename(folder)
     except OSError as error:
         if not (folder / "val").is_dir():  # else another process was first, with the same images
             raise cannot_write(folder, error) from error
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _write(folder: Path) -> None:

@@ -16,7 +16,7 @@ def list_table(path: Path) -> Listing:
     """List the images a CSV file names, relative to its folder. Raises InputError naming the lines to correct."""
     parts: dict[str, list[Sample]] = {"train": [], "evaluation": [], "undivided": []}
     wrong: list[str] = []
-    for line, row in _rows(path):
+    for line, row in rows(path):
         name, label = row["path"], row["label"]
         part = _part(row.get("split"))
         file = path.parent / name
@@ -56,7 +56,8 @@ def _part(split: str | None) -> str | None:
     return "train" if word == "train" else "evaluation" if word in EVALUATION_NAMES else None
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+def rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """(line number, cells by column name). Raises InputError when it is no such table."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(stream)

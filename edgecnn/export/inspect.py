@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecnn.core.artifact import TensorSpec
-from edgecnn.core.errors import InputError, MissingError
+from edgecnn.core.errors import InputError, MissingError, install_hint
 
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")
 _WEIGHTED_TFLITE = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
@@ -103,7 +103,7 @@ def read_tflite(path: Path) -> ExportedModel:
         raise MissingError(
             "missing-litert",
             "reading a TFLite file needs LiteRT, which is not installed",
-            hint='pip install "edgecnn[tflite]"',
+            hint=install_hint("tflite"),
         ) from error
     try:
         model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import logging
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import onnx_ir as ir  # noqa: TID253
@@ -15,12 +10,14 @@ import torch  # noqa: TID253
 
 from edgecnn.core.artifact import Artifact, Format, Precision, TensorSpec, sha256_of
 from edgecnn.core.errors import StepError
+from edgecnn.core.foreign import first_line, quiet
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Model
 from edgecnn.export.surgery import operate
 
 OPSET = 18
 METADATA_KEY = "edgecnn"
+LOGGERS = ("torch.onnx", "torch.export", "torch.fx", "onnxscript", "onnx_ir")
 
 
 def export(model: Model, out: Path, *, preprocessing: Preprocessing) -> Artifact:
@@ -32,7 +29,7 @@ def export(model: Model, out: Path, *, preprocessing: Preprocessing) -> Artifact
     """
     example = torch.zeros(2, *model.input_shape)
     try:
-        with quiet():
+        with quiet(*LOGGERS):
             program = torch.onnx.export(
                 model.module(),
                 (example,),
@@ -48,7 +45,7 @@ def export(model: Model, out: Path, *, preprocessing: Preprocessing) -> Artifact
         raise StepError(
             "cannot-export",
             f"the ONNX exporter cannot trace {model.name}",
-            why=_first_line(error),
+            why=first_line(error),
             hint="data-dependent control flow and in-place indexing are the usual causes: see torch.export's manual",
         ) from error
     assert program is not None
@@ -77,28 +74,3 @@ def _spec(value: ir.Value) -> TensorSpec:
     shape = () if value.shape is None else tuple(dim if isinstance(dim, int) else str(dim) for dim in value.shape)
     dtype = "" if value.dtype is None else value.dtype.numpy().name
     return TensorSpec(str(value.name), shape, dtype, "NCHW" if len(shape) == 4 else None)
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the exporter's chatter from the user's terminal; its exceptions carry all that matters."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "torch.fx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        said = io.StringIO()
-        with warnings.catch_warnings(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-def _first_line(error: Exception) -> str:
-    cause: BaseException = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-    return f"{type(cause).__name__}: {lines[0] if lines else ''}"[:300]

@@ -12,6 +12,7 @@ import numpy as np
 
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.errors import StepError
+from edgecnn.core.foreign import first_line, quiet
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Model
 from edgecnn.quantize import litert
@@ -53,7 +54,7 @@ def _convert(module: nn.Module, model: Model) -> bytes:
 
     channels, height, width = model.input_shape
     try:
-        with litert.quiet(), tempfile.TemporaryDirectory() as folder:
+        with quiet(), tempfile.TemporaryDirectory() as folder:
             wrapped = litert_torch.to_channel_last_io(module, args=[0]).eval()
             converted = Path(folder) / "converted.tflite"
             litert_torch.convert(wrapped, (torch.zeros(1, height, width, channels),)).export(str(converted))
@@ -62,7 +63,7 @@ def _convert(module: nn.Module, model: Model) -> bytes:
         raise StepError(
             "cannot-convert",
             f"the TFLite converter cannot take {model.name}",
-            why=litert.first_line(error),
+            why=first_line(error),
             hint="replace the operator it names, or ship another format: `edgecnn devices show` lists them",
         ) from error
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -16,6 +18,7 @@ from edgecnn.core.errors import InputError
 from edgecnn.core.events import Finished, Progress, Started, Tell
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Images
+from edgecnn.core.store import CannotWrite
 from edgecnn.measure.local import run_job
 
 CHUNK_BYTES = 256 << 20
@@ -58,8 +61,8 @@ def logits(
     step, total, begin = f"accuracy {artifact.path.name}", len(images), time.monotonic()
     tell(Started(step))
     parts: list[np.ndarray] = []
-    with tempfile.TemporaryDirectory(prefix="edgecnn-accuracy-") as folder:
-        pixels, answers = Path(folder) / "pixels.npy", Path(folder) / "logits.npy"
+    with _temporary_folder() as folder:
+        pixels, answers = folder / "pixels.npy", folder / "logits.npy"
         for start in _chunks(images, pixels):
             run_job(
                 {**job, "pixels": str(pixels), "output": str(answers)},
@@ -77,20 +80,51 @@ def _forward(tell: Tell, step: str, before: int, total: int, event: Mapping[str,
 
 def _chunks(images: Images, path: Path) -> Iterator[int]:
     """Write `path` chunk by chunk, yielding the number of images before each; one chunk lies on disk at a time."""
-    remaining, before, held = len(images), 0, 0
-    chunk: np.memmap[Any, Any] | None = None
+    remaining, before, held, size = len(images), 0, 0, 0
     for batch in images.pixels(READ_BATCH):
         while len(batch):
-            if chunk is None:
+            if held == 0:
                 size = max(1, min(remaining, CHUNK_BYTES // batch[0].nbytes))
-                chunk = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(size, *batch.shape[1:]))
-                held = 0
-            part, batch = batch[: len(chunk) - held], batch[len(chunk) - held :]
-            chunk[held : held + len(part)] = part
+                _write(path, _header((size, *batch.shape[1:])), mode="wb")
+            part, batch = batch[: size - held], batch[size - held :]
+            _write(path, part.tobytes(), mode="ab")
             held += len(part)
-            if held == len(chunk):
-                chunk.flush()
+            if held == size:
                 yield before
-                before, remaining, chunk = before + held, remaining - held, None
-    if chunk is not None:
+                before, remaining, held = before + held, remaining - held, 0
+    if held:
         raise InputError("images-missing", f"{len(images)} images were announced but only {before + held} came")
+
+
+def _header(shape: tuple[int, ...]) -> bytes:
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return stream.getvalue()
+
+
+def _write(path: Path, content: bytes, *, mode: str) -> None:
+    """Not through a memory map: on a full disk that is a SIGBUS, and nobody is told why."""
+    with _refusals(path.parent), path.open(mode) as stream:
+        stream.write(content)
+
+
+@contextlib.contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    with contextlib.ExitStack() as held:
+        with _refusals("the folder for temporary files"):
+            name = held.enter_context(tempfile.TemporaryDirectory(prefix="edgecnn-accuracy-"))
+        yield Path(name)
+
+
+@contextlib.contextmanager
+def _refusals(folder: Path | str) -> Iterator[None]:
+    """What the disk refuses, as StepError."""
+    try:
+        yield
+    except OSError as error:
+        raise CannotWrite(
+            "cannot-write",
+            f"cannot write {folder}",
+            why=error.strerror or str(error),
+            hint=f"images take up to {CHUNK_BYTES >> 20} MiB there: free some space, or TMPDIR=FOLDER edgecnn ...",
+        ) from error

@@ -37,7 +37,9 @@ def run_job(
     call.
     """
     with tempfile.TemporaryFile() as stderr:
-        with _Running([sys.executable, "-B", str(probe_archive())], json.dumps(job), stderr) as running:
+        with _Running(
+            [sys.executable, "-B", str(probe_archive())], json.dumps({**job, "die_with_parent": True}), stderr
+        ) as running:
             last = running.listen(on_event, deadline=time.monotonic() + timeout_s)
         if last is None:
             raise StepError(

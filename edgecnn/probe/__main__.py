@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
 
@@ -9,12 +10,17 @@ from .errors import ProbeError, first_line
 from .events import Events, take_stdout
 from .job import Job
 
+PR_SET_PDEATHSIG = 1
+"""From linux/prctl.h."""
+
 
 def main() -> int:
     """Exit code 0 after `result`, 1 after `error`."""
     events = take_stdout()
     try:
         job = Job.parse(sys.stdin.read())
+        if job.get_or("die_with_parent", False, bool):
+            _die_with_parent()
         events.send("result", **_run(job, events))
     except ProbeError as error:
         events.send("error", **error.to_dict())
@@ -27,6 +33,18 @@ def main() -> int:
         events.send("error", code="probe-failed", message="the probe failed", why=first_line(error), hint="")
         return 1
     return 0
+
+
+def _die_with_parent() -> None:
+    """Linux kills this process when the one that started it ends, however that ends: nobody would read the result."""
+    if sys.platform != "linux":
+        return
+    try:
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    except (ImportError, OSError, AttributeError):  # a Python or a C library without it
+        return
 
 
 def _run(job: Job, events: Events) -> dict[str, object]:

@@ -1,30 +1,23 @@
-"""LiteRT's packages and file format: late imports, silence, and the flatbuffer's object form."""
+"""LiteRT's packages and file format: late imports, and the flatbuffer's object form."""
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import json
-import os
-import sys
-import tempfile
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgecnn.core.artifact import Artifact, Precision, TensorSpec, sha256_of
-from edgecnn.core.errors import InputError, MissingError
+from edgecnn.core.errors import InputError, MissingError, install_hint
+from edgecnn.core.foreign import first_line, quiet
 from edgecnn.core.store import write_atomically
 
 METADATA_KEY = "edgecnn"
 WEIGHTED = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"})
 FLOAT32, INT8 = 0, 9
 """Codes of `TensorType` in the schema."""
-
-SHOWN_CHARACTERS = 300
 
 
 def require(module: str) -> Any:
@@ -37,44 +30,8 @@ def require(module: str) -> Any:
             "missing-extra",
             f"{module.partition('.')[0].replace('_', '-')} is needed for TFLite and cannot be imported",
             why=first_line(error),
-            hint='pip install "edgecnn[tflite]"',
+            hint=install_hint("tflite"),
         ) from error
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep what these packages print from the user's terminal: they write to descriptors 1 and 2 from C++.
-
-    Exceptions pass. Everything the whole process writes meanwhile goes to a temporary file and is dropped.
-    """
-    with tempfile.TemporaryFile("w+") as sink, contextlib.ExitStack() as undo:
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError, AttributeError):
-                stream.flush()
-        for descriptor in (1, 2):
-            with contextlib.suppress(OSError):  # a daemon may have closed it
-                saved = os.dup(descriptor)
-                os.dup2(sink.fileno(), descriptor)
-                undo.callback(_restore, saved, descriptor)
-        undo.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore")
-        undo.enter_context(contextlib.redirect_stdout(sink))
-        undo.enter_context(contextlib.redirect_stderr(sink))
-        undo.callback(sink.flush)
-        yield
-
-
-def _restore(saved: int, descriptor: int) -> None:
-    os.dup2(saved, descriptor)
-    os.close(saved)
-
-
-def first_line(error: BaseException) -> str:
-    """The innermost cause, in one line."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:SHOWN_CHARACTERS]
 
 
 def interpreter(path: Path, *, delegate: bool, keep_tensors: bool = False, threads: int = 1) -> Any:

@@ -10,9 +10,11 @@ import onnx_ir as ir  # noqa: TID253
 import onnxruntime  # noqa: TID253
 
 from edgecnn.core.artifact import Artifact, sha256_of
-from edgecnn.core.errors import InputError, StepError, did_you_mean
+from edgecnn.core.errors import StepError
 from edgecnn.core.events import Warned
 from edgecnn.core.stage import Context
+from edgecnn.core.target import DeviceProfile
+from edgecnn.quantize.keeping import kept
 from edgecnn.quantize.norms import norms_to_convs
 from edgecnn.quantize.observe import Run, observe
 from edgecnn.quantize.placement import FAMILIES, Places, place
@@ -20,19 +22,24 @@ from edgecnn.quantize.ranges import Range, RangeTable
 from edgecnn.quantize.stage import Quantize
 from edgecnn.quantize.write import write
 
+CPUINFO = Path("/proc/cpuinfo")
+
 
 def quantize(source: Artifact, out: Path, *, options: Quantize, context: Context) -> Artifact:
     """Write the INT8 form of the FP32 ONNX file `source` for the family of `context.target`.
 
-    Beside it goes `ranges.json`, the table the file was built from. Raises StepError when a tensor is not finite.
+    Beside it goes `ranges.json`, the table the file was built from. Raises InputError when `keep_float` names no layer,
+    StepError when a tensor is not finite.
     """
     deployment = context.target.deployment(context.format)
     placement = FAMILIES[deployment.family if deployment else "onnxruntime"]
     model = ir.load(source.path)
-    _warn_of_saturation(deployment.family if deployment else "", options=options, context=context)
+    if placement.name == "onnxruntime" and options.weight_bits == 8 and _saturates_here():
+        context.tell(_saturation(context.target))
     if placement.convolved_norms:
         norms_to_convs(model.graph)
-    places = place(model.graph, placement, keep_float=_kept(model.graph, options.keep_float))
+    layers = {str(node.name): str(node.name) for node in model.graph}
+    places = place(model.graph, placement, keep_float=frozenset(kept(options.keep_float, layers)))
     ranges = observe(
         runner(source.path, places.observed()),
         context.data.calibration,
@@ -56,25 +63,27 @@ def quantize(source: Artifact, out: Path, *, options: Quantize, context: Context
     )
 
 
-def _warn_of_saturation(family: str, *, options: Quantize, context: Context) -> None:
-    """On x86-64 without VNNI, u8 by s8 products are added in 16 bits that saturate: 7-bit weights cannot.
+def _saturates_here() -> bool:
+    """Whether this CPU adds u8 by s8 products in 16 bits that saturate: x86-64 without VNNI. 7-bit weights cannot.
 
     Source: ONNX Runtime documentation, "Quantize ONNX models", on `reduce_range`.
     """
-    if family != "onnxruntime" or options.weight_bits == 7 or not context.target.local:
-        return
     try:
-        flags = set(Path("/proc/cpuinfo").read_text().split())
+        flags = set(CPUINFO.read_text().split())
     except OSError:
-        return
-    if "avx2" in flags and not flags & {"avx512_vnni", "avx_vnni"}:
-        context.tell(
-            Warned(
-                "no-vnni",
-                "this CPU has no VNNI: INT8 with 8-bit weights can saturate in ONNX Runtime and lose accuracy",
-                "write `quantize: {weight_bits: 7}` in the recipe",
-            )
-        )
+        return False
+    return "avx2" in flags and not flags & {"avx512_vnni", "avx_vnni"}
+
+
+def _saturation(target: DeviceProfile) -> Warned:
+    message = "this CPU has no VNNI: INT8 with 8-bit weights can saturate in ONNX Runtime and lose accuracy"
+    if not target.local:
+        message += f"; what is judged here may be worse than on the {target.title}"
+    return Warned(
+        "no-vnni",
+        message,
+        "in the recipe, give the stage 7 bits: `- quantize: {weight_bits: 7}`; alone: edgecnn quantize --weight-bits 7",
+    )
 
 
 def runner(path: Path, wanted: list[str]) -> Run:
@@ -114,13 +123,3 @@ def _constants(places: Places) -> dict[str, Range]:
             array = value.const_value.numpy()
             found[str(value.name)] = Range(float(array.min()), float(array.max()))
     return found
-
-
-def _kept(graph: ir.Graph, wanted: tuple[str, ...]) -> frozenset[str]:
-    names = [str(node.name) for node in graph]
-    unknown = [name for name in wanted if name not in names]
-    if unknown:
-        raise InputError(
-            "unknown-layer", f"keep_float names no layer: {unknown[0]}", hint=did_you_mean(unknown[0], names)
-        )
-    return frozenset(wanted)

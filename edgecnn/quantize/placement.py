@@ -109,7 +109,9 @@ def place(graph: ir.Graph, placement: Placement, *, keep_float: frozenset[str] =
         depth[node] = 1 + _depth_of(node.inputs, depth)
         if node.name in keep_float:
             if placement.outputs:
-                places.fenced.append(result_of(graph, node))
+                fence = result_of(graph, node)
+                if fence not in places.fenced:  # an activation has the result of its convolution
+                    places.fenced.append(fence)
         elif node.op_type in placement.weighted and has_constant_weight(node):
             places.weighted.append(node)
             _read(places, node, 0)

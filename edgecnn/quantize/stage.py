@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+import re
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from edgecnn.core import plugins
 from edgecnn.core.artifact import SUFFIXES, Artifact, Format, Kind
 from edgecnn.core.errors import MissingError
+from edgecnn.core.events import Warned
 from edgecnn.core.stage import Context, Stage
+from edgecnn.core.target import Family
 
 Observer = Literal["minmax", "percentile", "mse", "entropy"]
+ONLY_FOR: dict[str, tuple[Family, str]] = {
+    "io": ("litert", "integer inputs and outputs are for TFLite; this format takes and gives float32"),
+    "weight_bits": (
+        "onnxruntime",
+        "7 bits keep the 16-bit sums of ONNX Runtime from saturating on x86-64 without VNNI; this runtime adds in 32",
+    ),
+}
+"""Options that mean something to one family, and why not to the others: one recipe serves several formats."""
+
+
+def _pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"write a layer's name or a regular expression: {error}") from None
+    return text
 
 
 class Quantize(Stage):
@@ -31,8 +50,20 @@ class Quantize(Stage):
     observer: Observer = "minmax"
     percentile: float = Field(default=99.99, gt=50, le=100)
     io: Literal["float", "int8"] = "float"
+    """Inputs and outputs of a TFLite file; the other formats take and give float32."""
     weight_bits: Literal[7, 8] = 8
-    keep_float: tuple[str, ...] = ()
+    """7 is for ONNX Runtime on x86-64 without VNNI; the other formats have 8."""
+    keep_float: tuple[Annotated[str, AfterValidator(_pattern)], ...] = ()
+    """Layers by their paths in the torch module, or regular expressions that match whole paths."""
+
+    def without_effect(self, family: Family) -> dict[str, str]:
+        """The options given that do nothing in `family`, each with the reason."""
+        asked = ((name, *ONLY_FOR[name]) for name in ONLY_FOR if getattr(self, name) != _default(name))
+        return {name: why for name, only, why in asked if family != only}
+
+    def within(self, family: Family) -> Quantize:
+        """These options with those at their defaults that do nothing in `family`."""
+        return self.model_copy(update={name: _default(name) for name in self.without_effect(family)})
 
     def produces(self, source: Kind, wanted: Format) -> Kind | None:
         return Kind(wanted, "int8") if source == Kind(wanted, "fp32") else None
@@ -41,7 +72,14 @@ class Quantize(Stage):
         deployment = context.target.deployment(context.format)
         if deployment is None:
             raise MissingError("no-deployment", f"{context.target.name} does not run {context.format}")
+        for name, why in self.without_effect(deployment.family).items():
+            shown = f"`{name}: {getattr(self, name)}`"
+            context.tell(Warned("option-without-effect", f"{context.format}: {shown} does nothing here: {why}"))
         write = plugins.load("quantizers", deployment.family)
         out = context.workdir / f"model.int8{SUFFIXES[context.format]}"
-        artifact: Artifact = write(source, out, options=self, context=context)
+        artifact: Artifact = write(source, out, options=self.within(deployment.family), context=context)
         return artifact
+
+
+def _default(option: str) -> Any:
+    return Quantize.model_fields[option].default

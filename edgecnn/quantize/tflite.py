@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from edgecnn.core.artifact import Artifact
-from edgecnn.core.errors import InputError, StepError, did_you_mean
+from edgecnn.core.errors import StepError
 from edgecnn.core.events import Warned
+from edgecnn.core.foreign import first_line, quiet
 from edgecnn.core.stage import Context
 from edgecnn.quantize import litert
+from edgecnn.quantize.keeping import kept
 from edgecnn.quantize.observe import Run, observe
 from edgecnn.quantize.ranges import RangeTable, asymmetric, floored
 from edgecnn.quantize.stage import Quantize
@@ -28,18 +30,11 @@ def quantize(source: Artifact, out: Path, *, options: Quantize, context: Context
     """Write the full-integer form of the float TFLite file `source`: int8 activations and weights, int32 biases.
 
     With `io: float` the input and output stay float32 behind one QUANTIZE and one DEQUANTIZE. Beside it goes
-    `ranges.json`, the table the file was built from. Raises InputError for options LiteRT has no kernels for, StepError
-    when a tensor is not finite, MissingError without the extra `tflite`.
+    `ranges.json`, the table the file was built from. Raises InputError when `keep_float` names no layer, StepError when
+    a tensor is not finite, MissingError without the extra `tflite`.
     """
-    if options.weight_bits != 8:
-        raise InputError(
-            "bad-option",
-            f"weight_bits: {options.weight_bits} does nothing for TFLite",
-            why="7-bit weights keep 16-bit sums from saturating on x86 without VNNI; LiteRT's kernels add in 32 bits",
-            hint="remove `weight_bits` from the stage `quantize`, or choose a target that runs ONNX",
-        )
     graph = litert.Graph.read(source.path)
-    kept = _kept(graph, options.keep_float)
+    floating = kept(options.keep_float, _layers(graph))
     ranges = observe(
         runner(source.path, graph),
         context.data.calibration,
@@ -56,7 +51,7 @@ def quantize(source: Artifact, out: Path, *, options: Quantize, context: Context
                 "dead-channels", f"{revived} channels with almost no weights: their scale was raised to hold the bias"
             )
         )
-    written = litert.Graph(_write(graph, ranges, options=options, kept=kept), name=out.name)
+    written = litert.Graph(_write(graph, ranges, options=options, floating=floating), name=out.name)
     _keep_end_names(graph, written)
     written.set_metadata(graph.metadata())
     written.write(out)
@@ -142,18 +137,18 @@ def _least_peaks(bias: np.ndarray, input_scale: float) -> np.ndarray:
     return least.astype(np.float32)
 
 
-def _write(graph: litert.Graph, ranges: RangeTable, *, options: Quantize, kept: list[str]) -> bytes:
+def _write(graph: litert.Graph, ranges: RangeTable, *, options: Quantize, floating: list[str]) -> bytes:
     """ai-edge-quantizer's bytes: static INT8 for every operator it knows, our ranges in place of its calibration."""
     quantizer = litert.require("ai_edge_quantizer.quantizer")
     types = litert.require("ai_edge_quantizer.qtyping")
     recipe = litert.require("ai_edge_quantizer.recipe")
     float_key = quantizer.AlgorithmName.NO_QUANTIZE
     try:
-        with litert.quiet():
+        with quiet():
             worker = quantizer.Quantizer(bytearray(graph.to_bytes()), recipe.static_wi8_ai8())
             for end in ("INPUT", "OUTPUT") if options.io == "float" else ():
                 worker.update_quantization_recipe(".*", types.TFLOperationName[end], algorithm_key=float_key)
-            for name in kept:
+            for name in floating:
                 everything = types.TFLOperationName.ALL_SUPPORTED
                 worker.update_quantization_recipe(f"^{re.escape(name)};$", everything, algorithm_key=float_key)
             return bytes(worker.quantize(_statistics(graph, ranges), enable_progress_report=False).quantized_model)
@@ -161,7 +156,7 @@ def _write(graph: litert.Graph, ranges: RangeTable, *, options: Quantize, kept: 
         raise StepError(
             "cannot-quantize",
             "ai-edge-quantizer cannot quantize this graph",
-            why=litert.first_line(error),
+            why=first_line(error),
             hint="name the layer it complains of in `keep_float`, or ship the fp32 file",
         ) from error
 
@@ -192,23 +187,9 @@ def _statistics(graph: litert.Graph, ranges: RangeTable) -> dict[str, dict[str, 
     }
 
 
-def _kept(graph: litert.Graph, patterns: tuple[str, ...]) -> list[str]:
-    """Layers whose whole name a pattern matches. Raises InputError when one matches none or is no regex."""
-    layers = {alias: graph.layer(operator) for operator in graph.operators for alias in _aliases(graph, operator)}
-    kept: dict[str, None] = {}
-    for pattern in patterns:
-        try:
-            found = [layer for alias, layer in layers.items() if alias == pattern or re.fullmatch(pattern, alias)]
-        except re.error as error:
-            raise InputError(
-                "bad-pattern", f"keep_float: '{pattern}' is not a regular expression", why=str(error)
-            ) from error
-        if not found:
-            raise InputError(
-                "unknown-layer", f"keep_float names no layer: {pattern}", hint=did_you_mean(pattern, sorted(layers))
-            )
-        kept.update(dict.fromkeys(found))
-    return list(kept)
+def _layers(graph: litert.Graph) -> dict[str, str]:
+    """Layers by every name they answer to."""
+    return {alias: graph.layer(operator) for operator in graph.operators for alias in _aliases(graph, operator)}
 
 
 def _aliases(graph: litert.Graph, operator: Any) -> set[str]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import secrets
+import io
 from pathlib import Path
 
 from edgecnn.core.events import Tell, nobody
 from edgecnn.core.preprocessing import Preprocessing
-from edgecnn.core.store import cannot_write
+from edgecnn.core.store import cannot_write, write_atomically
 from edgecnn.train.settings import TrainingImages, TrainSettings
 
 ARCHITECTURE = "edgecnn.train.resnet_small:resnet_small"
@@ -57,13 +56,11 @@ def train_demo(data_folder: Path, out: Path, *, seed: int = 0, tell: Tell = nobo
         "preprocessing": DIGITS.to_dict(),
         "class_names": list(data.class_names),
     }
-    beside = out.with_name(f".{out.name}.{os.getpid()}-{secrets.token_hex(3)}")
+    written = io.BytesIO()
+    torch.save(content, written)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(content, beside)
-        beside.replace(out)
     except OSError as error:
         raise cannot_write(out, error) from error
-    finally:
-        beside.unlink(missing_ok=True)
+    write_atomically(out, written.getvalue())
     return out

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from edgecnn.cli import console, progress
 from edgecnn.core.events import Finished, Progress, Started, Warned
@@ -86,6 +87,33 @@ def test_lines_one_per_finished_step(capsys: Captured) -> None:
         "warning[narrow-range]: a range is narrow",
         "  hint: look",
     ]
+
+
+def test_control_characters_are_not_passed_on(capsys: Captured) -> None:
+    table = Table("a")
+    table.add_row("x\x1b[2Jy")
+    console.result("x\x1b[2Jy")
+    console.result(table)
+    console.note("x\x1b[2Jy")
+    with console.listener() as tell:
+        tell(Warned("odd\x1b", "x\x1b[2Jy", hint="\x9b1m"))
+    out, err = capsys.readouterr()
+    assert out.count("x[2Jy") == 2 and err.count("x[2Jy") == 2
+    assert not any(character in out + err for character in "\x1b\x9b")
+
+
+def test_on_a_terminal_only_our_own_colours_are_left() -> None:
+    class Terminal(StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    sink = Terminal()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stdout", sink)
+        patch.setenv("TERM", "xterm-256color")
+        patch.delenv("NO_COLOR", raising=False)
+        console.result(Text("x\x1b[2Jy", "bold"))
+    assert sink.getvalue() == "\x1b[1mx[2Jy\x1b[0m\n"
 
 
 def test_progress_lines_are_ten_seconds_apart() -> None:

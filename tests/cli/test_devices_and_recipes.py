@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 from edgecnn.cli import checkup, console, failures, main
 from edgecnn.cli.checkup import Check, Checkup
+from edgecnn.core.errors import install_hint
 
 Captured = pytest.CaptureFixture[str]
 
@@ -96,6 +98,35 @@ def test_doctor_exits_4_and_says_what_to_type(capsys: Captured, monkeypatch: pyt
     out = capsys.readouterr().out
     assert out.count('pip install "edgecnn[tflite]"') == 1
     assert "the core does not work" in out
+
+
+DIRECT_URLS = {
+    None: 'pip install "edgecnn[tflite]"',
+    '{"url": "file://%s", "dir_info": {"editable": true}}': 'pip install -e "%s[tflite]"',
+    '{"url": "file://%s", "dir_info": {}}': 'pip install "%s[tflite]"',
+    '{"url": "file:///gone", "dir_info": {}}': 'pip install "edgecnn[tflite]"',
+    '{"url": "https://x.org/edgecnn-1.whl", "archive_info": {}}': 'pip install "edgecnn[tflite] @ https://x.org/edgecnn-1.whl"',
+    '{"url": "https://x.org/e.git", "vcs_info": {"vcs": "git", "commit_id": "abc"}}': 'pip install "edgecnn[tflite] @ git+https://x.org/e.git@abc"',
+    "no json": 'pip install "edgecnn[tflite]"',
+}
+
+
+@pytest.mark.parametrize("direct_url", DIRECT_URLS)
+def test_an_extra_is_installed_from_where_the_package_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, direct_url: str | None
+) -> None:
+    """PEP 610: `direct_url.json` beside the metadata says where a package that no index gave came from."""
+    checkout, site = tmp_path / "a checkout", tmp_path / "site"
+    info = site / "edgecnn-0.0.dist-info"
+    info.mkdir(parents=True)
+    checkout.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: edgecnn\nVersion: 0.0\n")
+    if direct_url is not None:
+        (info / "direct_url.json").write_text(direct_url.replace("%s", str(checkout).replace(" ", "%20")))
+    monkeypatch.setattr("sys.path", [str(site), *sys.path])
+    assert install_hint("tflite") == DIRECT_URLS[direct_url].replace("%s", str(checkout))
+    monkeypatch.chdir(checkout)
+    assert install_hint("tflite") == DIRECT_URLS[direct_url].replace("%s", ".")
 
 
 def test_a_missing_extra_is_no_failure_but_a_broken_runtime_is() -> None:

@@ -13,7 +13,7 @@ import pytest
 import typer
 
 from edgecnn.cli import console, failures
-from edgecnn.core.errors import EdgecnnError, InputError, MissingError, StepError
+from edgecnn.core.errors import EdgecnnError, InputError, MissingError, StepError, install_hint
 
 Captured = pytest.CaptureFixture[str]
 
@@ -73,9 +73,40 @@ def test_success_is_zero_and_a_verdict_has_its_own_code() -> None:
     assert failures.guard(raising(typer.Exit(3)), []) == 3
 
 
-def test_interrupted(capsys: Captured) -> None:
-    assert failures.guard(raising(KeyboardInterrupt()), []) == 130
+@pytest.mark.parametrize("argv", [["optimize", "x.pth"], ["--verbose", "demo"]])
+def test_interrupted_where_stages_are_kept(argv: list[str], capsys: Captured) -> None:
+    assert failures.guard(raising(KeyboardInterrupt()), argv) == 130
     assert "finished stages are kept: run the same command again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["export", "quantize", "benchmark"])
+def test_interrupted_where_nothing_is_kept(command: str, capsys: Captured) -> None:
+    assert failures.guard(raising(KeyboardInterrupt()), [command, "x"]) == 130
+    assert capsys.readouterr().err.strip() == f"interrupted; `edgecnn {command}` starts over when it is run again"
+
+
+@pytest.mark.parametrize(("command", "kept"), [("optimize", True), ("demo", True), ("quantize", False)])
+def test_a_disk_that_refuses_promises_only_what_is_kept(command: str, kept: bool, capsys: Captured) -> None:
+    from edgecnn.core.store import cannot_write
+
+    refused = OSError(errno.ENOSPC, "No space left on device", "/out/x")
+    for error in (refused, cannot_write(Path("/out/x"), refused)):
+        assert failures.guard(raising(error), [command, "x"]) == 5
+        err = capsys.readouterr().err
+        assert "--out" in err
+        assert ("finished stages are kept" in err) is kept
+
+
+def test_what_a_file_says_does_not_drive_the_terminal(capsys: Captured) -> None:
+    error = InputError("some-code", "named \x1b[2Jevil\r\x9b1m", why="a\x07\n\tb", hint="\x1b]0;x\x07ls\nrm")
+    assert failures.guard(raising(error), []) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "error[some-code]: named [2Jevil1m",
+        "  why: a",
+        "       \tb",
+        " hint: ]0;xls",
+        "       rm",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +130,7 @@ def test_foreign_errors(error: Exception, code: str, exit_code: int, capsys: Cap
 
 
 def test_a_missing_extra_names_the_command_to_type() -> None:
-    assert failures.translate(ModuleNotFoundError("no", name="timm")).hint == 'pip install "edgecnn[timm]"'
+    assert failures.translate(ModuleNotFoundError("no", name="timm")).hint == install_hint("timm")
 
 
 def test_a_file_that_may_not_be_read_is_not_called_unwritable(tmp_path: Path) -> None:

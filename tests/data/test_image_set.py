@@ -105,8 +105,11 @@ def test_a_truncated_image_is_named_when_it_is_decoded(tmp_path: Path) -> None:
     path = tmp_path / "cut.jpg"
     Image.effect_noise((64, 64), 90).save(path)
     path.write_bytes(path.read_bytes()[:900])
-    with pytest.raises(InputError, match=r"cut\.jpg"):
-        list(ImageSet([*images.paths, path], None, preprocessing=P, root=tmp_path).pixels(2))
+    cut = ImageSet([*images.paths, path], None, preprocessing=P, root=tmp_path)
+    cut.check()  # the header alone does not tell
+    with pytest.raises(InputError, match=r"cut\.jpg") as caught:
+        list(cut.pixels(2))
+    assert caught.value.code == "broken-image"
 
 
 def test_a_vanished_image_is_named(tmp_path: Path) -> None:

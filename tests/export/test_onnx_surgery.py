@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgecnn.export.onnx import quiet
+from edgecnn.core.foreign import quiet
 from edgecnn.export.surgery import SCOPES, means_to_pooling, name_after_modules, operate
 
 RANDOM = np.random.default_rng(0)

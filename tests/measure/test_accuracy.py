@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -141,3 +144,40 @@ def test_images_of_another_size_are_the_runtimes_error(make_onnx: Callable[..., 
     with pytest.raises(StepError) as caught:
         accuracy.logits(artifact, Pixels(2), backend="onnxruntime", threads=1, tell=nobody, preprocessing=PREPROCESSING)
     assert caught.value.code == "cannot-run"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """One megabyte, where this process may mount a file system."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "edgecnn-test", str(place)]
+    done = subprocess.run(mount, capture_output=True, text=True, check=False) if sys.platform == "linux" else None
+    if done is None or done.returncode != 0:
+        pytest.skip(f"no small file system can be mounted here: {done.stderr.strip() if done else sys.platform}")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)  # noqa: S607
+
+
+def test_a_full_temporary_folder_is_called_so(
+    make_onnx: Callable[..., Path], small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
+    artifact = open_artifact(make_onnx("m.onnx"))
+    with pytest.raises(StepError) as caught:
+        accuracy.logits(
+            artifact, Pixels(8000), backend="onnxruntime", threads=1, tell=nobody, preprocessing=PREPROCESSING
+        )
+    assert caught.value.code == "cannot-write" and "No space left" in caught.value.why
+    assert "TMPDIR" in caught.value.hint
+    assert list(small_disk.iterdir()) == []
+
+
+def test_a_temporary_folder_that_refuses_is_called_so(
+    make_onnx: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    artifact = open_artifact(make_onnx("m.onnx"))
+    with pytest.raises(StepError, match="cannot write") as caught:
+        accuracy.logits(artifact, Pixels(2), backend="onnxruntime", threads=1, tell=nobody, preprocessing=PREPROCESSING)
+    assert caught.value.code == "cannot-write" and "TMPDIR" in caught.value.hint

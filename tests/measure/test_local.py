@@ -127,6 +127,18 @@ def test_ctrl_c_takes_the_probe_along(tmp_path: Path, fake_runtime: Callable[[st
     assert gone(int(note.read_text()))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell a process of its parent's death")
+def test_a_killed_host_takes_the_probe_along(tmp_path: Path, fake_runtime: Callable[[str], None]) -> None:
+    note = tmp_path / "pid"
+    fake_runtime(f"import os, time\nopen({str(note)!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)")
+    program = "from edgecnn.measure.local import run_job\n" + f"run_job({FACTS!r}, timeout_s=60)"
+    host = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
+    wait_for(lambda: note.exists() and note.read_text() != "")
+    host.kill()
+    host.wait(10)
+    assert gone(int(note.read_text()))
+
+
 def test_the_environment_has_no_opinion_on_threads() -> None:
     environment = {"OMP_NUM_THREADS": "7", "MKL_NUM_THREADS": "2", "KMP_AFFINITY": "x", "PATH": "/bin"}
     assert clean_environment(environment) == {"PATH": "/bin"}

@@ -111,6 +111,8 @@ def _train() -> dict[str, Any]:
 
     names: dict[str, Any] = {}
     exec(compile(TINY, "tiny.py", "exec"), names)  # noqa: S102
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # two would spend ten times the time waiting for each other
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = names["tiny"]()
@@ -123,6 +125,7 @@ def _train() -> dict[str, Any]:
             optimizer.zero_grad()
             torch.nn.functional.cross_entropy(network(images), labels).backward()
             optimizer.step()
+    torch.set_num_threads(threads)
     return dict(network.state_dict())
 
 

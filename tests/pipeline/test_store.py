@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from edgecnn.core.errors import StepError
-from edgecnn.core.store import Store, beside, digest_of, sweep, write_atomically
+from edgecnn.core.store import Store, beside, digest_of, one_at_a_time, sweep, write_atomically
 
 KEY = digest_of({"what": "went in"})
 
@@ -122,6 +123,46 @@ def test_only_the_folders_of_dead_processes_are_swept(store: Store, dead_process
     assert left == {mine.name, ".scratch-step-abc", ".gitignore"}
     assert store.find("step", KEY) is not None
     sweep(store.root / "nowhere")
+
+
+def age(folder: Path, days: float) -> None:
+    then = time.time() - days * 86400
+    for path in (*folder.iterdir(), folder):
+        os.utime(path, (then, then))
+
+
+def test_a_scratch_nobody_came_back_for_is_swept(store: Store) -> None:
+    old, recent, held = (store.root / f".scratch-step-{name}" for name in ("old", "recent", "held"))
+    for folder in (old, recent):
+        folder.mkdir(parents=True)
+        (folder / "state").write_text("40 of 200")
+    age(old, 8)
+    age(recent, 6)
+    with store.scratch("step", "held") as folder:
+        assert folder == held
+        age(held, 8)
+        sweep(store.root)
+        assert {path.name for path in store.root.iterdir()} == {recent.name, held.name}
+    assert (recent / "state").read_text() == "40 of 200"
+
+
+def test_one_at_a_time(tmp_path: Path) -> None:
+    lock = tmp_path / ".store" / "write.lock"
+    seen: list[int] = []
+
+    def once(index: int) -> None:
+        with one_at_a_time(lock):
+            seen.append(index)
+            time.sleep(0.01)
+            seen.append(index)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(once, range(12)))
+    assert seen[::2] == seen[1::2] and len(seen) == 24
+    with pytest.raises(ZeroDivisionError), one_at_a_time(lock):
+        raise ZeroDivisionError
+    with one_at_a_time(lock):
+        pass
 
 
 def test_scratch_outlives_a_failure_and_not_a_success(store: Store) -> None:

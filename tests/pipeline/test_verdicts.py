@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from edgecnn.core import plugins
+from edgecnn.core.artifact import Artifact
 
 if TYPE_CHECKING:
     from conftest import Ended, Run, Workbench
@@ -32,7 +33,7 @@ class Collapse(Stage):
     kind: ClassVar[str] = "collapse"
 
     def produces(self, source: Kind, wanted: Format) -> Kind | None:
-        return Kind(wanted, "int8") if source == Kind("onnx", "fp32") else None
+        return Kind(wanted, "int8") if source == Kind(wanted, "fp32") else None
 
     def run(self, source: Artifact, context: Context) -> Artifact:
         import onnx
@@ -97,16 +98,16 @@ def test_a_candidate_that_collapses_fails_and_fp32_is_bundled(
 ) -> None:
     out = finished.copy(tmp_path / "out")
     mine = recipe("stages: [export, collapse]")
-    ended = invoke(*bench.optimize(out, "--recipe", mine, "--format", "onnx", "--json"))
+    ended = invoke(*bench.optimize(out, "--recipe", mine, "--target", "jetson", "--json"))
     report = ended.json
     assert (ended.code, report["outcome"], report["exit_code"]) == (1, "FAIL", 1)
-    lost = rows(report)["onnx int8"]
+    lost = rows(report)["tensorrt int8"]
     assert lost["outcome"] == "FAIL" and lost["accuracy"]["drop_low"] > 0.1
-    assert "the drop is at least" in report["outcome_why"] and "onnx int8" in report["outcome_why"]
+    assert "the drop is at least" in report["outcome_why"] and "tensorrt int8" in report["outcome_why"]
     assert any("collapsed" in warning for warning in report["warnings"])
-    assert any(said.startswith("bundled: onnx fp32 (onnx int8 failed") for said in report["conclusions"])
+    assert any(said.startswith("bundled: tensorrt fp32 (tensorrt int8 FAIL") for said in report["conclusions"])
     manifest = json.loads((out / "bundle" / "manifest.json").read_text())
-    assert (manifest["precision"], manifest["sha256"]) == ("fp32", rows(report)["onnx fp32"]["sha256"])
+    assert (manifest["precision"], manifest["sha256"]) == ("fp32", rows(report)["tensorrt fp32"]["sha256"])
     assert "FAIL" in (out / "report.md").read_text()
 
 
@@ -145,17 +146,22 @@ def test_where_every_stage_fails_the_first_error_is_shown(
 def test_a_lint_that_breaks_costs_its_artifact_only(
     finished: Run, bench: Workbench, invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(artifact: Any) -> None:
-        raise KeyError("opset")
+    from edgecnn.export.lint.tensorrt import lint
+
+    def fail(artifact: Artifact) -> Any:
+        if artifact.precision == "fp16":
+            raise KeyError("opset")
+        return lint(artifact)
 
     out = finished.copy(tmp_path / "out")
     for step in (out / ".store").glob("lint-*"):
         shutil.rmtree(step)
     monkeypatch.setattr("edgecnn.export.lint.tensorrt.lint", fail)
-    ended = invoke(*bench.optimize(out, "--json", "--format", "onnx", "--format", "tensorrt"))
+    ended = invoke(*bench.optimize(out, "--json", "--target", "jetson"))
     assert ended.code == 5, ended.err
-    assert {row["status"] for row in ended.json["rows"] if row["format"] == "onnx"} == {"ok"}
-    assert {row["status"] for row in ended.json["rows"] if row["format"] == "tensorrt"} == {"failed"}
+    made = rows(ended.json)
+    assert [row["status"] for row in made.values()] == ["ok", "failed", "ok"]
+    assert made["tensorrt int8"]["outcome"] == "PASS" and "KeyError" in made["tensorrt fp16"]["reason"]
 
 
 def test_too_few_images_are_inconclusive_and_say_how_many_would_do(

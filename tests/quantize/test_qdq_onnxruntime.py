@@ -294,11 +294,19 @@ def test_a_norm_of_a_vector_stays_in_float_with_its_reason(net: Any, int8: Make)
     assert made.sqnr_db() > CLOSE_DB
 
 
-def test_an_unknown_layer_to_keep_is_refused_with_the_nearest_name(net: Any, int8: Make) -> None:
+def test_layers_kept_in_float_by_pattern(net: Any, int8: Make) -> None:
+    """A convolution and its activation share one result."""
+    made = int8(net.model(*residual(net)), keep_float=("st.m|act", "hea."))
+    assert {layer.name for layer in lint(made.artifact).float_layers} >= {"stem", "head"}
+    assert len({node.name for node in made.graph.node}) == len(made.graph.node)
+
+
+@pytest.mark.parametrize(("pattern", "hint"), [("blocks", "'block'"), ("bloc", "'block'"), ("nowhere", "known: ")])
+def test_a_layer_to_keep_that_is_not_there(net: Any, int8: Make, pattern: str, hint: str) -> None:
     with pytest.raises(InputError) as caught:
-        int8(net.model(*residual(net)), keep_float=("blocks",))
+        int8(net.model(*residual(net)), keep_float=(pattern,))
     assert caught.value.code == "unknown-layer"
-    assert "'block'" in caught.value.hint
+    assert hint in caught.value.hint
 
 
 def test_the_ranges_the_file_was_built_from_lie_beside_it(net: Any, int8: Make) -> None:

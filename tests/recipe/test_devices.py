@@ -101,3 +101,32 @@ def test_every_mistake_in_a_profile_with_its_path(tmp_path: Path) -> None:
     assert "deployments[0].format: " in found
     assert len(found.splitlines()) == 5
     assert "titel: unknown key; did you mean 'title'?" in found
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (
+            "backend: onnxruntime",
+            "backend: onnx-runtime",
+            "deployments[0].backend: no backend is called 'onnx-runtime'; did",
+        ),
+        ("backend: onnxruntime", "backend: openvino", "known: null, onnxruntime, tensorrt, tflite"),
+        ("family: onnxruntime", "family: onnxrt", "deployments[0].family: "),
+    ],
+)
+def test_a_runtime_that_does_not_exist_is_refused_when_the_profile_is_read(
+    tmp_path: Path, old: str, new: str, says: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        load_device(str(write(tmp_path, BOARD.replace(old, new))))
+    assert caught.value.code == "bad-device"
+    assert says in caught.value.why
+    assert len(caught.value.why.splitlines()) == 1
+
+
+def test_a_runtime_that_does_not_exist_is_told_with_the_other_problems(tmp_path: Path) -> None:
+    text = BOARD.replace("backend: onnxruntime", "backend: onnxrt").replace("title", "titel")
+    with pytest.raises(InputError) as caught:
+        load_device(str(write(tmp_path, text)))
+    assert len(caught.value.why.splitlines()) == 3

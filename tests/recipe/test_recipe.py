@@ -69,6 +69,13 @@ def test_no_percentage(tmp_path: Path, written: str) -> None:
     assert problem.startswith("budget.max_drop: ")
 
 
+def test_a_layer_to_keep_that_is_no_pattern(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, "stages: [export, {quantize: {keep_float: [head, '(']}}]")
+    assert problem.startswith(
+        "stages[1].quantize.keep_float[1]: write a layer's name or a regular expression: missing )"
+    )
+
+
 def test_every_mistake_is_shown_at_once_with_its_path(tmp_path: Path) -> None:
     found = problems(
         tmp_path,

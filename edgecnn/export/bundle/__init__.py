@@ -28,8 +28,9 @@ TRTEXEC = """
 
     trtexec --onnx=model.onnx --saveEngine=model.engine{flags}  # TensorRT 8.5 to 10
     trtexec --onnx=model.onnx --saveEngine=model.engine  # TensorRT 11, strongly typed
- The batch is free; add `--shapes=input:1x{shape}` for one image at a time. {more}`infer.py` runs the same file in
-ONNX Runtime, on the CPU.
+
+The batch is free; add `--shapes=input:1x{shape}` for one image at a time. {more}`infer.py` runs the same file in ONNX
+Runtime, on the CPU.
 """
 TRTEXEC_INT8 = "Adding `--fp16` lets the layers outside INT8 run in half precision: faster, but not what was judged. "
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from edgecnn.core.artifact import Artifact
@@ -11,6 +12,10 @@ from edgecnn.quantize import litert
 
 DELEGATE = "DELEGATE"
 COUNTED = litert.WEIGHTED | {"ADD", "SUB", "MUL", "CONCATENATION", "MEAN", "AVERAGE_POOL_2D", "BATCH_MATMUL"}
+KEPT = "not quantized: kept float, or ai-edge-quantizer has no rule for it"
+STRAY = "a stray conversion: a float or rescaled stretch begins or ends here"
+SLOWER = "XNNPACK does not take it: it runs in a slower kernel"
+SHOWN = 4
 MOVES = frozenset({"QUANTIZE", "DEQUANTIZE"})
 OUTSIDE = {
     "HARD_SWISH": "XNNPACK has no int8 HARD_SWISH: each one cuts the graph; ReLU6 would not, after a short fine-tune",
@@ -42,7 +47,7 @@ def lint(artifact: Artifact) -> Fusion:
         integer=integer,
         floating=len(counted) - integer,
         float_layers=layers,
-        warnings=(*_warnings(graph, outside, partitions), *_kept_float(layers)),
+        warnings=(*_left_outside(graph, outside, partitions), *_left_float(layers)),
         note="" if plan is not None else "this version of ai-edge-litert does not tell how XNNPACK divides the graph",
     )
 
@@ -89,32 +94,40 @@ def _float_layers(graph: litert.Graph, outside: set[int]) -> tuple[FloatLayer, .
     for index, operator in enumerate(graph.operators):
         op, touched = graph.op(operator), {int(operator.inputs[0]), int(operator.outputs[0])}
         if op in MOVES:
-            why = "" if touched & ends else "a stray conversion: a float or rescaled stretch begins or ends here"
+            why = "" if touched & ends else STRAY
         elif _type(graph, operator.outputs[0]) == litert.FLOAT32:
-            why = "not quantized: kept float, or ai-edge-quantizer has no rule for it"
+            why = KEPT
         else:
-            why = (
-                OUTSIDE.get(op, f"XNNPACK does not take this {op}: it runs in a slower kernel")
-                if index in outside
-                else ""
-            )
+            why = OUTSIDE.get(op, SLOWER) if index in outside else ""
         if why:
             layers.append(FloatLayer(graph.layer(operator), op, why))
     return tuple(layers)
 
 
-def _kept_float(layers: tuple[FloatLayer, ...]) -> tuple[str, ...]:
-    heavy = [layer.name for layer in layers if layer.op in litert.WEIGHTED]
-    if not heavy:
-        return ()
-    shown = ", ".join(heavy[:4]) + (f" and {len(heavy) - 4} more" if len(heavy) > 4 else "")
-    return (f"{len(heavy)} layers with weights run in float: {shown}",)
+def _left_outside(graph: litert.Graph, outside: set[int], partitions: int) -> Iterator[str]:
+    """Which operators XNNPACK left alone, and why."""
+    named: dict[str, list[str]] = {}
+    for index, operator in enumerate(graph.operators):
+        if index in outside:
+            named.setdefault(graph.op(operator), []).append(graph.layer(operator))
+    for op, names in sorted(named.items(), key=lambda item: -len(item[1])):
+        yield f"{len(names)} x {op} runs outside XNNPACK ({OUTSIDE.get(op, SLOWER)}): {_some(names)}"
+    if outside:
+        yield f"{len(outside)} of {len(graph.operators)} operators run outside XNNPACK, in {partitions} partitions"
 
 
-def _warnings(graph: litert.Graph, outside: set[int], partitions: int) -> tuple[str, ...]:
-    if not outside:
-        return ()
-    operators = graph.operators
-    kinds = Counter(graph.op(operators[index]) for index in outside if index < len(operators))
-    listed = ", ".join(f"{count} x {op}" for op, count in kinds.most_common())
-    return (f"{len(outside)} of {len(operators)} operators run outside XNNPACK, in {partitions} partitions: {listed}",)
+def _left_float(layers: tuple[FloatLayer, ...]) -> Iterator[str]:
+    """Which layers of an INT8 file compute in float or convert in the middle, and why."""
+    for why, verb in ((KEPT, "stays in float"), (STRAY, "in the middle")):
+        named: dict[str, list[str]] = {}
+        for layer in layers:
+            if layer.why == why:
+                named.setdefault(layer.op, []).append(layer.name)
+        yield from (f"{len(names)} x {op} {verb} ({why}): {_some(names)}" for op, names in named.items())
+    heavy = sum(layer.op in litert.WEIGHTED and layer.why == KEPT for layer in layers)
+    if heavy:
+        yield f"{heavy} layers with weights run in float: this file gains less than INT8 can give"
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from edgecnn.core.artifact import Artifact
+from edgecnn.core.errors import install_hint
 from edgecnn.export.lint import FloatLayer, Fusion
 
 RUNTIME = "tensorrt"
@@ -59,7 +60,7 @@ def _why_not() -> str:
         here = f"{sys.platform} {platform.machine()}"
         return f"the TensorRT builder has no wheel for {here}: check on Linux x86_64, or on the board"
     if any(find_spec(wheel) is None for wheel in WHEELS):
-        return 'needs the TensorRT builder: pip install "edgecnn[tensorrt]"'
+        return f"needs the TensorRT builder: {install_hint('tensorrt')}"
     return ""
 
 

@@ -1,0 +1,52 @@
+"""What foreign packages say: kept off the user's terminal, and one line of it in our errors."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+
+SHOWN_CHARACTERS = 300
+
+
+@contextlib.contextmanager
+def quiet(*loggers: str) -> Iterator[None]:
+    """Drop what the whole process writes meanwhile: converters write to descriptors 1 and 2 from C++.
+
+    Warnings are dropped too, and what `loggers` say below ERROR. Exceptions pass: they carry all that matters.
+    """
+    with contextlib.ExitStack() as undo:
+        sink = undo.enter_context(open(os.devnull, "w"))  # noqa: PTH123
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        for descriptor in (1, 2):
+            with contextlib.suppress(OSError):  # a daemon may have closed it
+                saved = os.dup(descriptor)
+                os.dup2(sink.fileno(), descriptor)
+                undo.callback(_restore, saved, descriptor)
+        for logger in map(logging.getLogger, loggers):
+            undo.callback(logger.setLevel, logger.level)
+            logger.setLevel(logging.ERROR)
+        undo.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        undo.enter_context(contextlib.redirect_stdout(sink))
+        undo.enter_context(contextlib.redirect_stderr(sink))
+        undo.callback(sink.flush)
+        yield
+
+
+def _restore(saved: int, descriptor: int) -> None:
+    os.dup2(saved, descriptor)
+    os.close(saved)
+
+
+def first_line(error: BaseException) -> str:
+    """The innermost cause, in one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:SHOWN_CHARACTERS]
