@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import numpy as np
 
-from edgecnn.core.artifact import Kind
+from edgecnn.core.artifact import SUFFIXES, Kind
 from edgecnn.core.errors import EdgecnnError
 from edgecnn.core.target import DeviceProfile
 from edgecnn.evidence import Evidence
@@ -55,7 +55,7 @@ def _row(
         precision=artifact.precision,
         backend=evidence.deployment.backend,
         status="ok",
-        file=file_name(evidence),
+        file=file_name(artifact.kind),
         size_bytes=artifact.size_bytes,
         sha256=artifact.sha256,
         outcome=judgement.outcome if judgement else None,
@@ -68,9 +68,10 @@ def _row(
     )
 
 
-def file_name(evidence: Evidence) -> str:
-    artifact = evidence.artifact
-    return f"model.{artifact.format}.{artifact.precision}{artifact.path.suffix}"
+def file_name(kind: Kind) -> str:
+    """`model.int8.tflite`; TensorRT's dialect of ONNX says so: `model.tensorrt.int8.onnx`."""
+    dialect = "tensorrt." if kind.format == "tensorrt" else ""
+    return f"model.{dialect}{kind.precision}{SUFFIXES[kind.format]}"
 
 
 def _judgement(

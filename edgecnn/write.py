@@ -8,11 +8,11 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from edgecnn.assemble import file_name, recommended
 from edgecnn.core import plugins
-from edgecnn.core.artifact import SUFFIXES, Kind
+from edgecnn.core.artifact import Format, Kind, Precision
 from edgecnn.core.stage import Data
 from edgecnn.core.store import beside, cannot_write, one_at_a_time, write_atomically
 from edgecnn.evidence import STAND_INS, Evidence
@@ -48,9 +48,10 @@ def _write(
     provenance: Mapping[str, Any],
     samples: Path | None,
 ) -> None:
-    for evidence in found.values():
-        copy_into_place(evidence.artifact.path, out / "artifacts" / file_name(evidence))
-    _remove_others(out / "artifacts", {file_name(evidence) for evidence in found.values()})
+    delivered = {file_name(kind): evidence for kind, evidence in found.items() if evidence.error is None}
+    for name, evidence in delivered.items():
+        copy_into_place(evidence.artifact.path, out / "artifacts" / name)
+    _remove_others(out / "artifacts", set(delivered))
     for reporter, name in REPORTS.items():
         write_atomically(out / name, plugins.load("reporters", reporter)(report))
     run = {**provenance, "outcome": report.outcome, "created": report.created, "stages": list(report.stages)}
@@ -68,11 +69,10 @@ def _write(
 
 def _remove_others(folder: Path, made: set[str]) -> None:
     """Remove the files of an earlier run that made other formats; what somebody else put there stays."""
-    earlier = {path for format, suffix in SUFFIXES.items() for path in folder.glob(f"model.{format}.*{suffix}")}
-    for path in earlier:
-        if path.name not in made:
-            with contextlib.suppress(OSError):
-                path.unlink()
+    ours = {file_name(Kind(format, precision)) for format in get_args(Format) for precision in get_args(Precision)}
+    for name in ours - made:
+        with contextlib.suppress(OSError):
+            (folder / name).unlink(missing_ok=True)
 
 
 def _bundle(folder: Path, chosen: Row, evidence: Evidence, *, report: Report, data: Data) -> None:

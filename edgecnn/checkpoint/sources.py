@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import sys
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -76,6 +77,6 @@ def _imported(module: ModuleType, path: Path) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = resolve_name("." * node.level + (node.module or ""), module.__package__ or "")
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+            with contextlib.suppress(ImportError):  # `from .` where there is no package: it did not work there either
+                base = resolve_name("." * node.level + (node.module or ""), module.__package__ or "")
+                yield from (base, *(f"{base}.{alias.name}" for alias in node.names))

@@ -111,8 +111,6 @@ def _train() -> dict[str, Any]:
 
     names: dict[str, Any] = {}
     exec(compile(TINY, "tiny.py", "exec"), names)  # noqa: S102
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # two would spend ten times the time waiting for each other
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = names["tiny"]()
@@ -125,7 +123,6 @@ def _train() -> dict[str, Any]:
             optimizer.zero_grad()
             torch.nn.functional.cross_entropy(network(images), labels).backward()
             optimizer.step()
-    torch.set_num_threads(threads)
     return dict(network.state_dict())
 
 
@@ -160,6 +157,21 @@ def _once(folder: Path) -> Iterator[bool]:
         made = folder.with_suffix(".made")
         yield not made.exists()
         made.touch()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """On networks this small, torch's threads spend ten times the work's time waiting for each other."""
+    import torch
+
+    threads, variable = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    yield
+    torch.set_num_threads(threads)
+    os.environ.pop("OMP_NUM_THREADS")
+    if variable is not None:
+        os.environ["OMP_NUM_THREADS"] = variable
 
 
 @pytest.fixture(scope="session")

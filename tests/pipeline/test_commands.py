@@ -154,7 +154,7 @@ def test_quantize_makes_what_optimize_makes(finished: Run, bench: Workbench, inv
     ended = invoke(*words, "--json")
     assert ended.code == 0, ended.err
     assert ended.json["fusion"]["floating"] == 0 and ended.json["images"] == "evaluation"
-    assert path.read_bytes() == (finished.out / "artifacts" / "model.onnx.int8.onnx").read_bytes()
+    assert path.read_bytes() == (finished.out / "artifacts" / "model.int8.onnx").read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_a_step_does_not_write_over_a_folder(bench: Workbench, invoke: Invoke, t
 
 
 def test_inspect_takes_what_optimize_made(finished: Run, invoke: Invoke) -> None:
-    ended = invoke("inspect", str(finished.out / "artifacts" / "model.onnx.int8.onnx"), "--json")
+    ended = invoke("inspect", str(finished.out / "artifacts" / "model.int8.onnx"), "--json")
     assert ended.code == 0 and ended.json
 
 

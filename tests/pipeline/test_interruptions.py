@@ -49,7 +49,7 @@ def digest(path: Path) -> str:
 
 
 def int8(out: Path) -> Path:
-    return out / "artifacts" / "model.onnx.int8.onnx"
+    return out / "artifacts" / "model.int8.onnx"
 
 
 def without_quantization(finished: Run, place: Path) -> Path:
@@ -195,7 +195,7 @@ def test_what_dead_runs_left_is_swept(finished: Run, bench: Workbench, invoke: I
     ended.wait()
     mark = f".{ended.pid}-0a1b2c"
     left = [out / ".store" / f".export-onnx-fp32-0{mark}", out / f".bundle{mark}", out / f".report.md{mark}"]
-    left += [out / "artifacts" / f".model.onnx.int8.onnx{mark}"]
+    left += [out / "artifacts" / f".model.int8.onnx{mark}"]
     for path in left:
         path.mkdir()
     living = out / ".store" / f".export-onnx-fp32-0.{os.getppid()}-0a1b2c"

@@ -78,7 +78,7 @@ def test_run_json_says_from_what_with_what_and_how_long(finished: Run, bench: Wo
     assert [next(iter(stage)) for stage in run["recipe"]["stages"]] == ["export", "cast", "quantize"]
     by_name = {stage.get("makes", stage["stage"]): stage for stage in run["stages"]}
     assert by_name["onnx int8"]["options"]["observer"] == "minmax"
-    assert by_name["onnx int8"]["sha256"] == digest(finished.out / "artifacts" / "model.onnx.int8.onnx")
+    assert by_name["onnx int8"]["sha256"] == digest(finished.out / "artifacts" / "model.int8.onnx")
     assert all(stage["seconds"] >= 0 and stage["cached"] is False for stage in run["stages"])
 
 
@@ -181,7 +181,7 @@ def test_a_raspberry_pi_is_measured_here_and_labelled_so(
 def test_onnx_files_take_any_batch_and_say_how_images_are_prepared(finished: Run) -> None:
     ort = pytest.importorskip("onnxruntime")
     for precision in ("fp32", "int8"):
-        path = finished.out / "artifacts" / f"model.onnx.{precision}.onnx"
+        path = finished.out / "artifacts" / f"model.{precision}.onnx"
         session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
         entry = session.get_inputs()[0]
         found = session.run(None, {entry.name: np.zeros((3, 3, 32, 32), np.float32)})[0]

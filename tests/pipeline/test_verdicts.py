@@ -122,7 +122,7 @@ def test_a_stage_that_fails_takes_no_other_down(
     assert (ended.code, report["exit_code"]) == (5, 5)
     made = rows(report)
     assert [made[name]["status"] for name in ("onnx fp32", "onnx int8", "tensorrt fp32")] == ["ok"] * 3
-    assert made["onnx int8"]["outcome"] == "PASS" and (out / "artifacts" / "model.onnx.int8.onnx").is_file()
+    assert made["onnx int8"]["outcome"] == "PASS" and (out / "artifacts" / "model.int8.onnx").is_file()
     failed = next(row for row in report["rows"] if row["status"] == "failed")
     assert failed["reason"] == "stumble tensorrt int8 failed (ZeroDivisionError: no luck)"
     assert "ZeroDivisionError: no luck" in (out / "report.md").read_text()

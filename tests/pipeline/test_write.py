@@ -67,7 +67,7 @@ def test_artifacts_of_an_earlier_run_are_removed(tmp_path: Path, made: dict[Kind
     for name in kept:
         (out / "artifacts" / name).touch()
     write(out, made, KINDS[:1])
-    assert {path.name for path in (out / "artifacts").iterdir()} == {"model.onnx.fp32.onnx"} | kept
+    assert {path.name for path in (out / "artifacts").iterdir()} == {"model.fp32.onnx"} | kept
 
 
 def test_two_runs_do_not_mix_their_results(tmp_path: Path, made: dict[Kind, Evidence]) -> None:
