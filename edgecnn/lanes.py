@@ -11,7 +11,7 @@ from typing import Any
 
 from edgecnn import __version__
 from edgecnn.core.artifact import Artifact, Format, Kind
-from edgecnn.core.errors import EdgecnnError, InputError, StepError
+from edgecnn.core.errors import EdgecnnError, InputError, StepError, install_hint
 from edgecnn.core.events import Event, Finished, Started, Tell, Warned, under
 from edgecnn.core.stage import Context, Data, Model, Stage
 from edgecnn.core.store import CannotWrite, Store, digest_of
@@ -108,7 +108,7 @@ def walk(format: Format, planned: list[Step], *, source: Artifact, around: Surro
     have: dict[Kind, Artifact] = {CHECKPOINT: source}
     for step in planned:
         if step.missing:
-            lane.skipped[step.makes] = f'needs the extra: pip install "edgecnn[{step.missing}]"'
+            lane.skipped[step.makes] = f"needs the extra: {install_hint(step.missing)}"
         elif step.source not in have:
             lane.skipped[step.makes] = f"the {step.source} it starts from is not there"
         else:

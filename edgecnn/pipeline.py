@@ -11,7 +11,7 @@ from typing import Any
 
 from edgecnn import __version__, assemble
 from edgecnn.core.artifact import Artifact, Format, sha256_of
-from edgecnn.core.errors import EdgecnnError, InputError, MissingError
+from edgecnn.core.errors import EdgecnnError, InputError, MissingError, install_hint
 from edgecnn.core.events import Tell, Warned
 from edgecnn.core.store import CannotWrite, Store, sweep
 from edgecnn.core.target import DeviceProfile
@@ -118,7 +118,7 @@ def _refuse_missing(planned: Mapping[Format, Sequence[Step]]) -> None:
             raise MissingError(
                 "missing-extra",
                 f"{format} needs packages that are not installed",
-                hint=f'pip install "edgecnn[{extra}]"',
+                hint=install_hint(extra),
             )
 
 
