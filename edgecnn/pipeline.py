@@ -206,6 +206,7 @@ def _model_facts(inputs: Inputs) -> dict[str, Any]:
         "num_classes": model.num_classes,
         "preprocessing_source": inputs.preprocessing_source,
         "notes": list(model.notes),
+        "source_files": dict(model.source_files),
     }
 
 
