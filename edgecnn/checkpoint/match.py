@@ -213,7 +213,7 @@ def run(module: nn.Module, image: torch.Tensor) -> torch.Tensor:
             "forward-failed",
             f"the network does not run on an input of {_by(tuple(image.shape))}",
             why=lines[0] if lines else type(error).__name__,
-            hint="give its input size: --crop HEIGHT,WIDTH",
+            hint="give its input size: --crop HEIGHTxWIDTH",
         ) from error
     if not isinstance(output, torch.Tensor) or output.ndim != 2 or output.shape[0] != image.shape[0]:
         got = _by(tuple(output.shape)) if isinstance(output, torch.Tensor) else f"a {type(output).__name__}"

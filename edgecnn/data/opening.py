@@ -63,8 +63,8 @@ def open_data(
             hint="set calibration.images in the recipe to 1 or more; 200 is usual",
         )
     listing = _list(path)
+    _require_classes(path, listing)
     classes = class_map_for(listing, num_classes, path=class_map, class_names=class_names)
-    _require_classes(path, listing, classes)
     sets = _Sets(listing, classes, preprocessing, seed)
     training, evaluation = sets.divide()
     calibration = training.take(calibration_images)
@@ -152,9 +152,9 @@ def _list(path: Path) -> Listing:
     return list_table(path)
 
 
-def _require_classes(path: Path, listing: Listing, classes: ClassMap) -> None:
+def _require_classes(path: Path, listing: Listing) -> None:
     found = {sample.label for sample in listing.samples}
-    if len({classes.indices[label] for label in found}) < 2:
+    if len(found) < 2:
         raise InputError(
             "one-class",
             f"all images in {path} belong to one class, '{min(found)}'",
