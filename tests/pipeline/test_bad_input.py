@@ -229,7 +229,7 @@ DATA = [
     (missing_data, "no-data", "there is no data at"),
     (empty_data, "no-images", "train/"),
     (folders_without_images, "no-images", "train/"),
-    (one_class, "class-count", "classes found: checks"),
+    (one_class, "one-class", "belong to one class"),
     (three_classes, "class-count", "3 classes, the network 4 outputs"),
     (broken_to_calibrate, "broken-image", "003.png"),
     (broken_to_judge, "broken-image", "007.png"),
