@@ -43,7 +43,7 @@ class Goal:
 def tell(event: Event) -> None:
     """Progress of long steps, on stderr, on a terminal only."""
     if isinstance(event, Progress) and err.is_terminal:
-        err.print(f"\r{event.step} {event.done}/{event.total} {event.detail:<40}", end="", highlight=False)
+        err.print(f"\r{event.step} {event.done}/{event.total} {event.note:<40}", end="", highlight=False)
         if event.done == event.total:
             err.print()
 

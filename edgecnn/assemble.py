@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 
@@ -26,13 +26,22 @@ def rows(
     labels: Sequence[int] | None,
     judged: bool,
     max_drop: float,
+    num_classes: int,
 ) -> list[Row]:
-    """One row per artifact made, failed or skipped, lane by lane, FP32 first."""
+    """One row per artifact made, failed or skipped, lane by lane, FP32 first.
+
+    Where FP32 itself is no better than chance, or answers one class only, agreeing with it proves nothing: its
+    candidates are INCONCLUSIVE.
+    """
     made: list[Row] = []
     for lane in lanes:
         baseline = found.get(Kind(lane.format, "fp32"))
+        doubt = next(iter(_doubts_of(baseline, labels, num_classes)), "") if judged and baseline is not None else ""
         for kind in lane.artifacts:
-            made.append(_row(found[kind], baseline, labels=labels, judged=judged, max_drop=max_drop))
+            row = _row(found[kind], baseline, labels=labels, judged=judged, max_drop=max_drop)
+            if doubt and row.outcome is not None:
+                row = replace(row, outcome="INCONCLUSIVE", outcome_why=doubt)
+            made.append(row)
         made.extend(_lost(kind, error) for kind, error in lane.failed.items())
         made.extend(Row(kind.format, kind.precision, "", "skipped", reason) for kind, reason in lane.skipped.items())
     return made
@@ -178,7 +187,8 @@ def _speed_words(row: Row, elsewhere: str) -> str:
         return f"latency not measured: {row.backend} is not on this host" if row.backend == "tensorrt" else ""
     if speed.speedup is None:
         return ""
-    figures = f"{speed.speedup:.2f}x of FP32 [{speed.speedup_low:.2f}, {speed.speedup_high:.2f}]"
+    bounds = "" if speed.processes < 2 else f" [{speed.speedup_low:.2f}, {speed.speedup_high:.2f}]"
+    figures = f"{speed.speedup:.2f}x of FP32{bounds}"
     if speed.conclusion == "faster":
         return f"faster{elsewhere}, {figures}"
     if speed.conclusion == "slower":
@@ -189,15 +199,23 @@ def _speed_words(row: Row, elsewhere: str) -> str:
 
 
 def recommended(made: Sequence[Row]) -> Row | None:
-    """What to ship: of the files that passed, the fastest one not proven slower than FP32, or the smallest where
+    """What to ship: of the files that passed, the fastest one that is not slower than FP32, or the smallest where
     nothing was timed; else the fastest FP32 file. What is not proven is never chosen."""
-    passed = [row for row in made if row.outcome == "PASS" and not (row.speed and row.speed.conclusion == "slower")]
+    passed = [row for row in made if row.outcome == "PASS" and not _seems_slower(row)]
     baselines = [row for row in made if row.status == "ok" and row.outcome is None]
     candidates = passed or baselines
     timed = [row for row in candidates if row.speed is not None]
     if timed:
         return min(timed, key=lambda row: row.speed.median_ms if row.speed else 0.0)
     return min(candidates, key=lambda row: row.size_bytes or 0) if candidates else None
+
+
+def _seems_slower(row: Row) -> bool:
+    """Proven slower than FP32; or slower as far as too few processes can tell."""
+    speed = row.speed
+    if speed is None or speed.speedup is None:
+        return False
+    return speed.conclusion == "slower" or (speed.conclusion.startswith("too few") and speed.speedup < 1)
 
 
 def _because(chosen: Row, made: Sequence[Row], *, elsewhere: str) -> str:
@@ -208,6 +226,14 @@ def _because(chosen: Row, made: Sequence[Row], *, elsewhere: str) -> str:
     lost += [f"{row.name} {row.status}" for row in made if row.status != "ok"]
     lost += [f"{row.name} slower{elsewhere}" for row in made if row.outcome == "PASS"]
     return f" ({', '.join(lost)})" if lost else ""
+
+
+def _doubts_of(baseline: Evidence, labels: Sequence[int] | None, num_classes: int) -> list[str]:
+    """What is wrong with the FP32 file's own answers."""
+    if baseline.answers is None or labels is None:
+        return []
+    answers = top1(baseline.answers)
+    return [said for said in suspicions(answers, answers, labels, num_classes=num_classes) if "the baseline" in said]
 
 
 def doubts(found: Mapping[Kind, Evidence], labels: Sequence[int] | None, num_classes: int) -> list[str]:

@@ -131,9 +131,24 @@ def _begin(request: Request, tell: Tell) -> tuple[Inputs, Surroundings]:
                 hint="it runs: " + ", ".join(item.format for item in request.target.deployments),
             )
     profile_named(request.profile)
+    _refuse_out_in_data(request)
     inputs = open_inputs(request.source, request.recipe, tell=tell)
     store = Store(request.out / ".store")
     return inputs, Surroundings(inputs.model, inputs.data, request.target, store, tell, request.source.seed)
+
+
+def _refuse_out_in_data(request: Request) -> None:
+    """Results among the class folders would be read as images of a class by the next run."""
+    data, out = request.source.data, request.out.resolve()
+    if data is None or not data.is_dir() or not out.is_relative_to(data.resolve()):
+        return
+    if len(out.relative_to(data.resolve()).parts) > 1:
+        raise InputError(
+            "out-in-data",
+            f"the results would go among the images: {request.out}",
+            why="the next run would take the folder for a class",
+            hint="choose a folder elsewhere with --out",
+        )
 
 
 def _examine(found: Mapping[Any, Evidence], inputs: Inputs, around: Surroundings, request: Request) -> None:
@@ -165,7 +180,14 @@ def _report(
 ) -> Report:
     evaluation = inputs.data.evaluation
     labels = evaluation.labels if evaluation is not None else None
-    rows = assemble.rows(lanes, found, labels=labels, judged=evaluation is not None, max_drop=request.max_drop)
+    rows = assemble.rows(
+        lanes,
+        found,
+        labels=labels,
+        judged=evaluation is not None,
+        max_drop=request.max_drop,
+        num_classes=inputs.model.num_classes,
+    )
     outcome, why = assemble.overall(rows)
     doubts = assemble.doubts(found, labels, inputs.model.num_classes) if evaluation is not None else []
     host = facts.describe()

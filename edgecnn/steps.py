@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from edgecnn.core.artifact import Artifact, Format, Kind
+from edgecnn.core.artifact import SUFFIXES, Artifact, Format, Kind
 from edgecnn.core.errors import InputError, MissingError, StepError, install_hint
 from edgecnn.core.events import Tell
 from edgecnn.core.stage import Stage
@@ -125,6 +125,13 @@ def _refuse_without_effect(stage: Quantize, format: Format) -> None:
 def _one(source: Source, recipe: Recipe, wanted: Kind, *, out: Path | None, tell: Tell) -> Made:
     if out is not None and out.is_dir():
         raise cannot_write(out, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
+    if out is not None and out.suffix != SUFFIXES[wanted.format]:
+        raise InputError(
+            "wrong-suffix",
+            f"--out {out} does not end in {SUFFIXES[wanted.format]}",
+            why="runtimes and `edgecnn benchmark` go by it",
+            hint=f"--out {out}{SUFFIXES[wanted.format]}",
+        )
     inputs = open_inputs(source, recipe, tell=tell)
     with tempfile.TemporaryDirectory(prefix="edgecnn-") as folder:
         around = Surroundings(inputs.model, inputs.data, HERE, Store(Path(folder)), tell, source.seed)

@@ -27,7 +27,7 @@ from edgecnn.quantize.stage import Quantize
 Run = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 """Float32 NCHW images in, activations by tensor name out."""
 
-SAVE_EVERY_S = 5.0
+SAVE_EVERY_S = 2.0
 
 
 def observe(run: Run, images: Images, *, options: Quantize, symmetric: bool, scratch: Path, tell: Tell) -> RangeTable:

@@ -45,7 +45,7 @@ def size(size_bytes: float | None) -> str:
 
 def between(low: str, high: str) -> str:
     """An interval, short enough for a table; nothing where there is none."""
-    return "" if NOTHING in (low, high) else f"{low} … {high}"
+    return "" if NOTHING in (low, high) or low == high else f"{low} … {high}"
 
 
 def drop(row: Row) -> tuple[str, str]:

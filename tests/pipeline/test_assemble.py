@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from edgecnn.assemble import conclusions, overall, recommended
+from edgecnn.assemble import conclusions, overall, recommended, rows
+from edgecnn.core.artifact import Artifact
 from edgecnn.core.target import Deployment, DeviceProfile
+from edgecnn.evidence import Evidence
+from edgecnn.lanes import Lane
 from edgecnn.report.model import Accuracy, Row, Speed
 
 HOST = DeviceProfile(
@@ -78,3 +84,26 @@ def test_what_is_not_proven_is_not_bundled(outcome: str) -> None:
 def test_int8_that_is_not_faster_is_said_to_be_so() -> None:
     made = [row("fp32", speed=speed(3.0)), row("int8", "PASS", speed=speed(4.0, "slower"))]
     assert any("INT8 is not faster here" in line for line in conclusions(made, HOST))
+
+
+def test_slower_as_far_as_one_process_can_tell_is_not_bundled() -> None:
+    slow = speed(4.0, "too few processes to tell")
+    made = [row("fp32", speed=speed(3.0)), row("int8", "PASS", speed=replace(slow, speedup=0.75))]
+    assert recommended(made) is made[0]
+
+
+@pytest.mark.parametrize("useless", ["chance", "collapsed"])
+def test_agreeing_with_a_useless_baseline_proves_nothing(tmp_path: Path, useless: str) -> None:
+    labels = [index % 10 for index in range(100)]
+    wrong = [(label + 3) % 10 for label in labels] if useless == "chance" else [7] * 100
+    answers = np.eye(10, dtype=np.float32)[wrong]
+    lane, found = Lane("onnx"), {}
+    for precision in ("fp32", "int8"):
+        path = tmp_path / f"{precision}.onnx"
+        path.write_bytes(b"model")
+        artifact = Artifact(path, "onnx", precision, (), (), precision)
+        lane.artifacts[artifact.kind] = artifact
+        found[artifact.kind] = Evidence(artifact, HOST.deployments[0], "onnxruntime", answers=answers)
+    made = rows([lane], found, labels=labels, judged=True, max_drop=0.01, num_classes=10)
+    assert overall(made)[0] == "INCONCLUSIVE"
+    assert "the baseline" in made[1].outcome_why
