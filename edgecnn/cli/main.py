@@ -94,5 +94,5 @@ def run(argv: list[str]) -> None:
 def _settings_first(argv: list[str]) -> list[str]:
     """`--quiet` and `--verbose` may also follow the command: they are the program's, wherever they stand."""
     end = argv.index("--") if "--" in argv else len(argv)
-    moved = [word for word in argv[:end] if word in ("--quiet", "--verbose")]
+    moved = [word for word in argv[:end] if word in ("--quiet", "-q", "--verbose", "-v")]
     return moved + [word for word in argv[:end] if word not in moved] + argv[end:]
