@@ -19,7 +19,7 @@ from edgecnn.core.events import Finished, Progress, Started, Tell
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Images
 from edgecnn.core.store import CannotWrite
-from edgecnn.measure.local import run_job
+from edgecnn.measure.device import Device, ThisMachine
 
 CHUNK_BYTES = 256 << 20
 """Pixels on disk at a time; the next chunk is decoded when this one is done."""
@@ -34,11 +34,12 @@ def logits(
     backend: str,
     threads: int,
     tell: Tell,
+    device: Device | None = None,
     preprocessing: Preprocessing | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> np.ndarray:
-    """float32 (N, classes) of all images, computed by the probe; normalised with `preprocessing`, else the images'
-    own.
+    """float32 (N, classes) of all images, computed by the probe on `device`, this host unless given; normalised with
+    `preprocessing`, else the images' own.
 
     `options` go to the backend. A `tensorrt` file on ONNX Runtime is computed as written unless they say otherwise:
     its Q/DQ pairs stay float arithmetic on the quantization grid, which is what TensorRT's integer kernels round to.
@@ -52,20 +53,22 @@ def logits(
     job = {
         "verb": "accuracy",
         "backend": backend,
-        "model": str(artifact.path),
         "threads": threads,
         "options": {**stand_in, **(options or {})},
         "mean": list(preprocessing.mean),
         "std": list(preprocessing.std),
     }
+    device = device or ThisMachine()
     step, total, begin = f"accuracy {artifact.path.name}", len(images), time.monotonic()
     tell(Started(step))
     parts: list[np.ndarray] = []
     with _temporary_folder() as folder:
         pixels, answers = folder / "pixels.npy", folder / "logits.npy"
         for start in _chunks(images, pixels):
-            run_job(
-                {**job, "pixels": str(pixels), "output": str(answers)},
+            device.run(
+                job,
+                files={"model": artifact.path, "pixels": pixels},
+                outputs={"output": answers},
                 on_event=partial(_forward, tell, step, start, total),
                 timeout_s=TIMEOUT_S,
             )

@@ -16,7 +16,7 @@ from edgecnn.core.artifact import Artifact
 from edgecnn.core.errors import EdgecnnError, InputError
 from edgecnn.core.events import Finished, Progress, Started, Tell
 from edgecnn.measure import statistics
-from edgecnn.measure.local import run_job
+from edgecnn.measure.device import Device, ThisMachine
 from edgecnn.measure.profiles import Profile
 from edgecnn.measure.reasons import Grade, Reason, grade_of, reasons_for
 
@@ -125,14 +125,17 @@ def measure(
     profile: Profile,
     seed: int,
     tell: Tell,
+    device: Device | None = None,
     on_failure: Callable[[Arm, EdgecnnError], None] | None = None,
 ) -> list[Latency]:
-    """Measure all arms in `profile.processes` blocks; results in the order of `arms`.
+    """Measure all arms in `profile.processes` blocks on `device`, this host unless given; results in the order of
+    `arms`.
 
     An arm that fails raises its EdgecnnError; with `on_failure` that is called instead, the arm is left out of the
     remaining blocks and of the results, and the others go on.
     """
     _check_names(arms)
+    device = device or ThisMachine()
     rng = np.random.default_rng(seed)
     taken: dict[str, list[Process]] = {arm.name: [] for arm in arms}
     failed: set[str] = set()
@@ -143,7 +146,8 @@ def measure(
             arm = arms[index]
             if arm.name not in failed:
                 try:
-                    taken[arm.name].append(_process(arm, profile, block, position, _teller(tell, done, total, arm)))
+                    on_event = _teller(tell, done, total, arm)
+                    taken[arm.name].append(_process(arm, profile, device, (block, position), on_event))
                 except EdgecnnError as error:
                     if on_failure is None:
                         raise
@@ -170,24 +174,32 @@ def _teller(tell: Tell, done: int, total: int, arm: Arm) -> Callable[[Mapping[st
 
 
 def _process(
-    arm: Arm, profile: Profile, block: int, position: int, on_event: Callable[[Mapping[str, Any]], None]
+    arm: Arm,
+    profile: Profile,
+    device: Device,
+    place: tuple[int, int],
+    on_event: Callable[[Mapping[str, Any]], None],
 ) -> Process:
     with tempfile.TemporaryDirectory(prefix="edgecnn-latency-") as folder:
         output = Path(folder) / "samples.npy"
         job = {
             "verb": "latency",
             "backend": arm.backend,
-            "model": str(arm.artifact.path),
             "threads": arm.threads,
             "options": dict(arm.options),
-            "output": str(output),
             **profile.job_fields(),
         }
-        result = run_job(job, on_event=on_event, timeout_s=profile.timeout_s)
+        result = device.run(
+            job,
+            files={"model": arm.artifact.path},
+            outputs={"output": output},
+            on_event=on_event,
+            timeout_s=profile.timeout_s,
+        )
         totals = np.load(output, allow_pickle=False)
     return Process(
-        block=block,
-        position=position,
+        block=place[0],
+        position=place[1],
         samples_ns=tuple((totals / result["runs_per_sample"]).tolist()),
         **{key: result[key] for key in ("runs_per_sample", "load_ns", "first_ns", "peak_rss_bytes", "steady")},
         **{key: result[key] for key in ("peak_rss_delta_bytes", "other_load")},

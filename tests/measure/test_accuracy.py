@@ -122,21 +122,27 @@ def test_a_tensorrt_file_is_computed_as_written(
     given: dict[str, str] | None,
     used: dict[str, str],
     make_onnx: Callable[..., Path],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    jobs = SimpleNamespace(seen=[])
+    seen: list[object] = []
 
-    def run(job: dict[str, object], **_: object) -> dict[str, object]:
-        jobs.seen.append(job["options"])
-        np.save(str(job["output"]), np.zeros((2, 5), np.float32))
+    def run(job: dict[str, object], *, outputs: dict[str, Path], **_: object) -> dict[str, object]:
+        seen.append(job["options"])
+        np.save(outputs["output"], np.zeros((2, 5), np.float32))
         return {}
 
-    monkeypatch.setattr(accuracy, "run_job", run)
+    device = SimpleNamespace(name="fake", local=False, run=run)
     artifact = replace(open_artifact(make_onnx("m.onnx")), format=kind)  # type: ignore[arg-type]
     accuracy.logits(
-        artifact, Pixels(2), backend="onnxruntime", threads=1, tell=nobody, preprocessing=PREPROCESSING, options=given
+        artifact,
+        Pixels(2),
+        backend="onnxruntime",
+        threads=1,
+        tell=nobody,
+        device=device,
+        preprocessing=PREPROCESSING,
+        options=given,
     )
-    assert jobs.seen == [used]
+    assert seen == [used]
 
 
 def test_images_of_another_size_are_the_runtimes_error(make_onnx: Callable[..., Path]) -> None:
