@@ -9,7 +9,6 @@ import numpy as np
 
 from edgecnn.core.artifact import SUFFIXES, Kind
 from edgecnn.core.errors import EdgecnnError
-from edgecnn.core.target import DeviceProfile
 from edgecnn.evidence import Evidence
 from edgecnn.lanes import Lane
 from edgecnn.report.model import Accuracy, Outcome, Row
@@ -163,10 +162,10 @@ def _stand_ins(judged: Sequence[Row]) -> str:
     return f"; {', '.join(names)} judged in a stand-in" if names else ""
 
 
-def conclusions(made: Sequence[Row], target: DeviceProfile) -> list[str]:
-    """What an engineer would say who had read the table."""
+def conclusions(made: Sequence[Row], *, here: bool) -> list[str]:
+    """What an engineer would say who had read the table. `here`: it was measured on the target itself."""
     said = []
-    elsewhere = "" if target.local else " on this host"
+    elsewhere = "" if here else " on this host"
     for row in made:
         if row.precision == "fp32" or row.status != "ok":
             continue
@@ -185,8 +184,8 @@ def _speed_words(row: Row, elsewhere: str) -> str:
     speed = row.speed
     if speed is None:
         return f"latency not measured: {row.backend} is not on this host" if row.backend == "tensorrt" else ""
-    if speed.speedup is None:
-        return ""
+    if speed.emulated or speed.speedup is None:
+        return "latency not claimed: the board is emulated" if speed.emulated else ""
     bounds = "" if speed.processes < 2 else f" [{speed.speedup_low:.2f}, {speed.speedup_high:.2f}]"
     figures = f"{speed.speedup:.2f}x of FP32{bounds}"
     if speed.conclusion == "faster":
@@ -204,16 +203,20 @@ def recommended(made: Sequence[Row]) -> Row | None:
     passed = [row for row in made if row.outcome == "PASS" and not _seems_slower(row)]
     baselines = [row for row in made if row.status == "ok" and row.outcome is None]
     candidates = passed or baselines
-    timed = [row for row in candidates if row.speed is not None]
+    timed = [row for row in candidates if _timed(row)]
     if timed:
         return min(timed, key=lambda row: row.speed.median_ms if row.speed else 0.0)
     return min(candidates, key=lambda row: row.size_bytes or 0) if candidates else None
 
 
+def _timed(row: Row) -> bool:
+    return row.speed is not None and not row.speed.emulated
+
+
 def _seems_slower(row: Row) -> bool:
     """Proven slower than FP32; or slower as far as too few processes can tell."""
     speed = row.speed
-    if speed is None or speed.speedup is None:
+    if speed is None or speed.emulated or speed.speedup is None:
         return False
     return speed.conclusion == "slower" or (speed.conclusion.startswith("too few") and speed.speedup < 1)
 
@@ -221,7 +224,7 @@ def _seems_slower(row: Row) -> bool:
 def _because(chosen: Row, made: Sequence[Row], *, elsewhere: str) -> str:
     """Why this file and not another, in brackets."""
     if chosen.outcome == "PASS":
-        return f" (the fastest that passed{elsewhere})" if chosen.speed else " (the smallest that passed)"
+        return f" (the fastest that passed{elsewhere})" if _timed(chosen) else " (the smallest that passed)"
     lost = [f"{row.name} {row.outcome or row.status}" for row in made if row.outcome in ("FAIL", "INCONCLUSIVE")]
     lost += [f"{row.name} {row.status}" for row in made if row.status != "ok"]
     lost += [f"{row.name} slower{elsewhere}" for row in made if row.outcome == "PASS"]

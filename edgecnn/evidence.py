@@ -25,7 +25,6 @@ from edgecnn.lanes import Lane, Surroundings, translated, versions
 from edgecnn.measure.accuracy import logits
 from edgecnn.measure.latency import Arm, Latency, compare, measure
 from edgecnn.measure.profiles import Profile
-from edgecnn.probe import facts
 from edgecnn.report.model import Parity, Speed
 
 VERIFIED = 128
@@ -60,13 +59,16 @@ class Evidence:
 
 
 def gather(lanes: Sequence[Lane], around: Surroundings) -> dict[Kind, Evidence]:
-    """One Evidence per artifact, in the order made, with nothing found yet."""
+    """One Evidence per artifact, in the order made, with nothing found yet. On a board each file runs in its own
+    runtime."""
+    stand_ins = STAND_INS if around.site.local else {}
     found = {}
     for lane in lanes:
         deployment = around.target.deployment(lane.format)
         assert deployment is not None
+        runs_on = stand_ins.get(deployment.backend, deployment.backend)
         for kind, artifact in lane.artifacts.items():
-            found[kind] = Evidence(artifact, deployment, STAND_INS.get(deployment.backend, deployment.backend))
+            found[kind] = Evidence(artifact, deployment, runs_on, error=around.site.missing.get(runs_on))
     return found
 
 
@@ -123,9 +125,12 @@ def lint(evidence: Evidence, around: Surroundings) -> None:
 
 
 def answer(evidence: Evidence, images: Images, around: Surroundings, *, threads: int) -> None:
-    """Logits of the file for all images, in the runtime that will run it or its stand-in."""
+    """Logits of the file for all images, in the runtime that will run it or its stand-in, where it will run if that
+    can be reached."""
     artifact = evidence.artifact
-    key = _key((*RUNTIMES, "pillow"), artifact.sha256, artifact.format, images.digest, evidence.runs_on)
+    runs_on = evidence.runs_on
+    where = () if around.site.local else around.site.answers_as(runs_on)  # this host's runtimes are in RUNTIMES
+    key = _key((*RUNTIMES, "pillow"), artifact.sha256, artifact.format, images.digest, runs_on, *where)
 
     def make(work: Work) -> None:
         found = logits(
@@ -134,6 +139,7 @@ def answer(evidence: Evidence, images: Images, around: Surroundings, *, threads:
             backend=evidence.runs_on,
             threads=threads,
             tell=under(f"judge {evidence.name}", around.tell),
+            device=around.site.device,
             preprocessing=around.data.preprocessing,
         )
         np.save(work.folder / "logits.npy", found, allow_pickle=False)
@@ -169,7 +175,7 @@ def verify(evidence: Evidence, expected: np.ndarray) -> None:
 def time_all(
     found: Mapping[Kind, Evidence], around: Surroundings, *, profile: Profile, threads: int, again: bool
 ) -> Path | None:
-    """Measure every file whose own runtime is here, interleaved; the folder that holds the raw samples.
+    """Measure every file whose own runtime is on the device, interleaved; the folder that holds the raw samples.
 
     A file in a stand-in is not timed: the figure would say nothing about its runtime.
     """
@@ -179,15 +185,13 @@ def time_all(
     if not timed:
         return None
     arms = [Arm(name, evidence.artifact, evidence.runs_on, threads) for name, evidence in timed.items()]
-    host = facts.describe()
-    machine = [host[key] for key in ("cpu", "cores", "machine", "boot_id")]
     key = _key(
         RUNTIMES,
         [(arm.name, arm.artifact.sha256, arm.backend) for arm in arms],
         profile.name,
         threads,
         around.seed,
-        machine,
+        around.site.machine,
     )
     before = around.store.find("measure", key)
     if again or (before is not None and before.facts["failed"]):
@@ -201,7 +205,15 @@ def time_all(
             around.tell(Warned(error.code, f"{arm.name} was not measured: {error.message}", error.why))
 
         tell = under(f"measure {profile.name}", around.tell)
-        taken = measure(arms, profile=profile, seed=around.seed, tell=tell, on_failure=on_failure)
+        taken = measure(
+            arms,
+            profile=profile,
+            seed=around.seed,
+            tell=tell,
+            device=around.site.device,
+            on_failure=on_failure,
+            expect=around.target,
+        )
         (work.folder / "samples.json").write_text(json.dumps([latency.to_dict() for latency in taken]))
         work.facts["speeds"] = {name: asdict(speed) for name, speed in speeds(taken, timed).items()}
         work.facts["failed"] = failed
@@ -243,5 +255,9 @@ def speeds(taken: Sequence[Latency], timed: Mapping[str, Evidence]) -> dict[str,
             speedup_interval=ratio.interval if ratio else "",
             conclusion=ratio.conclusion if ratio else "",
             reasons=tuple(str(reason) for reason in latency.reasons),
+            grade=latency.grade,
+            emulated=bool(latency.processes[0].facts.get("emulated")),
+            energy_mj=latency.energy_mj,
+            power_source=latency.power_source,
         )
     return found

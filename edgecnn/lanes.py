@@ -16,6 +16,7 @@ from edgecnn.core.events import Event, Finished, Started, Tell, Warned, under
 from edgecnn.core.stage import Context, Data, Model, Stage
 from edgecnn.core.store import CannotWrite, Store, digest_of
 from edgecnn.core.target import DeviceProfile
+from edgecnn.measure.site import Site, this_host
 from edgecnn.recipe import Recipe
 
 CHECKPOINT = Kind("torch", "fp32")
@@ -52,7 +53,7 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What all stages of a run share."""
+    """What all stages of a run share. `site` is where files are run: the board itself, else this host."""
 
     model: Model
     data: Data
@@ -60,13 +61,14 @@ class Surroundings:
     store: Store
     tell: Tell
     seed: int
+    site: Site = field(default_factory=this_host)
 
 
 def steps(recipe: Recipe, format: Format, around: Surroundings) -> list[Step]:
     """The recipe's stages that apply on the way to `format`, in order. Runs nothing.
 
-    A stage takes the latest artifact it accepts, so what follows what is decided by kinds. Raises InputError when
-    no stage leads to the format at all.
+    A stage takes the latest artifact it accepts, so what follows what is decided by kinds; a precision that the
+    target's backend does not have is left out. Raises InputError when no stage leads to the format at all.
     """
     deployment = around.target.deployment(format)
     keys: dict[Kind, str] = {CHECKPOINT: digest_of([around.model.sha256, around.data.preprocessing.to_dict()])}
@@ -74,7 +76,7 @@ def steps(recipe: Recipe, format: Format, around: Surroundings) -> list[Step]:
     for stage in recipe.stages:
         for source in reversed(list(keys)):
             makes = stage.produces(source, format)
-            if makes is not None:
+            if makes is not None and (deployment is None or makes.precision in deployment.precisions):
                 facts = {
                     "stage": stage.kind,
                     "options": stage.options(),

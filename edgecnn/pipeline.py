@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime
 import platform
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +14,14 @@ from typing import Any
 from edgecnn import __version__, assemble
 from edgecnn.core.artifact import Artifact, Format, sha256_of
 from edgecnn.core.errors import EdgecnnError, InputError, MissingError, install_hint
-from edgecnn.core.events import Tell, Warned
+from edgecnn.core.events import Finished, Started, Tell, Warned
 from edgecnn.core.store import CannotWrite, Store, sweep
 from edgecnn.core.target import DeviceProfile
 from edgecnn.evidence import Evidence, answer, gather, lint, reference, time_all, verify
 from edgecnn.inputs import Inputs, Source, open_inputs
 from edgecnn.lanes import Lane, Step, Surroundings, finished, steps, versions, walk
 from edgecnn.measure.profiles import profile_named
+from edgecnn.measure.site import Site, this_host, visit
 from edgecnn.probe import facts
 from edgecnn.recipe import Recipe
 from edgecnn.report.model import Report
@@ -32,7 +35,8 @@ PACKAGES = (
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the user asked for. `formats` None means all that the target lists."""
+    """What the user asked for. `formats` None means those the target delivers; `on_device` to run the files on the
+    target itself, which must be reachable then."""
 
     source: Source
     target: DeviceProfile
@@ -43,10 +47,11 @@ class Request:
     threads: int = 1
     formats: tuple[Format, ...] | None = None
     remeasure: bool = False
+    on_device: bool = False
 
     @property
     def wanted(self) -> tuple[Format, ...]:
-        return self.formats or tuple(item.format for item in self.target.deployments)
+        return self.formats or self.target.delivered
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,7 @@ class Planned:
 
 def plan(request: Request, *, tell: Tell) -> tuple[Inputs, list[Planned]]:
     """What `run` would do. Reads the inputs, runs nothing."""
-    inputs, around = _begin(request, tell)
+    inputs, around = _begin(request, tell, this_host())
     planned = []
     for format in request.wanted:
         for step in steps(request.recipe, format, around):
@@ -76,17 +81,21 @@ def run(request: Request, *, tell: Tell) -> Report:
     that fails alone becomes a row of the report."""
     warnings: list[str] = []
     tell = _overheard(tell, warnings)
-    inputs, around = _begin(request, tell)
+    with _site(request, tell) as site:
+        return _run(request, _begin(request, tell, site), warnings)
+
+
+def _run(request: Request, begun: tuple[Inputs, Surroundings], warnings: list[str]) -> Report:
+    inputs, around = begun
     lanes = build(request, around)
     found = gather(lanes, around)
     _examine(found, inputs, around, request)
     samples = time_all(
         found, around, profile=profile_named(request.profile), threads=request.threads, again=request.remeasure
     )
-    report = _report(request, inputs, lanes, found=found, warnings=warnings)
-    write_run(
-        request.out, report, found=found, data=inputs.data, provenance=_provenance(request, inputs), samples=samples
-    )
+    report = _report(request, (inputs, around), lanes, found=found, warnings=warnings)
+    provenance = _provenance(request, inputs, around.site)
+    write_run(request.out, report, found=found, data=inputs.data, provenance=provenance, samples=samples)
     return report
 
 
@@ -122,7 +131,25 @@ def _refuse_missing(planned: Mapping[Format, Sequence[Step]]) -> None:
             )
 
 
-def _begin(request: Request, tell: Tell) -> tuple[Inputs, Surroundings]:
+@contextmanager
+def _site(request: Request, tell: Tell) -> Iterator[Site]:
+    """Where the files will be run: asked before any work, for a board that does not answer is found out first."""
+    if not request.on_device:
+        yield this_host()
+        return
+    backends = [item.backend for format in request.wanted if (item := request.target.deployment(format))]
+    began = time.monotonic()
+    tell(Started(step := f"ask {request.target.name}"))
+    with visit(request.target, backends) as site:
+        tell(Finished(step, time.monotonic() - began))
+        for backend, error in site.missing.items():
+            if request.formats:
+                raise error
+            tell(Warned(error.code, f"{backend} does not answer on {request.target.name}: {error.message}", error.hint))
+        yield site
+
+
+def _begin(request: Request, tell: Tell, site: Site) -> tuple[Inputs, Surroundings]:
     for format in request.wanted:
         if request.target.deployment(format) is None:
             raise InputError(
@@ -134,7 +161,7 @@ def _begin(request: Request, tell: Tell) -> tuple[Inputs, Surroundings]:
     _refuse_out_in_data(request)
     inputs = open_inputs(request.source, request.recipe, tell=tell)
     store = Store(request.out / ".store")
-    return inputs, Surroundings(inputs.model, inputs.data, request.target, store, tell, request.source.seed)
+    return inputs, Surroundings(inputs.model, inputs.data, request.target, store, tell, request.source.seed, site)
 
 
 def _refuse_out_in_data(request: Request) -> None:
@@ -157,6 +184,8 @@ def _examine(found: Mapping[Any, Evidence], inputs: Inputs, around: Surroundings
     expected, record = reference(images, around)
     for evidence in found.values():
         evidence.records.append(record)
+        if evidence.error is not None:
+            continue
         try:
             lint(evidence, around)
             for warning in evidence.fusion.warnings if evidence.fusion else ():
@@ -172,12 +201,13 @@ def _examine(found: Mapping[Any, Evidence], inputs: Inputs, around: Surroundings
 
 def _report(
     request: Request,
-    inputs: Inputs,
+    begun: tuple[Inputs, Surroundings],
     lanes: Sequence[Lane],
     *,
     found: Mapping[Any, Evidence],
     warnings: Sequence[str],
 ) -> Report:
+    inputs, site = begun[0], begun[1].site
     evaluation = inputs.data.evaluation
     labels = evaluation.labels if evaluation is not None else None
     rows = assemble.rows(
@@ -190,7 +220,6 @@ def _report(
     )
     outcome, why = assemble.overall(rows)
     doubts = assemble.doubts(found, labels, inputs.model.num_classes) if evaluation is not None else []
-    host = facts.describe()
     records = [record for lane in lanes for record in lane.records]
     records += list({record["key"]: record for item in found.values() for record in item.records}.values())
     return Report(
@@ -198,23 +227,39 @@ def _report(
         outcome=outcome,
         outcome_why=why,
         target=request.target.model_dump(mode="json"),
-        host=host,
-        measured_on=f"{host['cpu'] or host['machine']} ({request.threads} thread{'s' if request.threads > 1 else ''})",
-        elsewhere=""
-        if request.target.local
-        else f"measured and judged on this host, not on the {request.target.title}",
+        host=facts.describe(),
+        device=dict(site.facts),
+        measured_on=_measured_on(request, site),
+        elsewhere=_elsewhere(request, site),
         model=_model_facts(inputs),
         data={**inputs.data.facts, "preprocessing": inputs.data.preprocessing.to_dict()},
         recipe=request.recipe.to_dict(),
         max_drop=request.max_drop,
         profile=request.profile,
         rows=tuple(rows),
-        conclusions=tuple(assemble.conclusions(rows, request.target)),
+        conclusions=tuple(assemble.conclusions(rows, here=request.target.local or request.on_device)),
         warnings=tuple(dict.fromkeys([*warnings, *doubts])),
         stages=tuple(records),
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         version=__version__,
     )
+
+
+def _measured_on(request: Request, site: Site) -> str:
+    board = site.facts.get("board") or site.facts.get("cpu") or site.facts.get("machine")
+    name = f"{request.target.name}: " if request.on_device and not site.local else ""
+    emulated = ", emulated" if site.emulated else ""
+    return f"{name}{board}{emulated} ({request.threads} thread{'s' if request.threads > 1 else ''})"
+
+
+def _elsewhere(request: Request, site: Site) -> str:
+    """What a reader must know who takes the figures for the board's."""
+    if site.emulated:
+        return "judged on an emulated board: its arithmetic is the board's, its times are not, so none is claimed"
+    if request.target.local or not site.local:
+        return ""
+    way = f"; --device {request.target.name} runs them there" if request.target.connect else ""
+    return f"measured and judged on this host, not on the {request.target.title}{way}"
 
 
 def _model_facts(inputs: Inputs) -> dict[str, Any]:
@@ -232,7 +277,7 @@ def _model_facts(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def _provenance(request: Request, inputs: Inputs) -> dict[str, Any]:
+def _provenance(request: Request, inputs: Inputs, site: Site) -> dict[str, Any]:
     return {
         "checkpoint": {"file": str(request.source.checkpoint), "sha256": sha256_of(request.source.checkpoint)},
         "request": {
@@ -253,6 +298,7 @@ def _provenance(request: Request, inputs: Inputs) -> dict[str, Any]:
         "versions": {"edgecnn": __version__, "python": platform.python_version(), **versions(PACKAGES)},
         "host": facts.describe(),
         "device": request.target.model_dump(mode="json"),
+        "ran_on": {"local": site.local, "facts": dict(site.facts), "runtimes": dict(site.runtimes)},
     }
 
 

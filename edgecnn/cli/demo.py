@@ -12,7 +12,7 @@ from edgecnn.cli import options
 
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where everything goes.")] = Path("demo"),
-    target: options.Target = "host",
+    target: options.Target = None,
     profile: options.ProfileName = None,
     json: options.Json = False,
 ) -> None:
@@ -34,7 +34,7 @@ def demo(
             Source(checkpoint, ARCHITECTURE, data),
             target=target,
             recipe="int8",
-            out=out / f"run-{target}",
+            out=out / f"run-{target or 'host'}",
             profile=profile,
         )
         report = run(wanted, tell=tell)

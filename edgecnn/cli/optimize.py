@@ -11,7 +11,8 @@ from edgecnn.cli import options
 
 def optimize(
     checkpoint: options.Checkpoint,
-    target: options.Target = "host",
+    target: options.Target = None,
+    device: options.OnDevice = None,
     data: options.DataDir = None,
     model: options.ModelName = None,
     class_map: options.ClassMap = None,
@@ -49,6 +50,7 @@ def optimize(
     wanted = options.request(
         source,
         target=target,
+        device=device,
         recipe=recipe,
         out=out,
         formats=format,

@@ -16,7 +16,14 @@ Checkpoint = Annotated[
     Path, typer.Argument(metavar="CKPT", help="A checkpoint: .pth, .pt or .safetensors; never unpickled.")
 ]
 Target = Annotated[
-    str, typer.Option("--target", "-t", metavar="NAME", help="The board: `edgecnn devices list` shows them.")
+    str | None,
+    typer.Option("--target", "-t", metavar="NAME", help="The board: `edgecnn devices list` shows them. Default: host."),
+]
+OnDevice = Annotated[
+    str | None,
+    typer.Option(
+        "--device", metavar="NAME", help="A board of yours: the target, and where files are run, judged and measured."
+    ),
 ]
 DataDir = Annotated[
     Path | None,
@@ -55,7 +62,7 @@ Out = Annotated[
     Path | None, typer.Option("--out", "-o", metavar="DIR", help="Where results go. Default: runs/CKPT-TARGET.")
 ]
 ProfileName = Annotated[
-    str | None, typer.Option("--profile", metavar="NAME", help="How long to measure: smoke, quick or standard.")
+    str | None, typer.Option("--profile", metavar="NAME", help="How long to measure: smoke, quick, standard or mlperf.")
 ]
 Threads = Annotated[int, typer.Option("--threads", min=1, max=256, help="Threads of the runtime.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
@@ -99,13 +106,16 @@ def preprocessing_fields(
     return found
 
 
-def request(source: Source, *, target: str, recipe: str, out: Path | None, **wanted: Any) -> Request:
-    """A pipeline request from option values: `formats`, `max_drop`, `profile`, `threads`, `remeasure`."""
+def request(source: Source, *, target: str | None, recipe: str, out: Path | None, **wanted: Any) -> Request:
+    """A pipeline request from option values: `device`, `formats`, `max_drop`, `profile`, `threads`, `remeasure`."""
     from edgecnn.devices import load_device
     from edgecnn.pipeline import Request
     from edgecnn.recipe import load_recipe
 
-    device, found = load_device(target), load_recipe(recipe)
+    on_device = wanted.get("device")
+    if target is not None and on_device is not None:
+        raise typer.BadParameter("--target builds for a kind of board, --device for a board of yours: give one")
+    device, found = load_device(on_device or target or "host"), load_recipe(recipe)
     max_drop = wanted.get("max_drop")
     return Request(
         source=source,
@@ -117,6 +127,7 @@ def request(source: Source, *, target: str, recipe: str, out: Path | None, **wan
         threads=wanted.get("threads", 1),
         formats=formats_of(wanted.get("formats")),
         remeasure=wanted.get("remeasure", False),
+        on_device=on_device is not None,
     )
 
 

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 def plan(
     checkpoint: options.Checkpoint,
-    target: options.Target = "host",
+    target: options.Target = None,
+    device: options.OnDevice = None,
     data: options.DataDir = None,
     model: options.ModelName = None,
     class_map: options.ClassMap = None,
@@ -42,6 +43,7 @@ def plan(
     wanted = options.request(
         source,
         target=target,
+        device=device,
         recipe=recipe,
         out=out,
         formats=format,

@@ -15,6 +15,7 @@ import numpy as np
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.errors import EdgecnnError, InputError
 from edgecnn.core.events import Finished, Progress, Started, Tell
+from edgecnn.core.target import DeviceProfile
 from edgecnn.measure import statistics
 from edgecnn.measure.device import Device, ThisMachine
 from edgecnn.measure.profiles import Profile
@@ -29,13 +30,16 @@ Interval = Literal["ci95", "range"]
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One thing to measure. `options` go to the backend."""
+    """One thing to measure: `batch` images per inference, and with `end_to_end` also from 8-bit pixels to the class.
+    `options` go to the backend."""
 
     name: str
     artifact: Artifact
     backend: str
     threads: int
     options: Mapping[str, Any] = field(default_factory=dict)
+    batch: int = 1
+    end_to_end: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,7 @@ def measure(
     tell: Tell,
     device: Device | None = None,
     on_failure: Callable[[Arm, EdgecnnError], None] | None = None,
+    expect: DeviceProfile | None = None,
 ) -> list[Latency]:
     """Measure all arms in `profile.processes` blocks on `device`, this host unless given; results in the order of
     `arms`.

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from edgecnn.report import wording
-from edgecnn.report.model import Report, Row
+from edgecnn.report.model import Report, Row, Speed
 
 
 def render(report: Report) -> str:
@@ -49,7 +49,7 @@ def _result(rows: Sequence[Row]) -> str:
 
 
 def _result_cells(row: Row) -> list[str]:
-    accuracy, speed = row.accuracy, row.speed
+    accuracy = row.accuracy
     return [
         row.name,
         wording.size(row.size_bytes),
@@ -57,7 +57,7 @@ def _result_cells(row: Row) -> list[str]:
         _with_interval(*wording.drop(row)),
         wording.percent(accuracy.agreement if accuracy else None),
         _with_interval(*wording.median(row)),
-        wording.milliseconds(speed.p90_ms if speed else None),
+        wording.p90(row),
         _with_interval(*wording.speedup(row)),
         wording.verdict(row),
     ]
@@ -100,7 +100,7 @@ def _parity(rows: Sequence[Row]) -> str:
 def _speed(report: Report) -> str:
     titles = (
         *("artifact", "backend", "threads", "median ms", "p90 ms (99 % bound)", "load ms", "first ms", "peak memory"),
-        *("processes", "samples", "conclusion"),
+        *("processes", "samples", "conclusion", "grade", "energy per inference"),
     )
     cells = [
         [
@@ -108,13 +108,15 @@ def _speed(report: Report) -> str:
             row.backend,
             found.threads,
             _with_interval(*wording.median(row)),
-            f"{wording.milliseconds(found.p90_ms)} ({_bound(found.p90_bound_ms)})",
-            wording.milliseconds(found.load_ms),
-            wording.milliseconds(found.first_ms),
+            wording.p90(row) if found.emulated else f"{wording.p90(row)} ({_bound(found.p90_bound_ms)})",
+            wording.NOTHING if found.emulated else wording.milliseconds(found.load_ms),
+            wording.NOTHING if found.emulated else wording.milliseconds(found.first_ms),
             wording.size(found.peak_rss_bytes),
             found.processes,
             found.samples,
             found.conclusion,
+            found.grade,
+            _energy(found),
         ]
         for row in report.rows
         if (found := row.speed) is not None
@@ -127,7 +129,13 @@ def _speed(report: Report) -> str:
     }
     kinds = sorted({row.speed.interval for row in report.rows if row.speed})
     intervals = "; ".join(meaning.get(kind, kind) for kind in kinds)
-    return f"{_table(titles, cells, left=(0, 1, 10))}\n\nIntervals are {intervals}."
+    return f"{_table(titles, cells, left=(0, 1, 10, 11))}\n\nIntervals are {intervals}."
+
+
+def _energy(speed: Speed) -> str:
+    if speed.energy_mj is None:
+        return wording.NOTHING
+    return f"{speed.energy_mj:.3g} mJ ({speed.power_source})"
 
 
 def _bound(value: float | None) -> str:

@@ -47,7 +47,9 @@ class Parity:
 class Speed:
     """Milliseconds and bytes. `interval` is `ci95` (bootstrap over processes) or `range` (too few processes for
     one). `p90_bound_ms` is the distribution-free 99 % upper bound, None when there are too few samples. `speedup`
-    is FP32 / this, in the same runtime, in [`speedup_low`, `speedup_high`]."""
+    is FP32 / this, in the same runtime, in [`speedup_low`, `speedup_high`]. `grade` is valid, degraded, unknown or
+    invalid, for `reasons`; figures from an `emulated` board are kept and never shown as its speed. `energy_mj` is
+    per inference, gross, where power could be read (`power_source`: measured or estimated)."""
 
     median_ms: float
     median_low_ms: float
@@ -67,6 +69,10 @@ class Speed:
     speedup_interval: str = ""
     conclusion: str = ""
     reasons: tuple[str, ...] = ()
+    grade: str = ""
+    emulated: bool = False
+    energy_mj: float | None = None
+    power_source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +102,8 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One run. `measured_on` says where latency and accuracy were taken; `elsewhere` is set when that is not the
-    target."""
+    """One run. `measured_on` says where latency and accuracy were taken, `device` what that machine says of itself;
+    `elsewhere` is set when it is not the target, or only plays it."""
 
     title: str
     outcome: Outcome
@@ -117,6 +123,7 @@ class Report:
     stages: tuple[Mapping[str, Any], ...] = ()
     created: str = ""
     version: str = ""
+    device: Mapping[str, Any] = field(default_factory=dict)
     schema: str = field(default=SCHEMA)
 
     @property

@@ -76,7 +76,7 @@ def _agreement(row: Row) -> tuple[str, str]:
 
 
 def _p90(row: Row) -> tuple[str, str]:
-    return wording.milliseconds(row.speed.p90_ms if row.speed else None), ""
+    return wording.p90(row), ""
 
 
 COLUMNS = (

@@ -58,16 +58,28 @@ def drop(row: Row) -> tuple[str, str]:
 
 def median(row: Row) -> tuple[str, str]:
     """Median latency in milliseconds, and its interval."""
-    if row.speed is None:
-        return NOTHING, ""
+    if row.speed is None or row.speed.emulated:
+        return _untimed(row), ""
     low, high = milliseconds(row.speed.median_low_ms), milliseconds(row.speed.median_high_ms)
     return milliseconds(row.speed.median_ms), between(low, high)
+
+
+def p90(row: Row) -> str:
+    """90th percentile of the latency in milliseconds."""
+    if row.speed is None or row.speed.emulated:
+        return _untimed(row)
+    return milliseconds(row.speed.p90_ms)
+
+
+def _untimed(row: Row) -> str:
+    """In place of a time: an emulated board's says nothing about the board."""
+    return "emulated" if row.speed is not None else NOTHING
 
 
 def speedup(row: Row) -> tuple[str, str]:
     """How many times faster than FP32 in the same runtime, and its interval."""
     speed = row.speed
-    if speed is None or speed.speedup is None:
+    if speed is None or speed.emulated or speed.speedup is None:
         return NOTHING, ""
     low = NOTHING if speed.speedup_low is None else f"{speed.speedup_low:.2f}"
     high = NOTHING if speed.speedup_high is None else f"{speed.speedup_high:.2f}"
@@ -181,7 +193,7 @@ def legend(report: Report) -> str:
     said = []
     if any(row.accuracy and row.accuracy.drop_low is not None for row in report.rows):
         said.append("drop: against FP32 in the same runtime, each bound at 95 %")
-    speeds = [row.speed for row in report.rows if row.speed is not None]
+    speeds = [row.speed for row in report.rows if row.speed is not None and not row.speed.emulated]
     if any(speed.interval == "ci95" for speed in speeds):
         said.append("median: 95 % interval over processes")
     elif speeds and max(speed.processes for speed in speeds) > 1:
