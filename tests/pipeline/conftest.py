@@ -1,162 +1,19 @@
-"""A checkpoint of four outputs, the images it was trained on, and ways to run the command line on them."""
+"""A finished run to start from, and ways to run the command line in this process."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import re
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
+from workbench import Ended, Workbench, in_process_of_its_own, make_workbench, once
 
 from edgecnn.cli import console, failures
 from edgecnn.cli.main import run
-
-CLASSES = ("checks", "columns", "rows", "spot")
-SIDE = 32
-TRAIN_PER_CLASS, VAL_PER_CLASS = 10, 15
-
-TINY = '''
-import torch
-from torch import nn
-
-
-class Tiny(nn.Module):
-    """Two convolutions, one of them depthwise-separable: what INT8 has to survive, in a millisecond."""
-
-    def __init__(self, num_classes=4):
-        super().__init__()
-        self.features = nn.Sequential(
-            nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU(),
-            nn.Conv2d(8, 8, 3, 1, 1, groups=8, bias=False), nn.BatchNorm2d(8), nn.ReLU6(),
-            nn.Conv2d(8, 16, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
-            nn.Conv2d(16, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
-        )
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(16, num_classes)
-
-    def forward(self, x):
-        return self.fc(torch.flatten(self.pool(self.features(x)), 1))
-
-
-def tiny(num_classes=4):
-    return Tiny(num_classes)
-'''
-MEAN, STD = "0.5,0.5,0.5", "0.25,0.25,0.25"
-FLAGS = ("--resize", "none", "--crop", str(SIDE), "--mean", MEAN, "--std", STD)
-
-
-@dataclass(frozen=True)
-class Workbench:
-    """What every test starts from; read, never written."""
-
-    folder: Path
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.folder / "tiny.pth"
-
-    @property
-    def data(self) -> Path:
-        return self.folder / "patterns"
-
-    @property
-    def model(self) -> str:
-        return f"{self.folder / 'tiny.py'}:tiny"
-
-    @property
-    def source(self) -> list[str]:
-        """Checkpoint, network and preprocessing, as arguments."""
-        return [str(self.checkpoint), "--model", self.model, *FLAGS]
-
-    def optimize(self, out: Path, *more: str, data: Path | None = None) -> list[str]:
-        """An `optimize` that decides quickly: a smoke measurement and a budget that 60 images can prove."""
-        images = ["--data", str(data or self.data), "--profile", "smoke", "--max-drop", "10%"]
-        return ["optimize", *self.source, *images, "--out", str(out), *more]
-
-
-def pattern(kind: str, rng: np.random.Generator) -> np.ndarray:
-    """A noisy two-coloured pattern, uint8 (32, 32, 3)."""
-    rows, columns = np.mgrid[:SIDE, :SIDE]
-    period, phase = rng.integers(4, 7), rng.integers(0, 6)
-    across, down = ((columns + phase) // period) % 2, ((rows + phase) // period) % 2
-    middle = rng.integers(12, 20, 2)
-    spot = (rows - middle[0]) ** 2 + (columns - middle[1]) ** 2 < rng.integers(50, 90)
-    chosen = {"checks": across ^ down, "columns": across, "rows": down, "spot": spot.astype(int)}[kind]
-    colours = np.stack([rng.integers(0, 90, 3), rng.integers(160, 256, 3)])
-    return np.clip(colours[chosen] + rng.normal(0, 12, (SIDE, SIDE, 3)), 0, 255).astype(np.uint8)
-
-
-def write_images(folder: Path, count: int, *, seed: int, classes: Sequence[str] = CLASSES) -> None:
-    """`count` PNG files for each class, in a folder per class."""
-    rng = np.random.default_rng(seed)
-    for name in classes:
-        (folder / name).mkdir(parents=True)
-        for index in range(count):
-            Image.fromarray(pattern(name, rng)).save(folder / name / f"{index:03}.png")
-
-
-def _train() -> dict[str, Any]:
-    import torch
-
-    names: dict[str, Any] = {}
-    exec(compile(TINY, "tiny.py", "exec"), names)  # noqa: S102
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = names["tiny"]()
-        rng = np.random.default_rng(7)
-        pixels = np.stack([pattern(name, rng) for name in CLASSES for _ in range(64)])
-        images = torch.from_numpy(((pixels / 255 - 0.5) / 0.25).transpose(0, 3, 1, 2).astype(np.float32))
-        labels = torch.arange(4).repeat_interleave(64)
-        optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
-        for _ in range(80):
-            optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(network(images), labels).backward()
-            optimizer.step()
-    return dict(network.state_dict())
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended, and what it said."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """stdout, which has to be one JSON document and nothing else."""
-        return json.loads(self.out)
-
-    @property
-    def error(self) -> str:
-        """The code of the error that was shown; it has to come with a hint, and without a traceback."""
-        found = re.search(r"^error\[([a-z-]+)\]: .+", self.err, re.M)
-        assert found, self.err
-        assert re.search(r"^ hint: \S", self.err, re.M), self.err
-        assert "Traceback" not in self.err
-        return found[1]
-
-
-@contextmanager
-def _once(folder: Path) -> Iterator[bool]:
-    """Whether `folder` is still to be made: under pytest-xdist the first worker makes it and the others wait."""
-    with folder.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        made = folder.with_suffix(".made")
-        yield not made.exists()
-        made.touch()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -186,22 +43,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def bench(shared: Path) -> Workbench:
     """Forty images to calibrate on, sixty to judge on, and a small CNN that tells them apart."""
-    import torch
-
-    made = Workbench(shared / "bench")
-    with _once(made.folder) as first:
-        if first:
-            write_images(made.data / "train", TRAIN_PER_CLASS, seed=1)
-            write_images(made.data / "val", VAL_PER_CLASS, seed=2)
-            (made.folder / "tiny.py").write_text(TINY)
-            torch.save(_train(), made.checkpoint)
-    return made
-
-
-def in_process_of_its_own(*words: str, **options: Any) -> Ended:
-    command = [sys.executable, "-m", "edgecnn", *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, **options)
-    return Ended(done.returncode, done.stdout, done.stderr)
+    return make_workbench(shared / "bench")
 
 
 @pytest.fixture(scope="session")
@@ -238,7 +80,7 @@ class Run:
 @pytest.fixture(scope="session")
 def finished(bench: Workbench, shared: Path) -> Run:
     out, said = shared / "host", shared / "said.json"
-    with _once(out) as first:
+    with once(out) as first:
         if first:
             ended = in_process_of_its_own(*bench.optimize(out, "--json"))
             said.write_text(json.dumps([ended.code, ended.out, ended.err]))

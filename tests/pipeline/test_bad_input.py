@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Ended, Workbench
+    from workbench import Ended, Workbench
 
 Invoke = Callable[..., "Ended"]
 

@@ -23,7 +23,8 @@ from edgecnn.measure.artifact import open_artifact
 from edgecnn.probe import backends
 
 if TYPE_CHECKING:
-    from conftest import Ended, Run, Workbench
+    from conftest import Run
+    from workbench import Ended, Workbench
 
 Invoke = Callable[..., "Ended"]
 

@@ -17,7 +17,8 @@ from edgecnn.export.lint import Fusion
 from edgecnn.quantize.stage import Quantize
 
 if TYPE_CHECKING:
-    from conftest import Ended, Run, Workbench
+    from conftest import Run
+    from workbench import Ended, Workbench
 
 Invoke = Callable[..., "Ended"]
 Table = Callable[[Path], list[str]]
@@ -31,7 +32,7 @@ def test_a_plan_runs_nothing(bench: Workbench, invoke: Invoke, tmp_path: Path, w
     data = ["--data", str(bench.data)] if with_data else []
     ended = invoke("plan", *bench.source, *data, "--target", "jetson", "--out", str(out), "--json")
     plan = ended.json
-    assert (ended.code, plan["target"], plan["recipe"], plan["out"]) == (0, "jetson-orin-nano", "int8", str(out))
+    assert (ended.code, plan["target"], plan["recipe"], plan["out"]) == (0, "jetson-orin-nano-8gb", "int8", str(out))
     assert [step["name"] for step in plan["steps"]] == [
         "export tensorrt fp32",
         "cast tensorrt fp16",

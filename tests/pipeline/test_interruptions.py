@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Ended, Run, Workbench
+    from conftest import Run
+    from workbench import Ended, Workbench
 
 Invoke = Callable[..., "Ended"]
 

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Ended, Run, Workbench
+    from conftest import Run
+    from workbench import Ended, Workbench
 
 Invoke = Callable[..., "Ended"]
 
@@ -145,7 +146,7 @@ def test_jetson_is_judged_by_a_stand_in_and_not_timed(
     out = finished.copy(tmp_path / "jetson")
     ended = invoke(*bench.optimize(out, "--json", "--target", "jetson"))
     report = ended.json
-    assert (ended.code, report["outcome"], report["target"]["name"]) == (0, "PASS", "jetson-orin-nano")
+    assert (ended.code, report["outcome"], report["target"]["name"]) == (0, "PASS", "jetson-orin-nano-8gb")
     assert list(rows(report)) == ["tensorrt fp32", "tensorrt fp16", "tensorrt int8"]
     for row in report["rows"]:
         assert row["status"] == "ok" and row["speed"] is None

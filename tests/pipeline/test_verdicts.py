@@ -15,7 +15,8 @@ from edgecnn.core import plugins
 from edgecnn.core.artifact import Artifact
 
 if TYPE_CHECKING:
-    from conftest import Ended, Run, Workbench
+    from conftest import Run
+    from workbench import Ended, Workbench
 
 Invoke = Callable[..., "Ended"]
 
