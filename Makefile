@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench clean
+.PHONY: help install demo test board check format bench clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ demo: $(VENV)/.installed-run ## checkpoint to INT8 on three runtimes, measured a
 
 test: $(VENV)/.installed-dev ## run the tests; PYTEST_ARGS="-k name" for some
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+board: $(BIN)/python ## play with an emulated Raspberry Pi 5 (root on Debian; apt: mmdebstrap qemu-user-static openssh-client)
+	$(BIN)/python tests/board/emulated_board.py
 
 check: $(VENV)/.installed-dev ## lint, format, types, layers
 	$(BIN)/ruff check .
