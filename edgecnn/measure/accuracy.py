@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from edgecnn.core.artifact import Artifact
-from edgecnn.core.errors import InputError
+from edgecnn.core.errors import InputError, StepError
 from edgecnn.core.events import Finished, Progress, Started, Tell
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Images
@@ -72,13 +72,27 @@ def logits(
                 on_event=partial(_forward, tell, step, start, total),
                 timeout_s=TIMEOUT_S,
             )
-            parts.append(np.load(answers, allow_pickle=False))
+            parts.append(_answers(answers, len(np.load(pixels, mmap_mode="r", allow_pickle=False)), device.name))
     tell(Finished(step, time.monotonic() - begin))
     return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
 
 
+def _answers(path: Path, rows: int, name: str) -> np.ndarray:
+    """What device `name` says of a chunk. Raises StepError for anything but a row of numbers for each image."""
+    found = np.load(path, allow_pickle=False)
+    if found.ndim != 2 or len(found) != rows or found.dtype != np.float32:
+        raise StepError(
+            "bad-answer",
+            f"{name} answered {rows} images with an array of shape {list(found.shape)} and type {found.dtype}",
+            hint="run it again; if it happens twice, look at the board",
+        )
+    return found
+
+
 def _forward(tell: Tell, step: str, before: int, total: int, event: Mapping[str, Any]) -> None:
-    tell(Progress(step, before + event["done"], total, "images"))
+    done = event.get("done", 0)
+    if isinstance(done, int) and 0 <= done <= total - before:
+        tell(Progress(step, before + done, total, "images", str(event.get("name", ""))))
 
 
 def _chunks(images: Images, path: Path) -> Iterator[int]:
