@@ -15,6 +15,7 @@ from edgecnn.report.benchmark import Line, lines
 
 STYLES = {"valid": "green", "degraded": "yellow", "unknown": "yellow", "invalid": "red"}
 NOTHING = "–"
+GRAVEST_FIRST = ("invalid", "degraded", "unknown", "note")
 
 Cell = Callable[[Line], str]
 
@@ -42,7 +43,8 @@ def _where(one: Taken, latency: Latency) -> str:
     threads = f"{latency.threads} thread{'s' if latency.threads > 1 else ''}"
     processes = f"{len(latency.processes)} process{'es' if len(latency.processes) > 1 else ''} each"
     emulated = " (emulated)" if facts.get("emulated") else ""
-    return f"{machine}{emulated}, {threads}, profile {latency.profile}, {processes}"
+    units = "memory and size in MB" if facts.get("emulated") else "times in ms, memory and size in MB"
+    return f"{machine}{emulated}, {threads}, profile {latency.profile}, {processes}; {units}"
 
 
 def _table(rows: Sequence[Line]) -> Table:
@@ -50,7 +52,7 @@ def _table(rows: Sequence[Line]) -> Table:
     table.add_column("model", overflow="fold")
     columns = list(_columns(rows))
     for title, _ in columns:
-        table.add_column(title, justify="right")
+        table.add_column(title, justify="right", no_wrap=True)
     table.add_column("grade", no_wrap=True)
     for row in rows:
         grade = row.latency.grade
@@ -61,23 +63,23 @@ def _table(rows: Sequence[Line]) -> Table:
 def _columns(rows: Sequence[Line]) -> Iterator[tuple[str, Cell]]:
     """Title and cell of each column; those that nobody asked for, or that could not be read, are left out."""
     if not rows[0].emulated:
-        yield "median ms", lambda row: _ms(row.latency.median_ns)
+        yield "median", lambda row: _ms(row.latency.median_ns)
         interval = "95 % interval" if rows[0].latency.interval == "ci95" else "range"
-        yield interval, lambda row: f"{_ms(row.latency.median_low_ns)} to {_ms(row.latency.median_high_ns)}"
-        yield "p90 ms", lambda row: _ms(row.latency.p90_ns)
-        yield "p90 bound", lambda row: _bound(row.latency.p90_bound_ns)
+        yield interval, lambda row: f"{_ms(row.latency.median_low_ns)}-{_ms(row.latency.median_high_ns)}"
+        yield "p90", lambda row: _ms(row.latency.p90_ns)
+        yield "p90 ≤", lambda row: _bound(row.latency.p90_bound_ns)
         if any(row.latency.p99_bound_ns is not None for row in rows):
-            yield "p99 bound", lambda row: _bound(row.latency.p99_bound_ns)
+            yield "p99 ≤", lambda row: _bound(row.latency.p99_bound_ns)
         if any(row.latency.e2e_median_ns is not None for row in rows):
-            yield "end to end ms", lambda row: _ms(row.latency.e2e_median_ns)
+            yield "end to end", lambda row: _ms(row.latency.e2e_median_ns)
         if any(row.latency.batch > 1 for row in rows):
             yield "images/s", lambda row: f"{row.latency.throughput_per_s:.4g}"
-        yield "load ms", lambda row: _ms(row.latency.load_ns)
-        yield "first ms", lambda row: _ms(row.latency.first_ns)
+        yield "load", lambda row: _ms(row.latency.load_ns)
+        yield "first", lambda row: _ms(row.latency.first_ns)
         if any(row.latency.energy_mj is not None for row in rows):
             yield "mJ each", _energy
-    yield "memory MB", lambda row: _mb(row.latency.peak_rss_delta_bytes)
-    yield "size MB", lambda row: f"{row.size_bytes / 1e6:.2f}" if row.size_bytes >= 5000 else "< 0.01"
+    yield "memory", lambda row: _mb(row.latency.peak_rss_delta_bytes)
+    yield "size", lambda row: f"{row.size_bytes / 1e6:.2f}" if row.size_bytes >= 5000 else "< 0.01"
     if not rows[0].emulated:
         yield "speed", lambda row: f"{row.ratio.speedup:.2f}x" if row.ratio else NOTHING
     else:
@@ -91,7 +93,7 @@ def _energy(row: Line) -> str:
 
 
 def _bound(time_ns: float | None) -> str:
-    return "n too small" if time_ns is None else _ms(time_ns)
+    return "too few" if time_ns is None else _ms(time_ns)
 
 
 def _mb(size_bytes: int | None) -> str:
@@ -116,9 +118,11 @@ def _conclusions(rows: Sequence[Line]) -> list[str]:
 
 
 def _remarks(rows: Sequence[Line]) -> list[str]:
-    """One line for each finding, with the models it is about."""
+    """One line for each finding, the gravest first, with the models it is about."""
     about: dict[str, list[str]] = {}
-    for row in rows:
-        for reason in row.latency.reasons:
-            about.setdefault(f"{reason.effect}: {reason.message}", []).append(row.name)
+    for effect in GRAVEST_FIRST:
+        for row in rows:
+            for reason in row.latency.reasons:
+                if reason.effect == effect:
+                    about.setdefault(f"{effect}: {reason.message}", []).append(row.name)
     return [text if len(names) == len(rows) else f"{text} [{', '.join(names)}]" for text, names in about.items()]
