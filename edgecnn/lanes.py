@@ -68,7 +68,7 @@ def steps(recipe: Recipe, format: Format, around: Surroundings) -> list[Step]:
     """The recipe's stages that apply on the way to `format`, in order. Runs nothing.
 
     A stage takes the latest artifact it accepts, so what follows what is decided by kinds; a precision that the
-    target's backend does not have is left out. Raises InputError when no stage leads to the format at all.
+    target's backend does not have is told and left out. Raises InputError when no stage leads to the format at all.
     """
     deployment = around.target.deployment(format)
     keys: dict[Kind, str] = {CHECKPOINT: digest_of([around.model.sha256, around.data.preprocessing.to_dict()])}
@@ -76,7 +76,10 @@ def steps(recipe: Recipe, format: Format, around: Surroundings) -> list[Step]:
     for stage in recipe.stages:
         for source in reversed(list(keys)):
             makes = stage.produces(source, format)
-            if makes is not None and (deployment is None or makes.precision in deployment.precisions):
+            if makes is not None and deployment and makes.precision not in deployment.precisions:
+                around.tell(_left_out(stage, makes, around.target))
+                break
+            if makes is not None:
                 facts = {
                     "stage": stage.kind,
                     "options": stage.options(),
@@ -99,6 +102,11 @@ def steps(recipe: Recipe, format: Format, around: Surroundings) -> list[Step]:
             hint="a recipe begins with `export`: see `edgecnn recipes show int8`",
         )
     return found
+
+
+def _left_out(stage: Stage, makes: Kind, target: DeviceProfile) -> Warned:
+    said = f"{target.name} has no {makes.precision} in {makes.format}: `{stage.kind}` is left out"
+    return Warned("no-precision", said, f"edgecnn devices show {target.name}")
 
 
 def walk(format: Format, planned: list[Step], *, source: Artifact, around: Surroundings) -> Lane:

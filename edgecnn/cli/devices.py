@@ -1,15 +1,22 @@
-"""`edgecnn devices`: the boards this package knows."""
+"""`edgecnn devices`: the boards this package knows, and those that are the user's own."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from edgecnn.core.target import DeviceProfile, Hardware
+    from edgecnn.core.target import Deployment, DeviceProfile, Hardware, PowerMode
+    from edgecnn.measure.checkup import Checkup
 
-app = typer.Typer(help="Show devices: what `--target` may name.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Show, add and check devices: what `--target` may name.", no_args_is_help=True, rich_markup_mode=None
+)
+
+MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "bold red"), "unknown": ("?", "dim")}
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(metavar="DEVICE", help="A device's name or alias, or the path of a YAML file.")]
@@ -19,7 +26,7 @@ Name = Annotated[str, typer.Argument(metavar="DEVICE", help="A device's name or 
 def list_(json: Json = False) -> None:
     """List the devices that are shipped and your own.
 
-    Yours lie in ~/.config/edgecnn/devices, one YAML file each.
+    Yours lie in ~/.config/edgecnn/devices, one YAML file each: `edgecnn devices add` writes one.
     """
     from edgecnn.cli import console
     from edgecnn.devices import list_devices
@@ -35,7 +42,7 @@ def list_(json: Json = False) -> None:
 def show(name: Name, json: Json = False) -> None:
     """Print what is known about a device.
 
-    Hardware, formats in order of preference, and where the figures come from.
+    Hardware, formats in order of preference, power modes, and where the figures come from.
     """
     from edgecnn.cli import console
     from edgecnn.devices import load_device
@@ -47,19 +54,138 @@ def show(name: Name, json: Json = False) -> None:
         console.result(_page(profile))
 
 
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it: small letters, digits and '-'.")],
+    ssh: Annotated[
+        str, typer.Option("--ssh", metavar="HOST", help="A Host of your ~/.ssh/config, or user@host; keys only.")
+    ],
+    like: Annotated[
+        str, typer.Option("--like", metavar="DEVICE", help="The device it is one of: `edgecnn devices list`.")
+    ],
+    python: Annotated[
+        str | None, typer.Option("--python", metavar="PATH", help="Python on the board, such as ~/edgecnn/bin/python.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="Another ssh configuration than ~/.ssh/config.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write it anew if it is there already.")] = False,
+    json: Json = False,
+) -> None:
+    """Give a board of yours a name: `--device NAME` then runs there.
+
+    Writes a short file to ~/.config/edgecnn/devices; nothing is sent to the board.
+    """
+    from edgecnn.cli import console
+    from edgecnn.devices import add as write
+    from edgecnn.devices import load_device
+
+    path = write(name, ssh=ssh, like=like, python=python, config=config, replace=force)
+    profile = load_device(name)
+    if json:
+        console.json({"path": str(path), "device": profile})
+    else:
+        console.result(f"{name}: {profile.title}, at {ssh}, in {path}\nnext: edgecnn devices check {name}")
+
+
+@app.command()
+def check(name: Name, json: Json = False) -> None:
+    """Ask a board what works there and what would spoil times.
+
+    Each finding comes with the command that mends it. Exits 4 when nothing can run there, 2 when it is another board.
+    """
+    from edgecnn.cli import console
+    from edgecnn.devices import load_device
+    from edgecnn.measure.board import open_device
+    from edgecnn.measure.checkup import check as examine
+
+    profile = load_device(name)
+    with console.listener() as tell, open_device(profile) as device:
+        found = examine(device, profile, tell=tell)
+    if json:
+        console.json({"device": profile.name, **found.to_dict()})
+    else:
+        console.result(_checkup(found, profile))
+    if not found.usable:
+        raise typer.Exit(4)
+
+
+def _checkup(found: Checkup, profile: DeviceProfile) -> Any:
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    shown = set[str]()
+    for item in found.findings:
+        style = "" if item.level == "ok" else "dim" if item.level == "unknown" else "default"
+        table.add_row(Text(*MARKS[item.level]), Text(item.code), Text(item.message, style))
+        for line in item.command.splitlines() if item.command not in shown else ["as above"]:
+            table.add_row("", "", Text(f"  {line}", "bold" if item.command not in shown else "dim"))
+        shown |= {item.command} - {""}
+    where = "this host" if profile.local else profile.connect.ssh if profile.connect else ""
+    title = Text.assemble((profile.name, "bold"), f"  {profile.title}", (f"  {where}", "dim"))
+    return Group(title, "", _machine(found.facts), "", table, "", _conclusion(found, profile))
+
+
+def _machine(facts: Mapping[str, Any]) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    from edgecnn.measure.checkup.told import Told
+
+    told = Told(facts)
+    cores, memory = told.number("usable_cores"), told.number("memory_bytes")
+    cpu = [told.text("cpu") or "unknown", *([f"{cores:g} cores"] if cores else []), *told.texts("isa")]
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row("cpu", Text(", ".join(cpu)))
+    grid.add_row("memory", Text(f"{memory / 1e9:.1f} GB" if memory else "unknown"))
+    grid.add_row("kernel", Text(" ".join(filter(None, map(told.text, ("system", "release", "machine"))))))
+    return grid
+
+
+def _conclusion(found: Checkup, profile: DeviceProfile) -> Any:
+    from rich.text import Text
+
+    if not found.usable:
+        return Text(f"nothing can run on {profile.name} before what is marked ✗ is mended", "bold red")
+    counts = {level: sum(item.level == level for item in found.findings) for level in ("warn", "unknown")}
+    if not any(counts.values()):
+        return Text(f"{profile.name} is ready", "green")
+    parts = [
+        text
+        for text, count in (
+            (f"{counts['warn']} to look at (!)", counts["warn"]),
+            (f"{counts['unknown']} unknown (?): what cannot be read is not taken for good", counts["unknown"]),
+        )
+        if count
+    ]
+    return Text.assemble((f"{profile.name} can be used", "green"), "; ", ", ".join(parts))
+
+
 def _table(profiles: list[DeviceProfile]) -> Any:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("device", "what it is", "formats", "aliases"):
-        table.add_column(title, no_wrap=title in ("device", "formats"), overflow="fold")
+    for title in ("device", "what it is", "formats", "reached by", "aliases"):
+        table.add_column(title, no_wrap=title in ("device", "formats", "reached by"), overflow="fold")
     for profile in profiles:
-        formats = ", ".join(item.format for item in profile.deployments)
         aliases = Text(", ".join(profile.aliases), "dim")
-        table.add_row(Text(profile.name, "bold"), Text(profile.title), Text(formats), aliases)
+        reached = Text(_reached(profile), "" if profile.reachable else "dim")
+        formats = Text(", ".join(profile.delivered))
+        table.add_row(Text(profile.name, "bold"), Text(profile.title), formats, reached, aliases)
     return table
+
+
+def _reached(profile: DeviceProfile) -> str:
+    return "this host" if profile.local else f"ssh {profile.connect.ssh}" if profile.connect else "–"
 
 
 def _page(profile: DeviceProfile) -> Any:
@@ -71,14 +197,60 @@ def _page(profile: DeviceProfile) -> Any:
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
     grid.add_row("aliases", Text(", ".join(profile.aliases) or "none"))
+    grid.add_row("reached by", Text(_connection(profile)))
     for label, text in _hardware(profile.hardware) if profile.hardware else ():
         grid.add_row(label, Text(text))
     for rank, item in enumerate(profile.deployments):
-        note = f"  ({item.note})" if item.note else ""
-        grid.add_row("formats" if rank == 0 else "", Text(f"{item.format}, run by {item.backend}{note}"))
+        grid.add_row("formats" if rank == 0 else "", Text(_deployment(item)))
+    for label, text in _behaviour(profile):
+        grid.add_row(label, Text(text))
     if profile.source:
         grid.add_row("source", Text(profile.source.strip()))
     return Group(Text.assemble((profile.name, "bold"), f"  {profile.title}"), "", grid)
+
+
+def _connection(profile: DeviceProfile) -> str:
+    connect = profile.connect
+    if connect is None:
+        command = f"edgecnn devices add NAME --ssh USER@HOST --like {profile.name}"
+        return "this host" if profile.local else f"nothing yet: {command}"
+    more = (("configuration", connect.config), ("python", connect.python), ("folder", connect.folder))
+    return ", ".join([f"ssh {connect.ssh}", *(f"{label} {value}" for label, value in more if value)])
+
+
+def _deployment(item: Deployment) -> str:
+    asked = f"; only with --format {item.format}" if item.on_request else ""
+    lacks = "" if "int8" in item.precisions else "; no INT8"
+    return f"{item.format}, run by {item.backend}{lacks}{asked}{f'  ({item.note})' if item.note else ''}"
+
+
+def _behaviour(profile: DeviceProfile) -> list[tuple[str, str]]:
+    """Power modes by name, power rails, temperatures, and what tells of throttling."""
+    found = []
+    if profile.jetpack:
+        found.append(("jetpack", f"{profile.jetpack.min} to {profile.jetpack.max}"))
+    for label, modes in (("power modes", profile.power_modes), ("super modes", profile.power_modes_super)):
+        if modes:
+            found.append((label, _modes(modes)))
+    if rails := profile.rails:
+        found.append(("power", f"rail {rails.total}" if rails.total else f"sum of the rails {', '.join(rails.sum)}"))
+    elif profile.estimated_power:
+        found.append(("power", "an estimate from the rails of its power chip"))
+    if limits := profile.thermal:
+        words = (
+            (limits.soft_limit_c, "first limit"),
+            (limits.throttle_c, "slows down"),
+            (limits.hard_limit_c, "slows down far"),
+            (limits.shutdown_c, "shuts down"),
+        )
+        found.append(("temperature", ", ".join(f"{word} at {value:g} °C" for value, word in words if value)))
+    if profile.throttle:
+        found.append(("throttling", f"told by {', '.join(profile.throttle)}"))
+    return found
+
+
+def _modes(modes: Mapping[str, PowerMode]) -> str:
+    return ", ".join(f"{name} (default)" if mode.default else name for name, mode in modes.items())
 
 
 def _hardware(hardware: Hardware) -> list[tuple[str, str]]:
@@ -91,10 +263,24 @@ def _hardware(hardware: Hardware) -> list[tuple[str, str]]:
         first = f"compute capability {gpu.compute_capability}, {gpu.sm} SMs"
         peaks = ((gpu.fp32_tflops, "TFLOPS FP32"), (gpu.fp16_tflops, "TFLOPS FP16"), (gpu.int8_tops, "TOPS INT8"))
         lines.append(("gpu", _facts(first, (gpu.max_mhz, "MHz"), *peaks)))
+        if faster := gpu.super:
+            quick = ((faster.fp16_tflops, "TFLOPS FP16"), (faster.int8_tops, "TOPS INT8"))
+            lines.append(("", _facts("in Super modes", (faster.max_mhz, "MHz"), *quick)))
+    if dla := hardware.dla:
+        lines.append(("dla", _facts(f"{dla.count} of version {dla.version}", (dla.int8_tops, "TOPS INT8 together"))))
     sizes = memory.gb if isinstance(memory.gb, tuple) else (memory.gb,)
     *most, last = [f"{size:g}" for size in sizes]
     first = f"{', '.join(most)} or {last} GB" if most else f"{last} GB"
-    lines.append(("memory", _facts(first + (f" {memory.type}" if memory.type else ""), (memory.gbps, "GB/s"))))
+    lines.append(
+        (
+            "memory",
+            _facts(
+                first + (f" {memory.type}" if memory.type else ""),
+                (memory.gbps, "GB/s"),
+                (memory.gbps_super, "GB/s in Super modes"),
+            ),
+        )
+    )
     return lines
 
 

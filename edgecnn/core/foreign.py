@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import sys
+import unicodedata
 import warnings
 from collections.abc import Iterator
 
 SHOWN_CHARACTERS = 300
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])")
+"""ECMA-48: colours, cursor, titles and links."""
 
 
 @contextlib.contextmanager
@@ -50,3 +54,17 @@ def first_line(error: BaseException) -> str:
         error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0] if lines else ''}"[:SHOWN_CHARACTERS]
+
+
+def printable(text: str) -> str:
+    """Text from elsewhere without what a terminal would obey or hide: escape sequences, control, format and lone
+    surrogate characters.
+
+    Line breaks and tabs stay.
+    """
+    text = _ESCAPES.sub("", text)
+    return "".join(
+        character
+        for character in text
+        if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+    )

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from edgecnn.core.artifact import Format
+from edgecnn.core.artifact import Format, Precision
 
 Family = Literal["onnxruntime", "tensorrt", "litert"]
+Throttle = Literal["soctherm_oc", "dmesg_soctherm", "frequency", "vcgencmd"]
+Word = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
+"""What a device answers to."""
 
 
 class Strict(BaseModel):
@@ -18,12 +22,15 @@ class Strict(BaseModel):
 
 
 class Cpu(Strict):
-    """`peaks` are dense and theoretical: all cores at `max_mhz`, in 10^9 operations per second (a multiply-add is
-    two)."""
+    """Peaks are dense and theoretical: all cores at `max_mhz`, in 10^9 operations per second (a multiply-add is two).
+
+    `max_mhz_super` is the clock in JetPack 6.2's Super modes.
+    """
 
     core: str
     cores: int = Field(ge=1)
     max_mhz: float | None = None
+    max_mhz_super: float | None = None
     isa: tuple[str, ...] = ()
     fp32_gflops: float | None = None
     fp16_gflops: float | None = None
@@ -31,13 +38,16 @@ class Cpu(Strict):
 
 
 class SuperClocks(Strict):
+    """Clock and dense peaks in JetPack 6.2's Super modes."""
+
     max_mhz: float
+    fp32_tflops: float | None = None
     fp16_tflops: float | None = None
     int8_tops: float | None = None
 
 
 class Gpu(Strict):
-    """Dense peaks in 10^12 operations per second at `max_mhz`; `super` are those of JetPack 6.2's Super modes."""
+    """Dense peaks in 10^12 operations per second at `max_mhz`. `int8_tops` is left out where TensorRT has no INT8."""
 
     compute_capability: str
     sm: int
@@ -55,6 +65,7 @@ class Dla(Strict):
     count: int = Field(ge=1)
     max_mhz: float
     int8_tops: float | None = None
+    super: SuperClocks | None = None
 
 
 class Memory(Strict):
@@ -74,11 +85,32 @@ class Hardware(Strict):
 
 
 class Match(Strict):
-    """How a probed board is recognised: any of `compatible` in its device tree, or the beginning of its `model`."""
+    """How a probed board is recognised, by what its device tree says.
+
+    One of `compatible` names it: `nvidia,p3767-0005` is also in `nvidia,p3768-0000+p3767-0005-super`. Or its model
+    begins with the words of `model`. `soc` is the chip, the same on several boards: `tegra234`, `bcm2712`.
+    """
 
     compatible: tuple[str, ...] = ()
     model: str | None = None
     soc: str | None = None
+
+    def names(self, compatible: Iterable[str], model: str | None) -> bool:
+        """Whether it is a board that says this of itself."""
+        if self.model is not None and f"{model or ''} ".startswith(f"{self.model} "):
+            return True
+        parts = {part for entry in compatible for part in _parts(entry)}
+        wanted = [wanted for entry in self.compatible for wanted in _parts(entry)]
+        return any(part == one or part.startswith(f"{one}-") for one in wanted for part in parts)
+
+    def has_chip(self, compatible: Iterable[str]) -> bool:
+        """Whether a board that says this has the same chip, be it another board."""
+        return self.soc is not None and self.soc in {part for entry in compatible for part in _parts(entry)}
+
+
+def _parts(entry: str) -> list[str]:
+    """`nvidia,p3768-0000+p3767-0005` names a carrier board and the module on it."""
+    return entry.partition(",")[2].split("+")
 
 
 class PowerMode(Strict):
@@ -109,10 +141,11 @@ class EstimatedPower(Strict):
 
 
 class Thermal(Strict):
-    """Degrees Celsius."""
+    """Degrees Celsius, rising: a first, gentle limit; where clocks fall; where they fall far; where power goes off."""
 
     soft_limit_c: float | None = None
     throttle_c: float | None = None
+    hard_limit_c: float | None = None
     shutdown_c: float | None = None
 
 
@@ -122,6 +155,14 @@ class JetPack(Strict):
     tensorrt: tuple[str, ...]
 
 
+PLAIN = {
+    "ssh": (r"[A-Za-z0-9_.@:\[\]%-]+", "a Host of your ssh configuration, or user@host: no blanks, quotes or ;"),
+    "python": (r"(~/)?[A-Za-z0-9_./+-]+", "the path of an interpreter: letters, digits and ./_+-, a ~/ before them"),
+    "folder": (r"[A-Za-z0-9_./+-]+", "a path: letters, digits and ./_+-"),
+}
+"""What may stand in a command for the board: words that mean the same with and without a shell."""
+
+
 class Connect(Strict):
     """How to reach a board: a Host of the user's ssh configuration, or `user@host`.
 
@@ -129,25 +170,41 @@ class Connect(Strict):
     example), `folder` where edgecnn keeps its files there, below the home folder unless it begins with `/`.
     """
 
-    ssh: str = Field(pattern=r"^[A-Za-z0-9_.@:\[\]%-]+$")
+    ssh: str
     config: Path | None = None
-    python: str = Field(default="python3", pattern=r"^(~/)?[A-Za-z0-9_./+-]+$")
-    folder: str = Field(default=".cache/edgecnn", pattern=r"^[A-Za-z0-9_./+-]+$")
+    python: str = "python3"
+    folder: str = ".cache/edgecnn"
 
-    @field_validator("ssh")
+    @field_validator("ssh", "python", "folder")
     @classmethod
-    def _no_option(cls, value: str) -> str:
-        if value.startswith("-"):
-            raise ValueError("a host does not begin with '-'")
+    def _plain(cls, value: str, info: ValidationInfo) -> str:
+        pattern, allowed = PLAIN[str(info.field_name)]
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"must be {allowed}")
+        if value.startswith("-") or "@-" in value:
+            raise ValueError("must not begin with '-': it would be taken for an option")
+        if info.field_name == "ssh" and re.fullmatch(r"[^:]+:\d+", value):
+            raise ValueError("takes no port: make a Host with a Port in ~/.ssh/config and name that")
         return value
+
+    @field_validator("config")
+    @classmethod
+    def _at_home(cls, value: Path | None) -> Path | None:
+        return value.expanduser() if value is not None else None
 
 
 class Deployment(Strict):
-    """One way to run a model on the board: the format shipped, the backend that runs it, the quantization family."""
+    """One way to run a model on the board: the format shipped, the backend that runs it, the quantization family.
+
+    `on_request`: made only where `--format` names it, as the CPU's formats on a board with a GPU. `precisions`: those
+    the backend has on this board.
+    """
 
     format: Format
     backend: str
     family: Family
+    precisions: tuple[Precision, ...] = Field(default=("fp32", "fp16", "int8"), min_length=1)
+    on_request: bool = False
     note: str = ""
 
 
@@ -157,7 +214,7 @@ class DeviceProfile(Strict):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     title: str
-    aliases: tuple[str, ...] = ()
+    aliases: tuple[Word, ...] = ()
     match: Match | None = None
     hardware: Hardware | None = None
     deployments: tuple[Deployment, ...] = Field(min_length=1)
@@ -167,11 +224,23 @@ class DeviceProfile(Strict):
     rails: Rails | None = None
     estimated_power: EstimatedPower | None = None
     thermal: Thermal | None = None
-    throttle: tuple[Literal["soctherm_oc", "dmesg_soctherm", "frequency", "vcgencmd"], ...] = ()
+    throttle: tuple[Throttle, ...] = ()
     connect: Connect | None = None
     extends: str | None = None
     local: bool = False
     source: str = ""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> DeviceProfile:
+        if self.local and self.connect is not None:
+            raise ValueError("a device is this host (`local`) or reached over ssh (`connect`), not both")
+        return self
+
+    @property
+    def delivered(self) -> tuple[Format, ...]:
+        """The formats made for it when none is asked for, best first; all of them where each waits to be asked for."""
+        unasked = tuple(item.format for item in self.deployments if not item.on_request)
+        return unasked or tuple(item.format for item in self.deployments)
 
     def deployment(self, format: Format) -> Deployment | None:
         return next((item for item in self.deployments if item.format == format), None)

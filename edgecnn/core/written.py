@@ -99,7 +99,7 @@ def _problem(item: Any, *, at: str, model: type[BaseModel]) -> str:
     message = message[:1].lower() + message[1:]
     given = item.get("input")
     shown = "" if isinstance(given, dict | list) or given is None else f" (it is {given!r})"
-    return f"{path}: {message}{shown}"
+    return f"{path}: {message}{shown}" if path else f"{message}{shown}"
 
 
 def _fields_at(model: type[BaseModel], location: Iterable[str | int]) -> list[str]:

@@ -281,7 +281,7 @@ OPTIONS = [
     (["--target", "jetsen"], "unknown-device", "did you mean 'jetson"),
     (["--recipe", "int9"], "unknown-recipe", "did you mean 'int8'"),
     (["--format", "onx"], "unknown-format", "did you mean 'onnx'"),
-    (["--target", "jetson", "--format", "tflite"], "wrong-format", "it runs: tensorrt"),
+    (["--target", "pi", "--format", "tensorrt"], "wrong-format", "it runs: tflite, onnx"),
     (["--profile", "quik"], "unknown-profile", "did you mean 'quick'"),
     (["--max-drop", "lots"], "bad-max-drop", "--max-drop lots"),
     (["--max-drop", "100%"], "bad-max-drop", "1% or 0.01"),

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import json
 import os
+import struct
+import time
 
 import numpy as np
 import pytest
@@ -11,8 +14,15 @@ from edgecnn.probe import facts
 def test_this_machine_is_described_in_json_types() -> None:
     found = facts.describe()
     assert found["cores"] >= found["usable_cores"] >= 1
-    assert found["numpy"] == np.__version__
-    assert all(isinstance(value, str | int | None) for value in found.values())
+    assert (found["numpy"], found["bits"]) == (np.__version__, 8 * struct.calcsize("P"))
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_describing_takes_little_time() -> None:
+    """It is part of every job."""
+    begin = time.perf_counter()
+    facts.describe()
+    assert time.perf_counter() - begin < 0.5
 
 
 def test_others_load_is_what_is_left_of_busy_time() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from edgecnn.core import plugins
 from edgecnn.core.errors import InputError
-from edgecnn.devices import list_devices, load_device
+from edgecnn.devices import BACKENDS, list_devices, load_device
 
 BOARD = """
 name: my-board
@@ -34,12 +34,17 @@ def write(folder: Path, text: str, name: str = "my-board.yaml") -> Path:
     [
         ("host", "host"),
         ("localhost", "host"),
-        ("jetson", "jetson-orin-nano"),
-        ("Orin Nano", "jetson-orin-nano"),
+        ("jetson", "jetson-orin-nano-8gb"),
+        ("Orin Nano", "jetson-orin-nano-8gb"),
+        ("jetson-orin-nano", "jetson-orin-nano-8gb"),
+        ("nano", "jetson-nano"),
+        ("xavier-nx", "jetson-xavier-nx"),
+        ("agx-orin", "jetson-agx-orin-64gb"),
+        ("thor", "jetson-agx-thor"),
         ("pi", "raspberry-pi-5"),
         ("rpi5", "raspberry-pi-5"),
-        ("raspberry_pi_4", "raspberry-pi-4"),
-        ("pi4", "raspberry-pi-4"),
+        ("raspberry_pi_4", "raspberry-pi-4b"),
+        ("pi4", "raspberry-pi-4b"),
     ],
 )
 def test_every_alias_leads_to_its_board(word: str, name: str) -> None:
@@ -48,9 +53,21 @@ def test_every_alias_leads_to_its_board(word: str, name: str) -> None:
 
 def test_what_each_board_runs_best_first() -> None:
     formats = {profile.name: [item.format for item in profile.deployments] for profile in list_devices()}
-    assert formats["jetson-orin-nano"] == ["tensorrt"]
-    assert formats["raspberry-pi-5"] == formats["raspberry-pi-4"] == ["tflite", "onnx"]
+    assert formats["jetson-orin-nano-8gb"] == ["tensorrt", "onnx", "tflite"]
+    assert formats["raspberry-pi-5"] == formats["raspberry-pi-4b"] == ["tflite", "onnx"]
+    assert formats["raspberry-pi-zero-2w"] == ["tflite"]
     assert formats["host"] == ["onnx", "tflite", "tensorrt"]
+
+
+def test_what_is_made_when_no_format_is_asked_for() -> None:
+    for profile in list_devices():
+        wanted = ("tensorrt",) if profile.name.startswith("jetson") else tuple(d.format for d in profile.deployments)
+        assert profile.delivered == wanted
+
+
+def test_a_nano_has_no_int8_in_tensorrt() -> None:
+    found = {p.name: d.precisions for p in list_devices() for d in p.deployments if d.format == "tensorrt"}
+    assert [name for name, precisions in found.items() if "int8" not in precisions] == ["jetson-nano"]
 
 
 def test_every_family_has_a_writer_and_every_format_an_exporter() -> None:
@@ -83,12 +100,33 @@ def test_a_board_in_a_file(tmp_path: Path) -> None:
     assert load_device(str(write(tmp_path, BOARD))).name == "my-board"
 
 
-def test_two_boards_with_one_alias(config_home: Path) -> None:
-    write(config_home / "devices", BOARD.replace("[mb]", "[jetson]"))
+def test_two_boards_of_the_users_with_one_alias(config_home: Path) -> None:
+    write(config_home / "devices", BOARD)
+    write(config_home / "devices", BOARD.replace("my-board", "other"), "other.yaml")
     with pytest.raises(InputError) as caught:
         load_device("host")
     assert caught.value.code == "device-clash"
-    assert "'jetson'" in caught.value.message
+    assert "'mb'" in caught.value.message
+
+
+@pytest.mark.parametrize("line", ["aliases: [mb]", "name: my-board"])
+def test_a_shipped_name_is_not_taken_over_by_another_file(config_home: Path, line: str) -> None:
+    key = line.partition(":")[0]
+    value = "[raspberry-pi-5]" if key == "aliases" else "raspberry-pi-5"
+    write(config_home / "devices", BOARD.replace(line, f"{key}: {value}"))
+    with pytest.raises(InputError) as caught:
+        load_device("host")
+    assert caught.value.code == "device-clash"
+    assert "'raspberry-pi-5'" in caught.value.message
+
+
+def test_a_shipped_alias_leads_to_the_users_board_that_has_it(config_home: Path) -> None:
+    write(config_home / "devices", BOARD.replace("[mb]", "[jetson, pi4]"))
+    assert load_device("jetson").name == load_device("pi4").name == "my-board"
+    aliases = {profile.name: profile.aliases for profile in list_devices()}
+    assert "jetson" not in aliases["jetson-orin-nano-8gb"]
+    assert "orin-nano" in aliases["jetson-orin-nano-8gb"]
+    assert "pi4" not in aliases["raspberry-pi-4b"]
 
 
 def test_every_mistake_in_a_profile_with_its_path(tmp_path: Path) -> None:
@@ -100,7 +138,7 @@ def test_every_mistake_in_a_profile_with_its_path(tmp_path: Path) -> None:
     assert "hardware.cpu.cores: is missing" in found
     assert "deployments[0].format: " in found
     assert len(found.splitlines()) == 5
-    assert "titel: unknown key; did you mean 'title'?" in found
+    assert "titel: unknown key; did you mean 'title'" in found
 
 
 @pytest.mark.parametrize(
@@ -111,7 +149,7 @@ def test_every_mistake_in_a_profile_with_its_path(tmp_path: Path) -> None:
             "backend: onnx-runtime",
             "deployments[0].backend: no backend is called 'onnx-runtime'; did",
         ),
-        ("backend: onnxruntime", "backend: openvino", "known: null, onnxruntime, tensorrt, tflite"),
+        ("backend: onnxruntime", "backend: openvino", f"known: {', '.join(sorted(BACKENDS))}"),
         ("family: onnxruntime", "family: onnxrt", "deployments[0].family: "),
     ],
 )

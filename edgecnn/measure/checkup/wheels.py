@@ -1,0 +1,113 @@
+"""Which wheels exist for a board's Python and C library, and the command that installs them there.
+
+Source: PyPI's files for aarch64, November 2026. From a release on, newer ones leave a Python or a C library behind.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgecnn.core.errors import install_hint
+from edgecnn.measure.checkup.finding import Seen
+from edgecnn.measure.checkup.told import Told
+
+Version = tuple[int, ...]
+
+OLDEST: Version = (3, 8)
+"""The Python that the probe needs."""
+NEWEST: Version = (3, 14)
+ONNXRUNTIME = {(3, 11): "1.32.0", (3, 10): "1.23.2", (3, 8): "1.19.2"}
+"""From this Python on, with a C library from 2.27 on; before 2.27 see OLD_LIBC."""
+LITERT = {(3, 10): "2.3.0", (3, 9): "2.1.0"}
+OLD_LIBC: Version = (2, 27)
+ONNXRUNTIME_OLD_LIBC, LITERT_OLD_LIBC = "1.16.3", "1.4.0"
+TFLITE_RUNTIME = "2.13.0"
+"""The last for Python 3.8 and for 32-bit systems; built for numpy 1."""
+VENV = "~/edgecnn"
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """What decides which wheel fits; `libc` is None where it is not glibc or unknown."""
+
+    python: Version
+    libc: Version | None
+    bits: int = 64
+
+    @classmethod
+    def of(cls, told: Told) -> Platform | None:
+        python = version_of(told.text("python"))
+        libc = told.text("libc") or ""
+        if python is None:
+            return None
+        return cls(python[:2], version_of(libc) if libc.startswith("glibc") else None, int(told.number("bits") or 64))
+
+    @property
+    def old_libc(self) -> bool:
+        return self.libc is not None and self.libc < OLD_LIBC
+
+
+def version_of(text: str | None) -> Version | None:
+    """The first number with dots in a text."""
+    found = re.search(r"\d{1,6}(?:\.\d{1,6})*", text or "")
+    return tuple(int(part) for part in found[0].split(".")) if found else None
+
+
+def wheels(backend: str, platform: Platform) -> list[str] | None:
+    """What pip is to install for `onnxruntime`, `tflite` or `numpy`; None where no wheel is made."""
+    if not OLDEST <= platform.python <= NEWEST:
+        return None
+    if backend == "numpy":
+        return ["numpy"]
+    if backend == "onnxruntime":
+        return _onnxruntime(platform)
+    return _tflite(platform) if backend == "tflite" else None
+
+
+def _onnxruntime(platform: Platform) -> list[str] | None:
+    if platform.bits != 64:
+        return None
+    if platform.old_libc:
+        return [f"onnxruntime=={ONNXRUNTIME_OLD_LIBC}"] if platform.python <= (3, 11) else None
+    return [f"onnxruntime=={_newest(ONNXRUNTIME, platform.python)}"]
+
+
+def _tflite(platform: Platform) -> list[str] | None:
+    if platform.bits != 64 or platform.python == (3, 8):
+        return [f"tflite-runtime=={TFLITE_RUNTIME}", '"numpy<2"'] if platform.python <= (3, 10) else None
+    if platform.old_libc:
+        return [f"ai-edge-litert=={LITERT_OLD_LIBC}"] if platform.python <= (3, 12) else None
+    return [f"ai-edge-litert=={_newest(LITERT, platform.python)}"]
+
+
+def _newest(table: dict[tuple[int, int], str], python: Version) -> str:
+    return next(version for since, version in table.items() if python >= since)
+
+
+def install(seen: Seen, packages: Sequence[str], *, again: bool = False) -> str:
+    """The command that adds `packages` to the Python that edgecnn uses there.
+
+    Where the system's Python is the distribution's (PEP 668) that is a virtual environment, and a last line for the
+    device's file tells edgecnn of it.
+    """
+    told, connect = seen.facts, seen.profile.connect
+    wanted = " ".join([*(["--force-reinstall"] if again else []), *dict.fromkeys(packages)])
+    if seen.profile.local:
+        return install_hint("tflite") if "litert" in wanted else f"python -m pip install {wanted}"
+    if told.flag("externally_managed"):
+        return _in_a_venv(seen, wanted)
+    python = connect.python if connect else "python3"
+    first = "" if told.flag("has_pip") is not False else "sudo apt install -y python3-pip\n"
+    return f"{first}{python} -m pip install {wanted}"
+
+
+def _in_a_venv(seen: Seen, wanted: str) -> str:
+    told, connect = seen.facts, seen.profile.connect
+    lines = [] if told.flag("has_venv") is not False else ["sudo apt install -y python3-venv"]
+    shared = " --system-site-packages" if told.has("l4t") else ""  # TensorRT's bindings belong to the system's Python
+    lines += [f"python3 -m venv{shared} {VENV}", f"{VENV}/bin/python -m pip install {wanted}"]
+    if connect is not None:
+        lines.append(f"python: {VENV}/bin/python   # on this host: under connect:, in the file of {seen.profile.name}")
+    return "\n".join(lines)

@@ -1,0 +1,37 @@
+"""What a target has a plan made for: the formats it delivers, in the precisions its backend has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from workbench import Ended, Workbench
+
+Invoke = Callable[..., "Ended"]
+
+
+@pytest.mark.parametrize(
+    ("words", "steps"),
+    [
+        (["--target", "orin-nx"], ["export tensorrt fp32", "cast tensorrt fp16", "quantize tensorrt int8"]),
+        (["--target", "orin-nx", "--format", "onnx"], ["export onnx fp32", "quantize onnx int8"]),
+        (["--target", "nano"], ["export tensorrt fp32", "cast tensorrt fp16"]),
+        (["--target", "pi-zero", "--format", "tflite"], ["export tflite fp32", "quantize tflite int8"]),
+    ],
+)
+def test_formats_and_precisions_are_the_targets(
+    bench: Workbench, invoke: Invoke, words: list[str], steps: list[str]
+) -> None:
+    ended = invoke("plan", *bench.source, "--data", str(bench.data), *words, "--json")
+    assert ended.code == 0, ended.err
+    assert [step["name"] for step in ended.json["steps"]] == steps
+    assert ("jetson-nano has no int8 in tensorrt: `quantize` is left out" in ended.err) == ("nano" in words)
+
+
+def test_an_alias_of_the_users_board_wins(bench: Workbench, invoke: Invoke, config_home: object) -> None:
+    assert invoke("devices", "add", "jetson", "--ssh", "lab", "--like", "nano").code == 0
+    ended = invoke("plan", *bench.source, "--data", str(bench.data), "--target", "jetson", "--json")
+    assert (ended.code, ended.json["target"]) == (0, "jetson")
