@@ -19,6 +19,7 @@ from edgecnn.cli import (
     inspect,
     optimize,
     plan,
+    profile,
     quantize,
     recipes,
 )
@@ -51,6 +52,7 @@ app.command(short_help="Say what a checkpoint or an exported model is.")(inspect
 app.command(short_help="Export a checkpoint, checked against PyTorch.")(export.export)
 app.command(short_help="Quantize a checkpoint to INT8; judge nothing.")(quantize.quantize)
 app.command(short_help="Measure models on this host, interleaved.")(benchmark.benchmark)
+app.command(short_help="Time each layer of a model on a device.")(profile.profile)
 app.command(short_help="Take a small CNN to INT8 in two minutes. No download.")(demo.demo)
 app.command(short_help="Show what works on this host, and what is missing.")(doctor.doctor)
 app.add_typer(devices.app, name="devices")

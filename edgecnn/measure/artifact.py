@@ -6,9 +6,10 @@ from pathlib import Path
 
 from edgecnn.core.artifact import Artifact, Format, sha256_of
 from edgecnn.core.errors import InputError
+from edgecnn.probe.engines import ELSEWHERE
 
-FORMATS: dict[str, Format] = {".onnx": "onnx", ".tflite": "tflite"}
-BACKENDS: dict[Format, str] = {"onnx": "onnxruntime", "tensorrt": "onnxruntime", "tflite": "tflite"}
+FORMATS: dict[str, Format] = {".onnx": "onnx", ".tflite": "tflite", ".pt2": "torch"}
+BACKENDS: dict[Format, str] = {"onnx": "onnxruntime", "tensorrt": "onnxruntime", "tflite": "tflite", "torch": "torch"}
 
 
 def open_artifact(path: Path) -> Artifact:
@@ -21,6 +22,13 @@ def open_artifact(path: Path) -> Artifact:
             "no-such-file",
             f"there is no file {path}" if not path.is_dir() else f"{path} is a folder",
             hint=f"look with: ls {path.parent}",
+        )
+    if path.suffix.lower() in ELSEWHERE:
+        raise InputError(
+            "engine-from-elsewhere",
+            f"{path.name} is a TensorRT engine, and engines are not taken",
+            why="it fits one version of TensorRT and one GPU only, and loading it runs native code that is in it",
+            hint="give the .onnx that it was built from: the engine is built on the board",
         )
     if path.suffix not in FORMATS:
         raise InputError(

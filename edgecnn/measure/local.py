@@ -15,14 +15,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import IO, Any
 
-from edgecnn.core.errors import EdgecnnError, MissingError, StepError
+from edgecnn.core.errors import EdgecnnError, StepError
 from edgecnn.measure.probe_archive import probe_archive
+from edgecnn.measure.received import told
+from edgecnn.probe.ending import explain, tail
+from edgecnn.probe.system import clean_environment
 
 TERM_GRACE_S = 5.0
 EXIT_GRACE_S = 10.0
-STDERR_LINES = 12
-FORGOTTEN = ("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "TF_NUM_", "ORT_")
-"""A thread count is an explicit option; the environment must not have another opinion."""
 
 Event = Mapping[str, Any]
 
@@ -33,8 +33,8 @@ def run_job(
     """Run `job` in a fresh process of this Python; its `result` event as a dictionary.
 
     `on_event` gets every earlier event, in this thread. Raises MissingError for an absent runtime and StepError for
-    the rest: the job's own error code, or probe-killed, probe-crashed, probe-timeout. The process group dies with the
-    call.
+    the rest: the job's own error code, or probe-killed, wrong-instruction, probe-crashed, probe-timeout. The process
+    group dies with the call.
     """
     with tempfile.TemporaryFile() as stderr:
         with _Running(
@@ -49,11 +49,6 @@ def run_job(
                 hint="try a smaller model or a quicker profile, for example --profile smoke",
             )
         return _answer(last, running.code, job, _tail(stderr))
-
-
-def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment without thread counts."""
-    return {key: value for key, value in environ.items() if not key.startswith(FORGOTTEN)}
 
 
 class _Running:
@@ -139,50 +134,20 @@ def _answer(last: dict[str, Any], code: int | None, job: Mapping[str, Any], stde
     if last.get("event") == "result":
         return {key: value for key, value in last.items() if key not in ("seq", "event")}
     if last.get("event") == "error":
-        raise _told(last, job)
+        raise told(last, subject=str(job.get("model", "")))
     raise _died(code, job, stderr)
-
-
-def _told(event: Mapping[str, Any], job: Mapping[str, Any]) -> EdgecnnError:
-    family = MissingError if event["code"] == "missing-runtime" else StepError
-    message = event["message"]
-    if "model" in job and event["code"] != "missing-runtime":
-        message = f"{message}: {job['model']}"
-    return family(event["code"], message, why=event["why"], hint=event["hint"])
-
-
-def _died(code: int | None, job: Mapping[str, Any], stderr: str) -> EdgecnnError:
-    title = _title(job)
-    if code == -9:
-        return StepError(
-            "probe-killed",
-            f"{title} was killed, probably because memory ran out",
-            why=stderr or "the process ended with signal 9 (SIGKILL)",
-            hint="close other programs or add swap, then run again",
-        )
-    if code == -4:
-        return StepError(
-            "probe-crashed",
-            f"{title} used an instruction that this CPU does not have (SIGILL)",
-            why=stderr or "the runtime was built for a newer CPU",
-            hint=f"install another version of {job.get('backend', 'the runtime')}",
-        )
-    how = _signal_name(code) if code is not None and code < 0 else f"exit code {code}"
-    return StepError("probe-crashed", f"{title} ended without a result ({how})", why=stderr)
-
-
-def _signal_name(code: int) -> str:
-    try:
-        return signal.Signals(-code).name
-    except ValueError:
-        return f"signal {-code}"
 
 
 def _title(job: Mapping[str, Any]) -> str:
     return f"{job.get('backend', 'probe')} {job.get('verb', 'job')}"
 
 
+def _died(code: int | None, job: Mapping[str, Any], stderr: str) -> EdgecnnError:
+    died = explain(code or 0, title=_title(job), backend=str(job.get("backend", "")), log=stderr)
+    return told(died.to_dict())
+
+
 def _tail(stream: IO[bytes]) -> str:
     stream.seek(0, os.SEEK_END)
     stream.seek(max(0, stream.tell() - 8192))
-    return "\n".join(stream.read().decode(errors="replace").splitlines()[-STDERR_LINES:])
+    return tail(stream.read())

@@ -12,7 +12,8 @@ from edgecnn.core.errors import InputError, did_you_mean
 @dataclass(frozen=True, slots=True)
 class Profile:
     """`processes` fresh processes for each arm; in each, at least `min_iterations` samples and `min_s`, at most
-    `max_s`, after a warm-up of at least 10 runs and `warmup_s`."""
+    `max_s`, after a warm-up of at least 10 runs and `warmup_s`. Before each, the board may cool for `cool_s` at
+    most."""
 
     name: str
     processes: int
@@ -20,6 +21,7 @@ class Profile:
     min_s: float
     max_s: float
     warmup_s: float = 1.0
+    cool_s: float = 0.0
 
     def job_fields(self) -> dict[str, Any]:
         """The `warmup` and `measure` fields of a latency job; the warm-up is capped at 10 times its least length."""
@@ -37,15 +39,16 @@ class Profile:
     @property
     def timeout_s(self) -> float:
         """When to give up on one process: loading may be slow on a board, so this is generous."""
-        return 300 + 4 * self.max_s
+        return 300 + 4 * self.max_s + self.cool_s
 
 
 PROFILES: Mapping[str, Profile] = {
     profile.name: profile
     for profile in (
         Profile("smoke", 1, 30, 1.0, 20.0, warmup_s=0.3),
-        Profile("quick", 3, 100, 3.0, 60.0),
-        Profile("standard", 5, 662, 10.0, 120.0),
+        Profile("quick", 3, 100, 3.0, 60.0, cool_s=10.0),
+        Profile("standard", 5, 662, 10.0, 120.0, cool_s=60.0),
+        Profile("mlperf", 3, 1024, 600.0, 1800.0, cool_s=60.0),
     )
 }
 

@@ -1,50 +1,43 @@
-"""What limits the trust in a latency: findings with an effect, and the grade that follows from them."""
+"""What limits the trust in a latency: its design, its samples, the machine, and the board's own readings."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Sequence
 
+from edgecnn.core.target import DeviceProfile
 from edgecnn.measure import statistics
+from edgecnn.measure.conditions import of_board
+from edgecnn.measure.grade import Effect, Grade, Reason, count, grade_of
+from edgecnn.measure.process import Arm, Process
 
-if TYPE_CHECKING:
-    from edgecnn.measure.latency import Process
+__all__ = ["Effect", "Grade", "Reason", "grade_of", "reasons_for"]
 
-Effect = Literal["invalid", "degraded", "unknown", "note"]
-Grade = Literal["valid", "degraded", "unknown", "invalid"]
 BUSY = 0.10
 """Share of the machine's CPU time that others may use while we measure."""
+GPU_BACKENDS = ("tensorrt",)
+RUINOUS = ("cpu-fallback", "engine-mismatch", "model-mismatch", "output-mismatch")
+"""Findings of a backend that make its times those of something else; any other finding is a note."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """A finding; `effect` is the grade it forces, or `note` when it forces none."""
-
-    code: str
-    effect: Effect
-    message: str
-
-    def __str__(self) -> str:
-        return self.message
-
-
-def grade_of(reasons: Sequence[Reason]) -> Grade:
-    """The worst effect: invalid, then degraded, then unknown; valid when nothing was found."""
-    effects = {reason.effect for reason in reasons}
-    grades: tuple[Grade, ...] = ("invalid", "degraded", "unknown")
-    return next((grade for grade in grades if grade in effects), "valid")
-
-
-def reasons_for(processes: Sequence[Process], *, threads: int, min_iterations: int) -> tuple[Reason, ...]:
-    """Everything that limits what these processes' samples can claim."""
-    return (*_of_design(processes, min_iterations), *_of_samples(processes), *_of_machine(processes, threads))
+def reasons_for(
+    processes: Sequence[Process], *, arm: Arm, min_iterations: int, expect: DeviceProfile | None = None
+) -> tuple[Reason, ...]:
+    """Everything that limits what these processes' samples can claim; `expect` is what their readings are held
+    against."""
+    gpu = arm.backend in GPU_BACKENDS or str(arm.options.get("device", "")).startswith("cuda")
+    return (
+        *_of_design(processes, min_iterations),
+        *_of_samples(processes),
+        *_of_machine(processes, arm.threads),
+        *of_board(processes, expect=expect, gpu=gpu),
+        *_of_backend(processes),
+    )
 
 
 def _of_design(processes: Sequence[Process], min_iterations: int) -> list[Reason]:
     found = []
     if len(processes) < 3:
-        found.append(Reason("few-processes", "degraded", f"{_count(len(processes), 'process')}: indicative only"))
+        found.append(Reason("few-processes", "degraded", f"{count(len(processes), 'process')}: indicative only"))
     fewest = min(len(process.samples_ns) for process in processes)
     if fewest < min_iterations:
         found.append(
@@ -59,7 +52,7 @@ def _of_samples(processes: Sequence[Process]) -> list[Reason]:
     unsteady = sum(not process.steady for process in processes)
     if unsteady:
         found.append(
-            Reason("no-steady-state", "degraded", f"no steady state in {unsteady} of {_count(total, 'process')}")
+            Reason("no-steady-state", "degraded", f"no steady state in {unsteady} of {count(total, 'process')}")
         )
     drifts = [change for process in processes if (change := statistics.drift(process.samples_ns))]
     if drifts:
@@ -68,7 +61,7 @@ def _of_samples(processes: Sequence[Process]) -> list[Reason]:
             Reason(
                 "drift",
                 "degraded",
-                f"latency drifted in {len(drifts)} of {_count(total, 'process')}, by {worst:+.0%} at worst",
+                f"latency drifted in {len(drifts)} of {count(total, 'process')}, by {worst:+.0%} at worst",
             )
         )
     if statistics.two_levels([process.median_ns for process in processes]):
@@ -87,26 +80,24 @@ def _of_samples(processes: Sequence[Process]) -> list[Reason]:
 
 def _of_machine(processes: Sequence[Process], threads: int) -> list[Reason]:
     found = []
-    facts: Mapping[str, Any] = processes[0].facts
-    cores = facts["usable_cores"]
-    if threads > cores:
-        found.append(Reason("oversubscribed", "degraded", f"{threads} threads on {_count(cores, 'core')}"))
+    facts = processes[0].facts
+    cores = facts.get("usable_cores")
+    if cores is not None and threads > cores:
+        found.append(Reason("oversubscribed", "degraded", f"{threads} threads on {count(cores, 'core')}"))
     loads = [process.other_load for process in processes]
     if all(load is None for load in loads):
         found.append(Reason("load-unread", "unknown", "the load of other programs could not be read"))
     elif (worst := max(load for load in loads if load is not None)) > BUSY:
         found.append(Reason("other-load", "degraded", f"other programs used up to {worst:.0%} of the CPU meanwhile"))
-    if facts["governor"] is None:
+    governor = facts.get("governor")
+    locked = all(process.telemetry.before.get("clocks_locked") for process in processes)
+    if governor is None:
         found.append(Reason("clocks-unread", "unknown", "CPU clocks could not be read"))
-    elif facts["governor"] != "performance":
-        found.append(
-            Reason("clocks-not-locked", "degraded", f"CPU governor is '{facts['governor']}', not 'performance'")
-        )
-    if len({process.facts["boot_id"] for process in processes}) > 1:
-        found.append(Reason("rebooted", "invalid", "the machine rebooted between processes"))
+    elif governor != "performance" and not locked:
+        found.append(Reason("clocks-not-locked", "degraded", f"CPU governor is '{governor}', not 'performance'"))
     return found
 
 
-def _count(number: int, word: str) -> str:
-    plural = word + ("es" if word.endswith("s") else "s")
-    return f"{number} {word if number == 1 else plural}"
+def _of_backend(processes: Sequence[Process]) -> list[Reason]:
+    found = {code: message for process in processes for code, message in process.findings.items()}
+    return [Reason(code, "invalid" if code in RUINOUS else "note", message) for code, message in found.items()]

@@ -13,6 +13,9 @@ CONFIDENCE = 0.99
 TREND_POINTS = 300
 """Theil-Sen looks at all pairs, so a long series is thinned to medians of neighbours first."""
 
+INNER, INNER_SAMPLES = 200, 4000
+"""Replicates within one process, and how many samples each draws at most."""
+
 
 def nearest_rank(samples: ArrayLike, percentile: float) -> float:
     """The smallest sample that at least `percentile` (in (0, 100]) of all samples do not exceed; no interpolation."""
@@ -56,6 +59,37 @@ def bootstrap_median(
     medians = np.median(rng.choice(observed, (resamples, len(observed))), axis=1)
     low, high = np.quantile(medians, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def bootstrap_percentile(
+    series: Sequence[ArrayLike], percentile: float, *, seed: int, resamples: int = 10_000, level: float = 0.95
+) -> tuple[float, float]:
+    """Interval of the median over processes of a nearest-rank percentile: a nested bootstrap, seeded.
+
+    Processes are drawn with replacement, and within each, blocks of about the square root of its length, for
+    neighbours are not independent (Kalibera and Jones 2013; Künsch 1989).
+    """
+    rng = np.random.default_rng(seed)
+    inner = np.array([_block_percentiles(np.asarray(samples, float), percentile, rng) for samples in series])
+    chosen = rng.integers(0, len(inner), (resamples, len(inner)))
+    replicate = rng.integers(0, inner.shape[1], (resamples, len(inner)))
+    medians = np.median(inner[chosen, replicate], axis=1)
+    low, high = np.quantile(medians, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _block_percentiles(
+    samples: NDArray[np.float64], percentile: float, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """`INNER` replicates of a percentile by the moving-block bootstrap; of a long series, at `INNER_SAMPLES` of its
+    length."""
+    length = max(1, round(math.sqrt(len(samples))))
+    blocks = max(1, math.ceil(min(len(samples), INNER_SAMPLES) / length))
+    rank = max(1, math.ceil(percentile / 100 * blocks * length - 1e-9)) - 1
+    starts = rng.integers(0, len(samples) - length + 1, (INNER, blocks))
+    drawn = samples[(starts[:, :, None] + np.arange(length)).reshape(INNER, -1)]
+    found: NDArray[np.float64] = np.partition(drawn, rank, axis=1)[:, rank]
+    return found
 
 
 def mean_interval(values: ArrayLike, *, level: float = 0.95) -> tuple[float, float]:

@@ -13,6 +13,9 @@ from .job import Job
 PR_SET_PDEATHSIG = 1
 """From linux/prctl.h."""
 
+AGENT_VERBS = ("start", "follow", "status", "cancel", "clean")
+"""They need neither numpy nor the time that it takes to load."""
+
 
 def main() -> int:
     """Exit code 0 after `result`, 1 after `error`."""
@@ -48,9 +51,27 @@ def _die_with_parent() -> None:
 
 
 def _run(job: Job, events: Events) -> dict[str, object]:
-    from .verbs import VERBS
-
+    if sys.version_info < (3, 8):  # noqa: UP036 - the board's, not this one
+        raise ProbeError("python-too-old", "Python 3.8 is needed", "this is " + sys.version.split()[0])
     verb = job.get("verb", str)
+    if verb in AGENT_VERBS:
+        from . import agent
+
+        return agent.VERBS[verb](job, events)
+    if verb == "telemetry":  # without numpy: it runs beside a measurement
+        from . import telemetry
+
+        return telemetry.follow(job, events)
+    if verb == "check":  # without numpy: that it is missing is one of the things it finds
+        from .check import check
+
+        return check(job, events)
+    try:
+        from .verbs import VERBS
+    except ImportError as error:
+        if (error.name or "").split(".")[0] != "numpy":
+            raise
+        raise ProbeError("missing-runtime", "numpy is missing", first_line(error), "pip install numpy") from error
     if verb not in VERBS:
         raise ProbeError("bad-job", f"no verb is called '{verb}'", hint="known: " + ", ".join(VERBS))
     return VERBS[verb](job, events)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 import numpy as np
 
+from . import system
 from .errors import ProbeError, first_line
 
 
@@ -19,6 +21,11 @@ def save(path: str, array: np.ndarray) -> None:
             os.fsync(stream.fileno())
         os.replace(beside, path)  # noqa: PTH105
     except OSError as error:
+        full = system.is_full(os.path.dirname(path) or ".", error)  # noqa: PTH120
+        with contextlib.suppress(OSError):
+            os.unlink(beside)  # noqa: PTH108
+        if full:
+            raise ProbeError("disk-full", "the disk is full", first_line(error), "free some space") from error
         raise ProbeError("cannot-write", "cannot write " + path, first_line(error), "free some space") from error
 
 

@@ -21,6 +21,15 @@ class Events:
         self._stream.write(line + "\n")
         self._stream.flush()
 
+    def note(self, event: str, **fields: Any) -> None:
+        """A line of the agent's own, which has no number."""
+        self.pass_on(json.dumps(dict(fields, event=event, agent=True), allow_nan=False) + "\n")
+
+    def pass_on(self, line: str) -> None:
+        """A line of a job's, with the number that it has there."""
+        self._stream.write(line)
+        self._stream.flush()
+
 
 def take_stdout() -> Events:
     """Keep stdout for events. Native libraries that write to descriptor 1 land on stderr and cannot tear a line."""

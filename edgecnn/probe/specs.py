@@ -48,15 +48,27 @@ def arrange(images: np.ndarray, spec: InputSpec) -> np.ndarray:
     return images.astype(spec.dtype if np.dtype(spec.dtype).kind == "f" else np.float32, copy=False)
 
 
-def random_feeds(specs: list[InputSpec], count: int, seed: int) -> list[dict[str, np.ndarray]]:
+def check_batch(specs: list[InputSpec], batch: int) -> None:
+    """Raise ProbeError fixed-batch when an input of two axes or more takes another number of images at a time."""
+    for spec in specs:
+        if len(spec.shape) > 1 and isinstance(spec.shape[0], int) and spec.shape[0] != batch:
+            fixed = spec.shape[0]
+            raise ProbeError(
+                "fixed-batch",
+                f"the model takes {fixed} image{'s' if fixed != 1 else ''} at a time, not {batch}",
+                f"input '{spec.name}' is {list(spec.shape)}",
+                f"measure it with batch {fixed}, or export it with a free batch",
+            )
+
+
+def random_feeds(specs: list[InputSpec], count: int, seed: int, *, batch: int = 1) -> list[dict[str, np.ndarray]]:
     """`count` sets of distinct inputs: standard normal for floats, the whole range for 8-bit integers, 0 or 1
-    otherwise."""
+    otherwise; a free first axis is `batch` long."""
     rng = np.random.default_rng(seed)
-    return [{spec.name: _random(spec, rng) for spec in specs} for _ in range(count)]
+    return [{spec.name: _random(spec.sized(batch), np.dtype(spec.dtype), rng) for spec in specs} for _ in range(count)]
 
 
-def _random(spec: InputSpec, rng: np.random.Generator) -> np.ndarray:
-    shape, dtype = spec.sized(), np.dtype(spec.dtype)
+def _random(shape: tuple[int, ...], dtype: np.dtype, rng: np.random.Generator) -> np.ndarray:
     if dtype.kind == "f":
         return rng.standard_normal(shape, dtype=np.float32).astype(dtype)
     if dtype.itemsize == 1 and dtype.kind in "iu":

@@ -1,16 +1,24 @@
-"""What every backend must do: inherit `BackendConformance`, set `backend`, give a `model` fixture, and run pytest."""
+"""What every backend must do: inherit `BackendConformance`, set `backend`, give a `model` fixture, and run pytest.
+
+One that measures with its runtime's own clock inherits `OwnClockConformance`.
+"""
 
 from __future__ import annotations
 
 import ast
 import inspect
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
+from edgecnn.probe import backends, loop
 from edgecnn.probe.errors import ProbeError
+from edgecnn.probe.latency import Plan
 from edgecnn.probe.specs import random_feeds
 
 CLOCKS = {"time", "timeit", "datetime"}
@@ -85,3 +93,46 @@ class BackendConformance:
         imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
         imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
         assert not imported & CLOCKS
+
+
+def measure_once(
+    backend: Any, model: Path, *, options: Mapping[str, Any] | None = None, iterations: int = 30
+) -> tuple[dict[str, Any], int]:
+    """What `measure` of a backend gives for a short plan of at most 5 s, and how often the sensors were read."""
+    entered = []
+
+    @contextmanager
+    def watched() -> Iterator[None]:
+        entered.append(True)
+        yield
+
+    warmup = loop.Warmup(min_runs=10, min_s=0.2, max_s=1.0, max_runs=300, limit_s=5.0)
+    measurement = loop.Measurement(min_iterations=iterations, min_s=0.0, max_s=5.0)
+    plan = Plan(warmup, measurement, batch=1, seed=0, end_to_end=False, watched=watched)
+    return backend.measure(str(model), {"threads": 1, "batch": 1, **(options or {})}, plan), len(entered)
+
+
+class OwnClockConformance(BackendConformance):
+    """`measure` takes the samples inside `plan.watched()` and tells with which command."""
+
+    def test_samples_are_times_of_single_runs(self, model: Path) -> None:
+        found, _watched = measure_once(self.backend, model)
+        samples = np.asarray(found["samples"], np.float64)
+        assert len(samples) >= 30
+        assert np.isfinite(samples).all() and (samples > 0).all()
+        assert found["load_ns"] > 0 and found["first_ns"] > 0
+        assert isinstance(found["steady"], bool)
+
+    def test_sensors_are_read_while_it_measures(self, model: Path) -> None:
+        assert measure_once(self.backend, model)[1] == 1
+
+    def test_it_tells_the_command(self, model: Path) -> None:
+        argv = measure_once(self.backend, model)[0]["facts"]["argv"]
+        assert argv and all(isinstance(word, str) for word in argv)
+
+    def test_all_but_the_samples_can_be_sent(self, model: Path) -> None:
+        found, _watched = measure_once(self.backend, model)
+        assert json.dumps({key: value for key, value in found.items() if key != "samples"}, allow_nan=False)
+
+    def test_its_version_takes_the_options(self) -> None:
+        assert backends.version(self.backend, {})

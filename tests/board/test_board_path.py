@@ -175,8 +175,8 @@ def test_without_a_runtime_it_is_said_before_any_work(
     user: User, board: EmulatedBoard, bench: Workbench, tmp_path: Path
 ) -> None:
     """A Python that has no packages: what a board is like on the first day."""
-    text = board.device_yaml("bare").replace("}\n", ", python: /usr/local/bin/bare-python3}\n")
-    script = board.tree / "usr/local/bin/bare-python3"
+    text = board.device_yaml("bare").replace("}\n", ", python: /usr/bin/bare-python3}\n")
+    script = board.tree / "usr/bin/bare-python3"
     script.write_text('#!/bin/sh\nexec /usr/bin/python3 -S "$@"\n')
     script.chmod(0o755)
     (user.config / "edgecnn/devices/bare.yaml").write_text(text)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 
 from edgecnn.core.errors import EdgecnnError, InputError
 from edgecnn.core.events import Event, Finished, Progress, Started, nobody
+from edgecnn.core.target import DeviceProfile
 from edgecnn.measure.artifact import open_artifact
-from edgecnn.measure.latency import Arm, Latency, Process, compare, measure, summarise
+from edgecnn.measure.latency import Arm, Latency, Process, compare, measure, orders, summarise
 from edgecnn.measure.profiles import PROFILES, Profile, profile_named
 
 BRIEF = Profile("brief", 3, 64, 0.05, 5.0, warmup_s=0.02)
@@ -67,35 +69,24 @@ def test_a_clean_measurement_is_valid(arm: Arm) -> None:
     assert clean.grade == "valid"
 
 
-@pytest.mark.parametrize(
-    ("changes", "code", "grade"),
-    [
-        ({"steady": False}, "no-steady-state", "degraded"),
-        ({"other_load": 0.4}, "other-load", "degraded"),
-        ({"other_load": None}, "load-unread", "unknown"),
-        ({"facts": {**FACTS, "governor": "ondemand"}}, "clocks-not-locked", "degraded"),
-        ({"facts": {**FACTS, "governor": None}}, "clocks-unread", "unknown"),
-        ({"facts": {**FACTS, "usable_cores": 0}}, "oversubscribed", "degraded"),
-        ({"runs_per_sample": 4}, "batched", "valid"),
-        ({"samples_ns": tuple(np.linspace(100, 120, 100))}, "drift", "degraded"),
-        ({"samples_ns": (100.0, 101.0, 99.0) * 40 + (900.0,)}, "outliers", "valid"),
-    ],
-)
-def test_what_limits_trust_is_named_and_graded(changes: dict[str, Any], code: str, grade: str, arm: Arm) -> None:
-    samples = changes.pop("samples_ns", (100.0, 101.0, 99.0) * 40)
-    processes = [process(block, samples, **changes) for block in range(3)]
-    result = summarise(arm, processes, profile=PROFILES["quick"], seed=0)
-    assert codes(result) == {code}
-    assert result.grade == grade
-    assert str(result.reasons[0])
-
-
-def test_a_reboot_invalidates_and_two_speeds_degrade(arm: Arm) -> None:
-    samples = (100.0, 101.0, 99.0) * 40
-    rebooted = [process(0, samples), process(1, samples), process(2, samples, facts={**FACTS, "boot_id": "b"})]
-    assert summarise(arm, rebooted, profile=PROFILES["quick"], seed=0).grade == "invalid"
+def test_two_speeds_and_one_process_are_told(arm: Arm) -> None:
     assert codes(latency(arm, [100, 100.1, 120, 120.1, 100.2])) == {"multimodal"}
     assert codes(latency(arm, [100])) == {"few-processes"}
+
+
+def test_percentiles_bounds_and_throughput(arm: Arm) -> None:
+    rng = np.random.default_rng(0)
+    series = [(rng.permutation(1000) + 1 + shift).tolist() for shift in range(5)]
+    result = summarise(
+        replace(arm, batch=4), [process(n, s) for n, s in enumerate(series)], profile=PROFILES["quick"], seed=0
+    )
+    assert (result.p90_ns, result.p99_ns) == (902, 992)
+    assert (result.p90_bound_ns, result.p99_bound_ns) == (927, 1003)
+    assert 850 < result.p90_low_ns < 902 < result.p90_high_ns < 950
+    assert result.throughput_per_s == pytest.approx(4e9 / result.median_ns)
+    assert latency(arm, [100, 104, 102]).p99_bound_ns is None
+    assert (result.device, result.batch, result.e2e_median_ns) == ("host", 4, None)
+    assert json.loads(json.dumps(result.summary()))["p99_bound_ns"] == 1003
 
 
 def test_faster_needs_more_than_noise(arm: Arm) -> None:
@@ -130,6 +121,13 @@ def test_one_or_two_processes_cannot_tell(arm: Arm) -> None:
     assert ratio.conclusion == "too few processes to tell"
 
 
+def test_nothing_is_claimed_of_an_emulated_board(arm: Arm) -> None:
+    real, played = latency(arm, [100] * 5), latency(arm, [50] * 5, facts={**FACTS, "emulated": True})
+    for ratio in (compare(real, played), compare(played, real), compare(played, played)):
+        assert ratio.conclusion == "emulated: no claim"
+    assert played.emulated and played.grade == "invalid"
+
+
 def test_arms_that_share_no_block_cannot_be_compared(arm: Arm) -> None:
     other = summarise(arm, [process(9, [1.0, 2.0])], profile=PROFILES["smoke"], seed=0)
     with pytest.raises(InputError, match="same blocks"):
@@ -138,7 +136,13 @@ def test_arms_that_share_no_block_cannot_be_compared(arm: Arm) -> None:
 
 def test_profiles_are_those_of_the_method_and_wrong_names_get_a_hint() -> None:
     shapes = {name: (p.processes, p.min_iterations, p.min_s, p.max_s) for name, p in PROFILES.items()}
-    assert shapes == {"smoke": (1, 30, 1, 20), "quick": (3, 100, 3, 60), "standard": (5, 662, 10, 120)}
+    assert shapes == {
+        "smoke": (1, 30, 1, 20),
+        "quick": (3, 100, 3, 60),
+        "standard": (5, 662, 10, 120),
+        "mlperf": (3, 1024, 600, 1800),
+    }
+    assert all(p.timeout_s > 2 * p.max_s + p.cool_s for p in PROFILES.values())
     with pytest.raises(InputError) as caught:
         profile_named("quik")
     assert "'quick'" in caught.value.hint
@@ -182,6 +186,110 @@ def test_a_failing_arm_leaves_the_others_alone(make_onnx: Callable[..., Path], t
     assert failed == [("broken", "cannot-load")]
     with pytest.raises(EdgecnnError, match=r"broken\.onnx"):
         measure(arms[:1], profile=BRIEF, seed=0, tell=nobody)
+
+
+def test_batches_and_end_to_end_beside_it(make_onnx: Callable[..., Path]) -> None:
+    model = open_artifact(make_onnx("m.onnx"))
+    arms = [
+        Arm("one", model, "null", 1, {"shape": [1, 3, 64, 64]}, end_to_end=True),
+        Arm("four", model, "null", 1, {"shape": [1, 3, 64, 64]}, batch=4),
+    ]
+    one, four = measure(arms, profile=BRIEF, seed=0, tell=nobody)
+    assert one.e2e_median_ns is not None and one.e2e_median_ns > one.median_ns
+    assert len(one.processes[0].e2e_ns or ()) >= 20
+    assert (four.batch, four.processes[0].batch, four.e2e_median_ns) == (4, 4, None)
+    assert four.throughput_per_s == pytest.approx(4e9 / four.median_ns)
+    assert one.device == "host"
+    assert one.processes[0].telemetry.period_s == 1.0
+
+
+def test_a_fixed_batch_other_than_asked_is_an_error(make_onnx: Callable[..., Path]) -> None:
+    arm = Arm("m", open_artifact(make_onnx("m.onnx")), "onnxruntime", 1, batch=8)
+    with pytest.raises(EdgecnnError) as caught:
+        measure([arm], profile=BRIEF, seed=0, tell=nobody)
+    assert caught.value.code == "fixed-batch"
+
+
+def test_every_second_block_turns_the_order_round() -> None:
+    found = list(orders(4, 5, seed=1))
+    assert all(sorted(order) == [0, 1, 2, 3] for order in found)
+    assert found[1] == found[0][::-1] and found[3] == found[2][::-1]
+    assert found == list(orders(4, 5, seed=1)) != list(orders(4, 5, seed=2))
+
+
+class Scripted:
+    """A device that answers with one result, and remembers what it was asked."""
+
+    name, local = "board", False
+
+    def __init__(self, **changes: Any) -> None:
+        self.jobs: list[dict[str, Any]] = []
+        self._result: dict[str, Any] = {"runs_per_sample": 1, "load_ns": 5, "first_ns": 7, "steady": True, "batch": 1}
+        self._result |= {"facts": dict(FACTS), "other_load": 0.0, **changes}
+
+    def run(self, job: Any, *, outputs: Any, **rest: Any) -> dict[str, Any]:
+        self.jobs.append(dict(job))
+        np.save(outputs["output"], np.full(100, 1000, np.int64))
+        return dict(self._result)
+
+
+def test_a_board_is_given_its_rails_and_time_to_cool(arm: Arm) -> None:
+    board = Scripted(telemetry={"before": {"temperature_c": 44.0}})
+    patient = replace(BRIEF, processes=2, cool_s=30.0)
+    fields = {"rails": {"total": "VDD_IN"}, "estimated_power": {"slope": 1.5, "offset_w": 0.5}}
+    (result,) = measure([arm], profile=patient, seed=0, tell=nobody, device=board, expect=profile_of(**fields))
+    assert [job["cool_to_c"] for job in board.jobs] == [None, 47.0]
+    assert board.jobs[1]["cool_max_s"] == 30.0
+    assert board.jobs[0]["rails"] == {
+        "total": "VDD_IN",
+        "sum": [],
+        "estimate": {"slope": 1.5, "offset_w": 0.5},
+    }
+    assert (result.device, result.temperature_c) == ("board", (44.0, 44.0))
+    measure([arm], profile=BRIEF, seed=0, tell=nobody, device=board)
+    assert board.jobs[-1]["cool_to_c"] is None, "a profile that does not wait"
+
+
+def test_readings_are_held_against_the_profile_of_the_machine_they_are_from(arm: Arm) -> None:
+    expect = profile_of(throttle=["vcgencmd"])
+    (there,) = measure([arm], profile=BRIEF, seed=0, tell=nobody, device=Scripted(), expect=expect)
+    assert "throttle-unread" in codes(there)
+    here = Arm("m", arm.artifact, "null", 1)
+    (host,) = measure([here], profile=BRIEF, seed=0, tell=nobody, expect=expect)
+    assert "throttle-unread" not in codes(host)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"runs_per_sample": 0},
+        {"runs_per_sample": "1"},
+        {"load_ns": -5},
+        {"first_ns": float("nan")},
+        {"load_ns": 1 << 70},
+        {"facts": None},
+        {"facts": [1, 2]},
+        {"batch": True},
+        {"peak_rss_bytes": "much"},
+        {"findings": "all"},
+    ],
+)
+def test_a_result_that_makes_no_sense_is_refused(arm: Arm, changes: dict[str, Any]) -> None:
+    with pytest.raises(EdgecnnError) as caught:
+        measure([arm], profile=BRIEF, seed=0, tell=nobody, device=Scripted(**changes))
+    assert caught.value.code == "bad-result"
+
+
+def test_facts_of_the_wrong_type_are_not_judged_by(arm: Arm) -> None:
+    odd = {"usable_cores": "many", "governor": ["a"], "boot_id": {}, "emulated": "no", "cpu": "x"}
+    (result,) = measure([arm], profile=BRIEF, seed=0, tell=nobody, device=Scripted(facts=odd))
+    assert codes(result) == {"clocks-unread"}
+    assert result.processes[0].facts["cpu"] == "x" and not result.emulated
+
+
+def profile_of(**fields: Any) -> DeviceProfile:
+    deployment = {"format": "onnx", "backend": "onnxruntime", "family": "onnxruntime"}
+    return DeviceProfile.model_validate({"name": "b", "title": "B", "deployments": [deployment], **fields})
 
 
 def test_two_arms_of_one_name_are_refused(arm: Arm) -> None:

@@ -76,13 +76,17 @@ def test_a_kill_is_named_as_probable_lack_of_memory(fake_runtime: Callable[[str]
 
 
 @pytest.mark.parametrize(
-    ("name", "says"),
-    [("SIGILL", "instruction that this CPU does not have"), ("SIGSEGV", "SIGSEGV"), ("SIGABRT", "SIGABRT")],
+    ("name", "code", "says"),
+    [
+        ("SIGILL", "wrong-instruction", "instruction that this CPU does not have"),
+        ("SIGSEGV", "probe-crashed", "SIGSEGV"),
+        ("SIGABRT", "probe-crashed", "SIGABRT"),
+    ],
 )
-def test_a_crash_is_named(name: str, says: str, fake_runtime: Callable[[str], None]) -> None:
+def test_a_crash_is_named(name: str, code: str, says: str, fake_runtime: Callable[[str], None]) -> None:
     fake_runtime(f"import os, signal\nos.write(2, b'last words')\nos.kill(os.getpid(), signal.{name})")
     error = failing(FACTS)
-    assert error.code == "probe-crashed"
+    assert error.code == code
     assert says in error.message
     assert error.why == "last words"
 

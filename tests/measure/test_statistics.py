@@ -26,7 +26,10 @@ from edgecnn.measure import statistics
         (99, 10_000, 77),
         (50, 10, 0),
         (50, 11, 1),
+        (95, 129, 0),
         (95, 130, 1),
+        (99.9, 6_635, 0),
+        (99.9, 6_636, 1),
     ],
 )
 def test_early_stopping_discards_as_many_as_loadgen(percentile: float, count: int, discarded: int) -> None:
@@ -39,16 +42,25 @@ def test_early_stopping_discards_as_many_as_loadgen(percentile: float, count: in
         (90, 64, 64),
         (90, 100, 98),
         (90, 200, 191),
+        (90, 500, 467),
         (90, 1000, 923),
+        (90, 2000, 1833),
         (90, 10000, 9071),
         (99, 662, 662),
         (99, 1000, 999),
+        (99, 2000, 1992),
         (99, 10000, 9924),
     ],
 )
 def test_the_bound_is_the_published_order_statistic(percentile: float, count: int, rank: int) -> None:
     shuffled = np.random.default_rng(0).permutation(count) + 1
     assert statistics.early_stopping_bound(shuffled, percentile) == rank
+
+
+@pytest.mark.parametrize(("percentile", "fewest"), [(50, 8), (90, 46), (95, 93), (99, 473), (99.9, 4742)])
+def test_less_confidence_needs_fewer_samples(percentile: float, fewest: int) -> None:
+    assert statistics.early_stopping_discard(fewest, percentile, 0.95) == 1
+    assert statistics.early_stopping_discard(fewest - 1, percentile, 0.95) == 0
 
 
 def test_too_few_samples_have_no_bound() -> None:
@@ -112,3 +124,27 @@ def test_two_speeds_are_told_from_one_noisy_one() -> None:
     assert not statistics.two_levels([100, 101, 102, 103, 104])
     assert not statistics.two_levels([100, 105, 110, 115, 120])
     assert not statistics.two_levels([100, 200])
+
+
+def test_the_nested_bootstrap_of_a_percentile_covers_processes_and_samples() -> None:
+    rng = np.random.default_rng(3)
+    same = [rng.exponential(size=2000) for _ in range(5)]
+    low, high = statistics.bootstrap_percentile(same, 90, seed=1)
+    assert low < -np.log(0.1) < high and high - low < 0.4
+    assert statistics.bootstrap_percentile(same, 90, seed=1) == (low, high)
+    apart = [samples * (1 + 0.1 * index) for index, samples in enumerate(same)]
+    wide_low, wide_high = statistics.bootstrap_percentile(apart, 90, seed=1)
+    assert wide_high - wide_low > 2 * (high - low), "processes that differ make it wide"
+    assert statistics.bootstrap_percentile([[5.0] * 70] * 5, 90, seed=1) == (5.0, 5.0)
+    assert statistics.bootstrap_percentile([[7.0], [7.0]], 90, seed=1) == (7.0, 7.0)
+
+
+def test_the_nested_bootstrap_holds_what_it_promises() -> None:
+    rng = np.random.default_rng(5)
+    held = 0
+    for _ in range(60):
+        level = rng.normal(100, 2, 9)
+        series = [rng.normal(mean, 1, 200) for mean in level]
+        low, high = statistics.bootstrap_percentile(series, 90, seed=1, resamples=500)
+        held += low <= 100 + 1.2816 <= high
+    assert held >= 0.85 * 60

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgecnn.probe.sensors.machine import Machine
+
 
 @pytest.fixture
 def onnx_model(tmp_path: Path) -> Path:
@@ -69,5 +71,54 @@ def tflite_model(tmp_path: Path) -> Callable[..., Path]:
         path = tmp_path / f"mean_{dtype}.tflite"
         path.write_bytes(bytes(builder.Output()))
         return path
+
+    return build
+
+
+@pytest.fixture
+def tflite_reshape(tmp_path: Path) -> Path:
+    """(1, 4) -> (1, 4) through a RESHAPE whose sizes are written into the file."""
+    pytest.importorskip("ai_edge_litert")
+    flatbuffers = pytest.importorskip("flatbuffers")
+    from ai_edge_litert import schema_py_generated as schema
+
+    def tensor(name: str, shape: list[int], buffer: int, kind: int) -> object:
+        made = schema.TensorT()
+        made.name, made.shape, made.buffer, made.type = name, shape, buffer, kind
+        return made
+
+    floats, sizes = schema.TensorType.FLOAT32, schema.TensorType.INT32
+    graph = schema.SubGraphT()
+    graph.tensors = [tensor("x", [1, 4], 0, floats), tensor("sizes", [2], 1, sizes), tensor("y", [1, 4], 0, floats)]
+    graph.inputs, graph.outputs = [0], [2]
+    reshape = schema.OperatorT()
+    reshape.opcodeIndex, reshape.inputs, reshape.outputs = 0, [0, 1], [2]
+    graph.operators = [reshape]
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.RESHAPE
+    code.version = 1
+    model = schema.ModelT()
+    model.version, model.operatorCodes, model.subgraphs = 3, [code], [graph]
+    model.buffers = [schema.BufferT(), schema.BufferT()]
+    model.buffers[1].data = np.frombuffer(np.array([1, 4], np.int32).tobytes(), np.uint8)
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    path = tmp_path / "reshape.tflite"
+    path.write_bytes(bytes(builder.Output()))
+    return path
+
+
+@pytest.fixture
+def plant(tmp_path: Path) -> Callable[[dict[str, str]], Machine]:
+    """`plant({"sys/...": "content"})`: a machine of files; those in a `bin` can be run."""
+
+    def build(files: dict[str, str]) -> Machine:
+        for name, content in files.items():
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+            if path.parent.name in ("bin", "sbin"):
+                path.chmod(0o755)
+        return Machine(str(tmp_path))
 
     return build

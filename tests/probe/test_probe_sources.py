@@ -11,7 +11,7 @@ import pytest
 import edgecnn.probe
 
 SOURCES = sorted(Path(edgecnn.probe.__path__[0]).rglob("*.py"))
-RUNTIMES = {"onnxruntime"}
+RUNTIMES = {"onnxruntime", "torch"}
 NEWER_THAN_3_8 = {"removeprefix", "removesuffix", "is_relative_to", "bit_count", "batched", "pairwise"}
 
 

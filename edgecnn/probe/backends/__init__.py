@@ -1,7 +1,12 @@
 """Runtimes. A backend is a plain module: `NAME; RUNS; version(); load(path, options) -> Session`.
 
 `RUNS` names the formats it takes. A `Session` has `inputs` and `infer(feeds) -> outputs`, which returns when the
-outputs are arrays in host memory; leaving its with-block frees it. A backend never touches a clock.
+outputs are arrays in host memory; leaving its with-block frees it; `about`, where it has one, goes into the facts. A
+backend never touches a clock.
+
+One whose runtime has a clock of its own also gives `measure(path, options, plan) -> dict` (see `latency._own_clock`),
+which takes its samples inside `plan.watched()`; its `version` takes the options. `prepare(path, options)`, where there
+is one, does what is done once for a model and would warm the board.
 """
 
 # ruff: noqa: TID252 - the probe travels under another package name
@@ -12,7 +17,7 @@ from typing import Any
 
 from ..errors import ProbeError
 
-KNOWN = ("null", "onnxruntime", "tflite")
+KNOWN = ("null", "onnxruntime", "tflite", "tensorrt", "torch")
 
 
 def find(name: str) -> Any:
@@ -20,3 +25,8 @@ def find(name: str) -> Any:
     if name not in KNOWN:
         raise ProbeError("unknown-backend", f"no backend is called '{name}'", hint="known: " + ", ".join(KNOWN))
     return import_module("." + name, __name__)
+
+
+def version(backend: Any, options: dict[str, Any]) -> str:
+    """The version of the runtime that a backend would use."""
+    return str(backend.version(options) if hasattr(backend, "measure") else backend.version())

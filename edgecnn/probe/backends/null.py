@@ -1,4 +1,4 @@
-"""No model at all: what is measured here is the harness itself. Options: `shape` of the input, `classes`."""
+"""No model at all: what is measured here is the harness itself. Options: `shape` of the input, `classes`, `batch`."""
 
 # ruff: noqa: TID252 - the probe travels under another package name
 from __future__ import annotations
@@ -19,7 +19,8 @@ def version() -> str:
 
 def load(path: str, options: dict[str, Any]) -> Session:
     """A session that answers zeros, whatever the file is."""
-    return Session(tuple(options.get("shape", (1, 3, 32, 32))), int(options.get("classes", 10)))
+    shape = tuple(options.get("shape", (1, 3, 32, 32)))
+    return Session((int(options.get("batch", shape[0])), *shape[1:]), int(options.get("classes", 10)))
 
 
 class Session:

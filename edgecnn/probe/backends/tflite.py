@@ -1,4 +1,4 @@
-"""LiteRT (TensorFlow Lite) on the CPU, XNNPACK by default. Option: `threads`.
+"""LiteRT (TensorFlow Lite) on the CPU, XNNPACK by default. Options: `threads`, `batch` (the inputs are resized to it).
 
 A feed has the file's shape and its dtype, or float32: then it is quantised with the file's scale and zero point.
 Integer outputs that carry a scale come back as float32.
@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import ProbeError, first_line
 from ..specs import InputSpec, layout_of
+from .importing import import_runtime
 
 NAME = "tflite"
 RUNS = ("tflite",)
@@ -22,22 +23,23 @@ PACKAGES = (
     ("tflite_runtime.interpreter", "tflite_runtime"),
     ("tensorflow.lite", "tensorflow"),
 )
+INSTALL = "pip install ai-edge-litert (Python 3.8 and 32-bit systems: tflite-runtime)"
 
 
 def _runtime() -> tuple[Any, str]:
-    """The module that has `Interpreter`, and the package it is from; the first that is installed."""
+    """The module that has `Interpreter`, and the package it is from; the first that is installed.
+
+    One that is installed and does not start is an error: the next one would be another runtime, measured unseen.
+    """
     reasons = []
     for module, package in PACKAGES:
         try:
-            return import_module(module), package
-        except ImportError as error:
-            reasons.append(first_line(error))
-    raise ProbeError(
-        "missing-runtime",
-        "backend tflite needs the package ai-edge-litert",
-        "; ".join(reasons),
-        "pip install ai-edge-litert (Python 3.8 and 32-bit systems: tflite-runtime)",
-    )
+            return import_runtime(module, backend=NAME, package=package, hint=INSTALL), package
+        except ProbeError as error:
+            if error.code != "missing-runtime":
+                raise
+            reasons.append(error.why)
+    raise ProbeError("missing-runtime", "backend tflite needs the package ai-edge-litert", "; ".join(reasons), INSTALL)
 
 
 def version() -> str:
@@ -60,15 +62,63 @@ def load(path: str, options: dict[str, Any]) -> Session:
     module, _package = _runtime()
     try:
         interpreter = module.Interpreter(model_path=path, num_threads=int(options.get("threads", 1)))
+        if options.get("batch") is not None:
+            _resize(interpreter, int(options["batch"]))
         interpreter.allocate_tensors()
         return Session(interpreter)
+    except ProbeError:
+        raise
     except Exception as error:  # ValueError or RuntimeError, depending on what the file lacks
         raise ProbeError("cannot-load", "LiteRT cannot load the model", first_line(error)) from error
 
 
+def _resize(interpreter: Any, batch: int) -> None:
+    """Make every input of two axes or more `batch` long; a graph that has its batch written into it refuses."""
+    inputs = {
+        int(detail["index"]): [int(size) for size in detail["shape"]] for detail in interpreter.get_input_details()
+    }
+    other = {index: shape for index, shape in inputs.items() if len(shape) > 1 and shape[0] != batch}
+    if not other:
+        return
+    fixed = next(iter(other.values()))[0]
+    belong = [index for index, length in _lengths(interpreter).items() if length == fixed]
+    why = "an output keeps its size"
+    try:
+        for index, shape in other.items():
+            interpreter.resize_tensor_input(index, [batch, *shape[1:]])
+        interpreter.allocate_tensors()
+        resized = all(_lengths(interpreter)[index] == batch for index in belong)
+    except (ValueError, RuntimeError) as error:
+        resized, why = False, first_line(error)
+    if not resized:
+        raise ProbeError(
+            "fixed-batch",
+            f"the model takes {fixed} image{'s' if fixed != 1 else ''} at a time, not {batch}, and cannot be resized",
+            why,
+            f"measure it with batch {fixed}",
+        )
+
+
+def _lengths(interpreter: Any) -> dict[int, int]:
+    """The first axis of every output that has one."""
+    outputs = interpreter.get_output_details()
+    return {int(detail["index"]): int(detail["shape"][0]) for detail in outputs if len(detail["shape"])}
+
+
+def _partitions(interpreter: Any) -> int | None:
+    """How many pieces of the graph XNNPACK took: 0 is none, None where the runtime does not tell."""
+    try:
+        return sum(str(operator["op_name"]) == "DELEGATE" for operator in interpreter._get_ops_details())
+    except (AttributeError, KeyError, TypeError):
+        return None
+
+
 class Session:
+    """`about` goes into the facts of a measurement."""
+
     def __init__(self, interpreter: Any) -> None:
         self._interpreter = interpreter
+        self.about = {"xnnpack_partitions": _partitions(interpreter)}
         self._inputs = [_Tensor(detail) for detail in interpreter.get_input_details()]
         self._outputs = [_Tensor(detail) for detail in interpreter.get_output_details()]
         self.inputs = [InputSpec(t.name, t.shape, t.dtype.name, layout_of(t.shape)) for t in self._inputs]

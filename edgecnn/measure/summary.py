@@ -1,0 +1,193 @@
+"""What the processes of one arm say together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from edgecnn.core.target import DeviceProfile
+from edgecnn.measure import statistics
+from edgecnn.measure.grade import Grade, Reason, grade_of
+from edgecnn.measure.process import Arm, Process
+from edgecnn.measure.profiles import Profile
+from edgecnn.measure.reasons import reasons_for
+
+ENOUGH_FOR_INTERVAL = 5
+"""Processes below which a bootstrap over them is not worth the name."""
+ENOUGH_FOR_ENERGY = 20
+"""Readings of power below which their mean is not worth a number."""
+
+Interval = Literal["ci95", "range"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where it was measured: the device's name, and its profile where the readings are held against one."""
+
+    device: str = "host"
+    expect: DeviceProfile | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """What the processes of one arm say together.
+
+    `median_ns` is the median of the processes' medians, in [`median_low_ns`, `median_high_ns`]: a bootstrap 95 %
+    interval over processes (`ci95`), or their smallest and largest (`range`). `p90_ns` and `p99_ns` are medians of
+    the processes' nearest-rank percentiles; `p90_low_ns` and `p90_high_ns` a nested bootstrap, or the range;
+    `p90_bound_ns` and `p99_bound_ns` the largest of the processes' 99 % upper bounds, None when a process has too few
+    samples. `load_ns` and `first_ns` are of a cold process with a warm page cache.
+
+    `e2e_median_ns` is from 8-bit pixels in memory to the best class, `throughput_per_s` counts images, one run after
+    another. `energy_mj` is gross, for one image: mean power of the board while the clock ran, times the median time;
+    `power_source` is "measured", "sum of rails" or "estimated". `temperature_c` is that of the start and the
+    highest, `cpu_mhz` the mean clock of the fastest core, `memory_drop_bytes` the most that the board's available
+    memory fell by.
+    """
+
+    name: str
+    backend: str
+    threads: int
+    sha256: str
+    profile: str
+    seed: int
+    device: str
+    batch: int
+    processes: tuple[Process, ...]
+    interval: Interval
+    median_ns: float
+    median_low_ns: float
+    median_high_ns: float
+    p90_ns: float
+    p90_low_ns: float
+    p90_high_ns: float
+    p90_bound_ns: float | None
+    p99_ns: float
+    p99_bound_ns: float | None
+    throughput_per_s: float
+    e2e_median_ns: float | None
+    load_ns: float
+    first_ns: float
+    peak_rss_bytes: int | None
+    peak_rss_delta_bytes: int | None
+    memory_drop_bytes: int | None
+    energy_mj: float | None
+    power_w: float | None
+    power_source: str
+    temperature_c: tuple[float, float] | None
+    cpu_mhz: float | None
+    reasons: tuple[Reason, ...]
+
+    @property
+    def samples(self) -> int:
+        return sum(len(process.samples_ns) for process in self.processes)
+
+    @property
+    def grade(self) -> Grade:
+        return grade_of(self.reasons)
+
+    @property
+    def emulated(self) -> bool:
+        """Whether another machine played the board: then the times say nothing about it."""
+        return any(process.emulated for process in self.processes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, raw samples and readings included: the archive."""
+        return {**asdict(self), "grade": self.grade}
+
+    def summary(self) -> dict[str, Any]:
+        """Everything but the raw samples, and the machine's facts as the first process saw them."""
+        counts = {"processes": len(self.processes), "samples": self.samples, "grade": self.grade}
+        return {**asdict(replace(self, processes=())), **counts, "facts": dict(self.processes[0].facts)}
+
+
+def summarise(
+    arm: Arm, processes: Sequence[Process], *, profile: Profile, seed: int, place: Place | None = None
+) -> Latency:
+    """One Latency from the raw samples of an arm's processes."""
+    place = place or Place()
+    medians = [process.median_ns for process in processes]
+    median_ns = float(np.median(medians))
+    return Latency(
+        name=arm.name,
+        backend=arm.backend,
+        threads=arm.threads,
+        sha256=arm.artifact.sha256,
+        profile=profile.name,
+        seed=seed,
+        device=place.device,
+        batch=arm.batch,
+        processes=tuple(processes),
+        interval="ci95" if len(medians) >= ENOUGH_FOR_INTERVAL else "range",
+        median_ns=median_ns,
+        throughput_per_s=arm.batch * 1e9 / median_ns,
+        e2e_median_ns=_middle([float(np.median(p.e2e_ns)) for p in processes if p.e2e_ns is not None]),
+        load_ns=float(np.median([process.load_ns for process in processes])),
+        first_ns=float(np.median([process.first_ns for process in processes])),
+        peak_rss_bytes=_largest([process.peak_rss_bytes for process in processes]),
+        peak_rss_delta_bytes=_largest([process.peak_rss_delta_bytes for process in processes]),
+        **_spread(processes, seed),
+        **_energy(processes, median_ns / arm.batch),
+        **_conditions(processes),
+        reasons=reasons_for(processes, arm=arm, min_iterations=profile.min_iterations, expect=place.expect),
+    )
+
+
+def _spread(processes: Sequence[Process], seed: int) -> dict[str, Any]:
+    """Intervals of median and p90, percentiles and their bounds."""
+    medians = [process.median_ns for process in processes]
+    series = [process.samples_ns for process in processes]
+    p90, p99 = ([statistics.nearest_rank(samples, at) for samples in series] for at in (90, 99))
+    low, high, p90_low, p90_high = min(medians), max(medians), min(p90), max(p90)
+    if len(processes) >= ENOUGH_FOR_INTERVAL:
+        low, high = statistics.bootstrap_median(medians, seed=seed)
+        p90_low, p90_high = statistics.bootstrap_percentile(series, 90, seed=seed)
+    found: dict[str, Any] = {
+        "median_low_ns": low,
+        "median_high_ns": high,
+        "p90_low_ns": p90_low,
+        "p90_high_ns": p90_high,
+    }
+    for name, at, values in (("p90", 90, p90), ("p99", 99, p99)):
+        bounds = [statistics.early_stopping_bound(samples, at) for samples in series]
+        found[f"{name}_ns"] = float(np.median(values))
+        found[f"{name}_bound_ns"] = None if None in bounds else max(bound for bound in bounds if bound is not None)
+    return found
+
+
+def _energy(processes: Sequence[Process], image_ns: float) -> dict[str, Any]:
+    """Gross energy of one image, from all readings of power while the clock ran; nothing from too few."""
+    readings = [reading for process in processes for reading in process.telemetry.samples if "power_w" in reading]
+    sources = {str(reading.get("power_source", "")) for reading in readings}
+    if len(readings) < ENOUGH_FOR_ENERGY or len(sources) != 1:
+        return {"energy_mj": None, "power_w": None, "power_source": ""}
+    power_w = float(np.mean([reading["power_w"] for reading in readings]))
+    return {"energy_mj": power_w * image_ns / 1e6, "power_w": power_w, "power_source": sources.pop()}
+
+
+def _conditions(processes: Sequence[Process]) -> dict[str, Any]:
+    """Temperatures, clock and memory as the readings have them."""
+    told = [process.telemetry for process in processes]
+    celsius = [r["temperature_c"] for one in told for r in one.everything() if "temperature_c" in r]
+    clocks = [mhz for one in told for mhz in one.during("cpu_mhz")]
+    drops = []
+    for one in told:
+        free = one.during("memory_available_bytes")
+        if free and "memory_available_bytes" in one.before:
+            drops.append(max(0, int(one.before["memory_available_bytes"] - min(free))))
+    return {
+        "temperature_c": (celsius[0], max(celsius)) if celsius else None,
+        "cpu_mhz": float(np.mean(clocks)) if clocks else None,
+        "memory_drop_bytes": max(drops, default=None),
+    }
+
+
+def _middle(values: Sequence[float]) -> float | None:
+    return float(np.median(values)) if values else None
+
+
+def _largest(values: Sequence[int | None]) -> int | None:
+    return max((value for value in values if value is not None), default=None)

@@ -1,0 +1,87 @@
+"""LiteRT's profiler: a time for every operator that XNNPACK or a kernel of LiteRT runs."""
+
+# ruff: noqa: TID252 - the probe travels under another package name
+from __future__ import annotations
+
+import os
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from itertools import compress
+from typing import Any
+
+from ..errors import ProbeError
+from .litert_c import Event, Library, Model, unsupported
+from .timing import Plan, Profiled, interleaved, middle, short, timed
+
+METHOD = "litert-profiler"
+RESOLUTION_NS = 1000
+"""Operators are timed in whole microseconds."""
+OLDEST, TOO_NEW = (2, 1, 3), (3,)
+
+
+def profile(path: str, options: dict[str, Any], plan: Plan) -> Profiled:
+    """Two models from one file: one as it is measured elsewhere, one with the profiler."""
+    folder, found = _package()
+    library = Library(folder)
+    threads = int(options.get("threads", 1))
+    if not os.path.isfile(path):  # noqa: PTH113 - the library would say less
+        raise ProbeError("cannot-load", "LiteRT cannot load the model", "there is no such file")
+    plain = Model(library, path, threads=threads, profiled=False, seed=plan.seed)
+    watched = Model(library, path, threads=threads, profiled=True, seed=plan.seed)
+    seen: list[list[Event]] = []
+
+    def once() -> int:
+        watched.start()
+        ns = timed(watched.run)
+        seen.append(watched.events())
+        return ns
+
+    taken = interleaved(plain.run, once, plan)
+    layers, sums = aggregate(list(compress(seen, taken.kept)))
+    return Profiled(METHOD, "ai_edge_litert " + found, RESOLUTION_NS, layers, taken.plain_ns, taken.profiled_ns, sums)
+
+
+def _package() -> tuple[str, str]:
+    """(folder, version) of ai-edge-litert; the package itself is not imported, for it brings a second runtime."""
+    spec = find_spec("ai_edge_litert")
+    try:
+        found = version("ai-edge-litert")
+    except PackageNotFoundError:
+        found = ""
+    if spec is None or spec.origin is None or not found:
+        raise ProbeError(
+            "missing-runtime",
+            "the times of LiteRT's layers need the package ai-edge-litert",
+            "it is not installed; tflite-runtime and tensorflow have no door to the profiler",
+            "pip install ai-edge-litert",
+        )
+    if not OLDEST <= _numbers(found) < TOO_NEW:
+        raise unsupported(f"version {found} is installed; 2.1.3 is the first that does, 3 is not known yet")
+    return os.path.dirname(spec.origin), found  # noqa: PTH120
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    numbers = []
+    for part in text.split(".")[:3]:
+        digits = "".join(char for char in part if char.isdigit())
+        numbers.append(int(digits) if digits else 0)
+    return tuple(numbers)
+
+
+def aggregate(runs: list[list[Event]]) -> tuple[list[dict[str, Any]], list[int]]:
+    """(layers, ns of all layers together per run). Runs whose operators are not those of the last are left out."""
+    if not runs or not runs[-1]:
+        raise unsupported("the profiler saw no operator")
+    shape = [(event.tag, event.delegated, event.node) for event in runs[-1]]
+    alike = [run for run in runs if [(event.tag, event.delegated, event.node) for event in run] == shape]
+    layers = [
+        {
+            "name": short(tag),
+            "op": short(tag),
+            "delegated": delegated,
+            "node": node,
+            **middle([run[place].ns for run in alike]),
+        }
+        for place, (tag, delegated, node) in enumerate(shape)
+    ]
+    return layers, [sum(event.ns for event in run) for run in alike]

@@ -1,0 +1,45 @@
+"""The layers that cost most, with a bar for the share of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgecnn.measure.layers import Layer, LayerProfile
+from edgecnn.report import profile as words
+from edgecnn.report.profile.svg.drawing import clean, element, rectangle, text
+
+ROW = 27.0
+
+
+def draw(profile: LayerProfile, shown: Sequence[Layer], *, width: float) -> str:
+    """The panel from (0, 0), a row of `ROW` for each layer."""
+    name, _step = words.unit(profile)
+    share = sum(layer.share for layer in shown)
+    head = f"the {words.count(len(shown), 'layer')} that cost most: {words.percent(share)} of the time"
+    parts = [text(head, 0, -16, style="head")]
+    largest = max((layer.share for layer in shown), default=1.0) or 1.0
+    for rank, layer in enumerate(shown, 1):
+        y = (rank - 1) * ROW
+        parts += [
+            rectangle(22.0, y - 2, width - 22, ROW - 5, rx=3, class_="soft"),
+            rectangle(
+                22.0,
+                y - 2,
+                max(1.5, (width - 22) * layer.share / largest),
+                ROW - 5,
+                rx=3,
+                class_=layer.kind,
+                fill_opacity=0.32,
+            ),
+            text(str(rank), 14, y + 13, style="figure strong", anchor="end"),
+            element(
+                "text",
+                f"{element('tspan', clean(words.short(layer.name, 32)), class_='strong')}"
+                f"{element('tspan', clean('  ' + words.short(layer.op, 24)), class_='dim small')}",
+                x=30,
+                y=y + 13,
+            ),
+            text(f"{words.duration(layer.time_ns, profile)} {name}", width - 58, y + 13, style="figure", anchor="end"),
+            text(words.percent(layer.share), width - 8, y + 13, style="figure dim", anchor="end"),
+        ]
+    return element("g", "".join(parts))

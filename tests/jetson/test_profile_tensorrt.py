@@ -1,0 +1,61 @@
+"""Layer times by trtexec, with the stub: flags, files and words of each version. No time here is a measurement."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from jetson_stubs import FLAGS, Jetson
+
+from edgecnn.core.errors import StepError
+from edgecnn.core.events import nobody
+from edgecnn.devices import load_device
+from edgecnn.measure.artifact import open_artifact
+from edgecnn.measure.device import ThisMachine
+from edgecnn.measure.layers import LayerProfile, profile
+
+
+def taken(path: Path) -> LayerProfile:
+    return profile(
+        open_artifact(path),
+        device=ThisMachine(),
+        profile=load_device("jetson-orin-nano-8gb"),
+        backend="tensorrt",
+        threads=1,
+        runs=20,
+        tell=nobody,
+    )
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path: Path, jetson: Jetson, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", str(jetson.bin))
+
+
+@pytest.mark.parametrize("version", FLAGS)
+def test_each_version_tells_its_layers(version: str, jetson: Jetson, onnx_model: Path) -> None:
+    jetson.trtexec(version, latency_ms=2.0)
+    found = taken(onnx_model)
+    assert found.method == "trtexec" and found.runtime.startswith("TensorRT " + version.rsplit(".", 1)[0])
+    assert [(layer.name, layer.kind) for layer in found.layers] == [
+        ("Reformatting CopyNode for Input Tensor 0 to conv1 + relu1", "conversion"),
+        ("conv1 + relu1", "float"),
+        ("pool", "float"),
+        ("fc", "float"),
+    ]
+    assert [layer.share for layer in found.layers] == pytest.approx([0.05, 0.65, 0.1, 0.2])
+    assert found.whole.runs == 20 and found.profiled is None and found.overhead is None
+    assert found.accounted == pytest.approx(1, abs=0.05)
+    assert found.peaks is not None and found.peaks.part == "gpu"
+
+
+def test_what_trtexec_says_of_a_failure_is_passed_on(jetson: Jetson, onnx_model: Path) -> None:
+    jetson.trtexec("10.3.0", mode="run-out-of-memory" if "run-out-of-memory" in jetson_modes() else "killed")
+    with pytest.raises(StepError) as error:
+        taken(onnx_model)
+    assert error.value.code in ("out-of-memory", "oom-killed", "probe-killed", "cannot-run", "cuda-error")
+
+
+def jetson_modes() -> str:
+    return (Path(__file__).parent / "stubs" / "trtexec.py").read_text()
