@@ -79,7 +79,7 @@ def logits(
 
 def _answers(path: Path, rows: int, name: str) -> np.ndarray:
     """What device `name` says of a chunk. Raises StepError for anything but a row of numbers for each image."""
-    found = np.load(path, allow_pickle=False)
+    found: np.ndarray = np.load(path, allow_pickle=False)
     if found.ndim != 2 or len(found) != rows or found.dtype != np.float32:
         raise StepError(
             "bad-answer",

@@ -7,12 +7,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgecnn.core.errors import EdgecnnError, MissingError
+from edgecnn.core.errors import EdgecnnError
 from edgecnn.core.target import DeviceProfile
 from edgecnn.measure.device import Device, ThisMachine
 from edgecnn.probe import facts as probed
 
 FACTS_TIMEOUT_S = 120.0
+RUNTIME_TROUBLE = frozenset(
+    {
+        *("missing-runtime", "broken-runtime", "old-runtime", "wrong-architecture", "wrong-instruction"),
+        *("runtime-mismatch", "probe-crashed", "cuda-unavailable"),
+    }
+)
+"""What keeps one runtime from answering, and leaves the others alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +77,9 @@ def visit(profile: DeviceProfile, backends: Iterable[str] = ()) -> Iterator[Site
         for backend in dict.fromkeys(backends):
             try:
                 runtimes[backend] = str(_ask(device, backend=backend)["facts"].get("runtime"))
-            except MissingError as error:
+            except EdgecnnError as error:
+                if error.code not in RUNTIME_TROUBLE:
+                    raise
                 missing[backend] = error
         if missing and not runtimes:
             raise next(iter(missing.values()))

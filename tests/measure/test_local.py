@@ -39,7 +39,7 @@ def test_events_reach_the_listener_in_order(tmp_path: Path) -> None:
 
 
 def test_a_missing_runtime_says_what_to_install(fake_runtime: Callable[[str], None]) -> None:
-    fake_runtime("raise ImportError(\"No module named 'onnxruntime'\")")
+    fake_runtime("raise ModuleNotFoundError(\"No module named 'onnxruntime'\")")
     error = failing(FACTS)
     assert isinstance(error, MissingError)
     assert error.code == "missing-runtime"
@@ -99,7 +99,7 @@ def test_leaving_without_a_word_is_a_crash_too(fake_runtime: Callable[[str], Non
 def test_an_unexpected_exception_is_told_with_its_text(fake_runtime: Callable[[str], None]) -> None:
     fake_runtime("raise RuntimeError('module compiled for another numpy')")
     error = failing(FACTS)
-    assert error.code == "probe-failed"
+    assert error.code == "broken-runtime"
     assert "another numpy" in error.why
 
 

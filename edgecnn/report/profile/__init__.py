@@ -36,6 +36,7 @@ def title(profile: LayerProfile) -> str:
 def where(profile: LayerProfile) -> str:
     """Runtime, machine, threads."""
     machine = profile.facts.get("board") or profile.facts.get("cpu") or profile.facts.get("machine") or "unknown"
+    machine = f"{machine} (emulated)" if profile.emulated else machine
     threads = "" if profile.backend == "tensorrt" else f", {count(profile.threads, 'thread')}"
     return f"{runtime(profile)}{threads}; {machine}"
 
@@ -225,7 +226,7 @@ def warnings(profile: LayerProfile) -> list[str]:
     whole = profile.whole
     if whole.median_ns and not profile.emulated and (whole.q3_ns - whole.q1_ns) / whole.median_ns > LARGE_SPREAD:
         lines.append("whole runs differ much from each other: something else is running there")
-    elif (profile.overhead or 0) > LARGE_OVERHEAD:
+    elif (profile.overhead or 0) > LARGE_OVERHEAD and not profile.emulated:
         lines.append(f"the profiler adds {percent(profile.overhead)}: small layers look longer than they are")
     unknown = [layer for layer in profile.layers if layer.macs is None and layer.share >= NEGLIGIBLE_SHARE]
     if unknown:

@@ -21,13 +21,12 @@ BAR = 24
 
 def render(profile: LayerProfile, *, top: int) -> RenderableType:
     """The whole of it as a rich renderable; `top` layers by name."""
-    parts: list[RenderableType] = [Text(words.title(profile), "bold"), "", _accounting(profile), "", _kinds(profile)]
+    parts: list[RenderableType] = [Text(words.title(profile), "bold")]
+    parts += [Text(line, "yellow") for line in words.warnings(profile)]
+    parts += ["", _accounting(profile), "", _kinds(profile)]
     parts += ["", _layers(profile, top)]
     parts += [Padding(Text(line, "dim"), (0, 0, 0, 2)) for line in words.remarks(profile)]
-    for lines, style in ((words.warnings(profile), "yellow"), (words.findings(profile), "")):
-        if lines:
-            parts += ["", *(Text(line, style) for line in lines)]
-    return Group(*parts)
+    return Group(*parts, "", *(Text(line) for line in words.findings(profile)))
 
 
 def _accounting(profile: LayerProfile) -> Table:

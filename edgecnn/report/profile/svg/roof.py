@@ -15,6 +15,8 @@ from edgecnn.report.profile.svg.drawing import decades, element, line, text, tip
 
 LEFT, HEIGHT = 44.0, 270.0
 SMALLEST, LARGEST = 2.5, 15.0
+NUMBER = 11.0
+"""Size of a rank."""
 
 
 class _Plane(NamedTuple):
@@ -47,7 +49,7 @@ def draw(profile: LayerProfile, ranks: Mapping[int, int], *, width: float) -> st
     for layer in sorted(shown, key=lambda layer: -layer.share):
         parts.append(_dot(plane, profile, layer))
     named = sorted((layer for layer in shown if layer.index in ranks), key=lambda layer: ranks[layer.index])
-    parts += [_rank(plane, layer, ranks[layer.index]) for layer in reversed(named)]
+    parts += _numbers(plane, [(ranks[layer.index], layer) for layer in named])
     parts += _caption(profile, shown, width)
     return element("g", "".join(parts))
 
@@ -121,9 +123,16 @@ def _dot(plane: _Plane, profile: LayerProfile, layer: Layer) -> str:
     return element("circle", content, cx=x, cy=y, r=_radius(layer), class_=f"dot {layer.kind}")
 
 
-def _rank(plane: _Plane, layer: Layer, rank: int) -> str:
-    x, y = plane.at(layer.intensity or 1.0, layer.gops or 1.0)
-    return text(str(rank), x, y + 4, style="figure small strong halo", anchor="middle")
+def _numbers(plane: _Plane, named: Sequence[tuple[int, Layer]]) -> list[str]:
+    """The rank in each dear layer's dot; one that would cover a dearer layer's is left out."""
+    parts: list[str] = []
+    taken: list[tuple[float, float]] = []
+    for rank, layer in named:
+        x, y = plane.at(layer.intensity or 1.0, layer.gops or 1.0)
+        if all(math.dist((x, y), other) > NUMBER for other in taken):
+            parts.append(text(str(rank), x, y + 4, style="figure small strong halo", anchor="middle"))
+            taken.append((x, y))
+    return parts
 
 
 def _caption(profile: LayerProfile, shown: Sequence[Layer], width: float) -> list[str]:
