@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -35,12 +36,21 @@ class Device(Protocol):
         thread. Raises EdgecnnError with the probe's code or the device's.
         """
 
+    def cancel(self) -> None:
+        """End the job that another thread has running; its `run` and every later one raises StepError cancelled."""
+
 
 class ThisMachine:
     """This host. The probe is a child process that dies with the call."""
 
     name = "host"
     local = True
+
+    def __init__(self) -> None:
+        self._stop = threading.Event()
+
+    def cancel(self) -> None:
+        self._stop.set()
 
     def run(
         self,
@@ -52,4 +62,4 @@ class ThisMachine:
         timeout_s: float,
     ) -> dict[str, Any]:
         paths = {field: str(path) for field, path in {**files, **outputs}.items()}
-        return run_job({**job, **paths}, on_event=on_event, timeout_s=timeout_s)
+        return run_job({**job, **paths}, on_event=on_event, timeout_s=timeout_s, stop=self._stop)

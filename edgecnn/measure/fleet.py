@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from edgecnn.core.errors import EdgecnnError
 from edgecnn.core.events import Event, Finished, Started, Tell, Warned, under
 from edgecnn.core.target import DeviceProfile
+from edgecnn.measure.device import Device
 from edgecnn.measure.latency import Arm, Latency, measure
 from edgecnn.measure.profiles import Profile
 from edgecnn.measure.site import Site, visit
@@ -50,17 +51,27 @@ def measure_fleet(
     """
     if len(profiles) == 1:
         return [_one(profiles[0], plan, profile=profile, seed=seed, tell=tell)]
-    stop = threading.Event()
-    told = _until(stop, tell)
+    under_way = _UnderWay()
+    told = under_way.telling(tell)
     with ThreadPoolExecutor(len(profiles), thread_name_prefix="device") as pool:
-        futures = [pool.submit(_one, device, plan, profile=profile, seed=seed, tell=told) for device in profiles]
+        work = partial(_one, plan=plan, profile=profile, seed=seed, tell=told, under_way=under_way)
+        futures = [pool.submit(work, device) for device in profiles]
         try:
             return [future.result() for future in futures]
-        finally:
-            stop.set()
+        except BaseException:
+            under_way.cancel()
+            raise
 
 
-def _one(device: DeviceProfile, plan: Planner, *, profile: Profile, seed: int, tell: Tell) -> Taken:
+def _one(
+    device: DeviceProfile,
+    plan: Planner,
+    *,
+    profile: Profile,
+    seed: int,
+    tell: Tell,
+    under_way: _UnderWay | None = None,
+) -> Taken:
     taken = Taken(device)
     step = f"measure on {device.name}"
     began = time.monotonic()
@@ -72,6 +83,8 @@ def _one(device: DeviceProfile, plan: Planner, *, profile: Profile, seed: int, t
 
     try:
         with visit(device) as site:
+            if under_way is not None:
+                under_way.add(site.device)
             taken.facts = site.facts
             arms, refused = plan(device, site)
             taken.failures.extend(refused)
@@ -91,14 +104,33 @@ def _one(device: DeviceProfile, plan: Planner, *, profile: Profile, seed: int, t
     return taken
 
 
-def _until(stop: threading.Event, tell: Tell) -> Tell:
-    """Pass events on until `stop`; then whoever tells one is interrupted, as by Ctrl-C."""
-    lock = threading.Lock()
+class _UnderWay:
+    """The devices that are at work, so that an interruption reaches them all."""
 
-    def told(event: Event) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        with lock, contextlib.suppress(BrokenPipeError):
-            tell(event)
+    def __init__(self) -> None:
+        self._devices: list[Device] = []
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
 
-    return told
+    def add(self, device: Device) -> None:
+        with self._lock:
+            self._devices.append(device)
+        if self._stop.is_set():
+            device.cancel()
+
+    def cancel(self) -> None:
+        self._stop.set()
+        with self._lock:
+            devices = list(self._devices)
+        for device in devices:
+            device.cancel()
+
+    def telling(self, tell: Tell) -> Tell:
+        """Pass events on, one at a time; none after an interruption."""
+
+        def told(event: Event) -> None:
+            with self._lock:
+                if not self._stop.is_set():
+                    tell(event)
+
+        return told

@@ -23,6 +23,8 @@ from edgecnn.measure.summary import Latency, Place, summarise
 __all__ = ["Arm", "Latency", "Place", "Process", "Ratio", "compare", "measure", "orders", "summarise"]
 
 STEP = "latency"
+BUILD_S = 3600.0
+"""TensorRT builds its engine within the first job."""
 WARMER_C = 3.0
 """How much warmer than at the first process the board may be when another starts."""
 
@@ -120,7 +122,7 @@ class _Bench:
                 files={"model": arm.artifact.path},
                 outputs=outputs,
                 on_event=on_event,
-                timeout_s=self.profile.timeout_s,
+                timeout_s=self.profile.timeout_s + (BUILD_S if arm.backend == "tensorrt" else 0),
             )
             process = process_of(result, outputs["output"], outputs.get("e2e_output"), place=at)
         if self.cool_to_c is None and self.profile.cool_s:

@@ -23,24 +23,30 @@ from edgecnn.probe.system import clean_environment
 
 TERM_GRACE_S = 5.0
 EXIT_GRACE_S = 10.0
+STOP_S = 0.5
+"""How soon a cancelled job ends."""
 
 Event = Mapping[str, Any]
 
 
 def run_job(
-    job: Mapping[str, Any], *, on_event: Callable[[Event], None] | None = None, timeout_s: float
+    job: Mapping[str, Any],
+    *,
+    on_event: Callable[[Event], None] | None = None,
+    timeout_s: float,
+    stop: threading.Event | None = None,
 ) -> dict[str, Any]:
     """Run `job` in a fresh process of this Python; its `result` event as a dictionary.
 
     `on_event` gets every earlier event, in this thread. Raises MissingError for an absent runtime and StepError for
-    the rest: the job's own error code, or probe-killed, wrong-instruction, probe-crashed, probe-timeout. The process
-    group dies with the call.
+    the rest: the job's own error code, or probe-killed, wrong-instruction, probe-crashed, probe-timeout, or
+    cancelled once another thread has set `stop`. The process group dies with the call.
     """
     with tempfile.TemporaryFile() as stderr:
         with _Running(
             [sys.executable, "-B", str(probe_archive())], json.dumps({**job, "die_with_parent": True}), stderr
         ) as running:
-            last = running.listen(on_event, deadline=time.monotonic() + timeout_s)
+            last = running.listen(on_event, deadline=time.monotonic() + timeout_s, stop=stop or threading.Event())
         if last is None:
             raise StepError(
                 "probe-timeout",
@@ -72,13 +78,20 @@ class _Running:
     def code(self) -> int | None:
         return self._process.returncode
 
-    def listen(self, on_event: Callable[[Event], None] | None, *, deadline: float) -> dict[str, Any] | None:
+    def listen(
+        self, on_event: Callable[[Event], None] | None, *, deadline: float, stop: threading.Event
+    ) -> dict[str, Any] | None:
         """The last event, `{}` when the process ended without one, None at the deadline."""
         while True:
+            left_s = deadline - time.monotonic()
+            if stop.is_set():
+                raise StepError("cancelled", "the job was cancelled")
             try:
-                line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
+                line = self._lines.get(timeout=max(0.0, min(left_s, STOP_S)))
             except queue.Empty:
-                return None
+                if left_s <= STOP_S:
+                    return None
+                continue
             event = _event(line)
             if event is None or event["event"] in ("result", "error"):
                 self._said_last = True
