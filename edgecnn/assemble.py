@@ -184,8 +184,11 @@ def _speed_words(row: Row, elsewhere: str) -> str:
     speed = row.speed
     if speed is None:
         return f"latency not measured: {row.backend} is not on this host" if row.backend == "tensorrt" else ""
-    if speed.emulated or speed.speedup is None:
-        return "latency not claimed: the board is emulated" if speed.emulated else ""
+    if speed.emulated or speed.grade == "invalid":
+        why = "the board is emulated" if speed.emulated else "the measurement is invalid"
+        return f"latency not claimed: {why}"
+    if speed.speedup is None:
+        return ""
     bounds = "" if speed.processes < 2 else f" [{speed.speedup_low:.2f}, {speed.speedup_high:.2f}]"
     figures = f"{speed.speedup:.2f}x of FP32{bounds}"
     if speed.conclusion == "faster":
@@ -210,15 +213,16 @@ def recommended(made: Sequence[Row]) -> Row | None:
 
 
 def _timed(row: Row) -> bool:
-    return row.speed is not None and not row.speed.emulated
+    return row.speed is not None and not row.speed.emulated and row.speed.grade != "invalid"
 
 
 def _seems_slower(row: Row) -> bool:
-    """Proven slower than FP32; or slower as far as too few processes can tell."""
+    """Proven slower than FP32; or slower as far as too few processes, or an invalid measurement, can tell."""
     speed = row.speed
     if speed is None or speed.emulated or speed.speedup is None:
         return False
-    return speed.conclusion == "slower" or (speed.conclusion.startswith("too few") and speed.speedup < 1)
+    unproven = speed.conclusion.startswith(("too few", "invalid"))
+    return speed.conclusion == "slower" or (unproven and speed.speedup < 1)
 
 
 def _because(chosen: Row, made: Sequence[Row], *, elsewhere: str) -> str:

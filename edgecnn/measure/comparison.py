@@ -17,6 +17,7 @@ in 2 of 100 comparisons at most, whatever the noise."""
 LEAST_EFFECT = 0.01
 """A smaller difference is not worth a claim, however sure it is."""
 NO_CLAIM = "emulated: no claim"
+NOT_VALID = "invalid: no claim"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ def compare(candidate: Latency, baseline: Latency) -> Ratio:
 
     The mean of the log ratios with Student's 95 % interval (three blocks or more), else the range. "faster" or
     "slower" needs an effect of at least 1 % and a 98 % interval without 1: noise that a block shares cancels, and the
-    rest is in the interval. Nothing is claimed of an emulated board.
+    rest is in the interval. Nothing is claimed of an emulated board, nor from a measurement that is graded invalid.
     """
     before = {process.block: process.median_ns for process in baseline.processes}
     logs = [math.log(before[p.block] / p.median_ns) for p in candidate.processes if p.block in before]
@@ -53,8 +54,15 @@ def compare(candidate: Latency, baseline: Latency) -> Ratio:
         math.exp(high),
         "ci95" if enough else "range",
         len(logs),
-        NO_CLAIM if candidate.emulated or baseline.emulated else conclusion(logs),
+        _refusal(candidate, baseline) or conclusion(logs),
     )
+
+
+def _refusal(*both: Latency) -> str:
+    """Why nothing may be claimed, whatever the samples say; empty when something may."""
+    if any(latency.emulated for latency in both):
+        return NO_CLAIM
+    return NOT_VALID if any(latency.grade == "invalid" for latency in both) else ""
 
 
 def conclusion(logs: list[float]) -> str:

@@ -217,15 +217,20 @@ def _unread(processes: Sequence[Process], expect: DeviceProfile | None, gpu: boo
         found.append(Reason("throttle-unread", "unknown", f"throttling could not be read ({', '.join(blind)})"))
     clocks = [one.during("gpu_mhz" if gpu else "cpu_mhz") for one in told]
     governed = all(process.facts.get("governor") for process in processes)
-    if expect.hardware is not None and governed and not any(clocks):
+    if expect.hardware is not None and governed and not all(clocks):
         found.append(Reason("clocks-unread", "unknown", f"{'GPU' if gpu else 'CPU'} clocks could not be read"))
     return found
 
 
 def _was_read(one: Telemetry, source: Throttle) -> bool:
-    """Before and after; a board that only has its frequencies is looked at through them."""
+    """Before and after; a board that only has its frequencies is looked at through them.
+
+    A since-boot bit of a Raspberry Pi that was set before tells nothing any more: then the bits of now must have been
+    seen meanwhile.
+    """
     if source == "vcgencmd":
-        return "throttled" in one.before and "throttled" in one.after
+        tells = not int(one.before.get("throttled", 0)) >> STICKY or bool(one.during("throttled"))
+        return "throttled" in one.before and "throttled" in one.after and tells
     counts = [set(reading.get("oc_counts", {})) for reading in (one.before, one.after)]
     if source == "soctherm_oc":
         return all(names - {"alarm"} for names in counts)

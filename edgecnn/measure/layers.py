@@ -153,8 +153,9 @@ class LayerProfile:
         return sorted(self.layers, key=lambda layer: -layer.time_ns)[:count]
 
     def limited_by_memory(self) -> list[Layer]:
-        """Layers that memory limits, dearest first."""
-        found = [layer for layer in self.layers if layer.bound is not None and layer.bound.limit == "memory"]
+        """Layers that memory limits, dearest first; one that was quicker than memory is was not limited by it."""
+        bounds = [(layer, layer.bound) for layer in self.layers if layer.bound is not None]
+        found = [layer for layer, b in bounds if b.limit == "memory" and not b.cached and not b.implausible]
         return sorted(found, key=lambda layer: -layer.time_ns)
 
     def implausible(self) -> list[Layer]:

@@ -84,10 +84,10 @@ def _of_machine(processes: Sequence[Process], threads: int) -> list[Reason]:
     cores = facts.get("usable_cores")
     if cores is not None and threads > cores:
         found.append(Reason("oversubscribed", "degraded", f"{threads} threads on {count(cores, 'core')}"))
-    loads = [process.other_load for process in processes]
-    if all(load is None for load in loads):
+    loads = [process.other_load for process in processes if process.other_load is not None]
+    if len(loads) < len(processes):
         found.append(Reason("load-unread", "unknown", "the load of other programs could not be read"))
-    elif (worst := max(load for load in loads if load is not None)) > BUSY:
+    if (worst := max(loads, default=0.0)) > BUSY:
         found.append(Reason("other-load", "degraded", f"other programs used up to {worst:.0%} of the CPU meanwhile"))
     governor = facts.get("governor")
     locked = all(process.telemetry.before.get("clocks_locked") for process in processes)

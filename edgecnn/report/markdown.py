@@ -133,7 +133,7 @@ def _speed(report: Report) -> str:
 
 
 def _energy(speed: Speed) -> str:
-    if speed.energy_mj is None:
+    if speed.energy_mj is None or speed.emulated:
         return wording.NOTHING
     return f"{speed.energy_mj:.3g} mJ ({speed.power_source})"
 

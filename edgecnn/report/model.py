@@ -45,11 +45,12 @@ class Parity:
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Milliseconds and bytes. `interval` is `ci95` (bootstrap over processes) or `range` (too few processes for
+    """Milliseconds and bytes, None where they could not be read. `interval` is `ci95` (bootstrap over processes) or `range` (too few processes for
     one). `p90_bound_ms` is the distribution-free 99 % upper bound, None when there are too few samples. `speedup`
     is FP32 / this, in the same runtime, in [`speedup_low`, `speedup_high`]. `grade` is valid, degraded, unknown or
-    invalid, for `reasons`; figures from an `emulated` board are kept and never shown as its speed. `energy_mj` is
-    per inference, gross, where power could be read (`power_source`: measured or estimated)."""
+    invalid, for `reasons`; figures from an `emulated` board are never shown as its speed, and `to_dict` leaves them
+    out. `energy_mj` is per inference, gross, where power could be read (`power_source`: measured, sum of rails or
+    estimated)."""
 
     median_ms: float
     median_low_ms: float
@@ -59,7 +60,7 @@ class Speed:
     p90_bound_ms: float | None
     load_ms: float
     first_ms: float
-    peak_rss_bytes: int
+    peak_rss_bytes: int | None
     threads: int
     processes: int
     samples: int
@@ -73,6 +74,12 @@ class Speed:
     emulated: bool = False
     energy_mj: float | None = None
     power_source: str = ""
+
+
+TIMES = (
+    *("median_ms", "median_low_ms", "median_high_ms", "p90_ms", "p90_bound_ms", "load_ms", "first_ms"),
+    *("speedup", "speedup_low", "speedup_high", "energy_mj"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,4 +140,9 @@ class Report:
         return 5 if failed and self.outcome != "FAIL" else EXIT_CODES[self.outcome]
 
     def to_dict(self) -> dict[str, Any]:
-        return {"schema": self.schema, "exit_code": self.exit_code, **asdict(self)}
+        """The whole of it. An emulated board's times are None: only samples.json keeps them."""
+        found = {"schema": self.schema, "exit_code": self.exit_code, **asdict(self)}
+        for row in found["rows"]:
+            if row["speed"] and row["speed"]["emulated"]:
+                row["speed"].update(dict.fromkeys(TIMES))
+        return found

@@ -8,6 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from edgecnn.cli import failures
 from edgecnn.cli.benchmark import benchmark
 from edgecnn.core.errors import EdgecnnError, InputError, StepError
 from edgecnn.measure import profiles
@@ -73,6 +74,17 @@ def test_a_broken_model_fails_but_the_others_are_shown(make_onnx: Callable[..., 
     report = json.loads(out)
     assert [row["name"] for row in report["models"]] == ["good.onnx"]
     assert report["failed"][0]["name"] == "broken.onnx"
+
+
+def test_a_failure_leaves_one_json_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The document names the failure: another one behind it would make both unreadable."""
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"not a model")
+    argv = [str(broken), "--profile", "smoke", "--json"]
+    assert failures.guard(lambda: app(argv, standalone_mode=False), ["benchmark", *argv]) == 5
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["failed"][0]["code"] == "cannot-load"
+    assert "error[cannot-load]" in captured.err
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,52 @@ def test_an_interruption_reaches_every_device(
         measure_fleet([board("one"), board("two")], plan, profile=long, seed=0, tell=tell)
     two = boards["two"]
     assert isinstance(two, Elsewhere) and 0 < len(two.jobs) < 10
+
+
+def test_an_interruption_reaches_a_device_that_has_not_answered_yet(
+    make_onnx: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first answer may take minutes, and the whole call would wait for it."""
+    asked = threading.Event()
+
+    class Mute(Elsewhere):
+        def run(self, job: Any, **rest: Any) -> dict[str, Any]:
+            asked.set()
+            assert self._stop.wait(20)
+            raise StepError("cancelled", "cancelled")
+
+    devices = {"one": Elsewhere("one"), "two": Mute("two")}
+    monkeypatch.setattr("edgecnn.measure.board.open_device", lambda profile: nullcontext(devices[profile.name]))
+
+    def tell(event: Event) -> None:
+        if isinstance(event, Progress) and asked.is_set():
+            raise KeyboardInterrupt
+
+    plan = planner(open_models([make_onnx("a.onnx")]), backend=None, threads=1, batches=(1,), end_to_end=False)
+    long = Profile("long", 50, 32, 1.0, 60.0, warmup_s=0.05)
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        measure_fleet([board("one"), board("two")], plan, profile=long, seed=0, tell=tell)
+    assert time.monotonic() - begin < 15
+
+
+@pytest.mark.parametrize("facts", [None, [1], {"usable_cores": "many"}, {"usable_cores": -3}, {"board": ["x"] * 9999}])
+def test_facts_that_make_no_sense_leave_the_other_devices_alone(
+    facts: Any, make_onnx: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Liar(Elsewhere):
+        def run(self, job: Any, **rest: Any) -> dict[str, Any]:
+            return {"facts": facts} if job["verb"] == "facts" else super().run(job, **rest)
+
+    devices = {"good": Elsewhere("good"), "liar": Liar("liar")}
+    monkeypatch.setattr("edgecnn.measure.board.open_device", lambda profile: nullcontext(devices[profile.name]))
+    good, liar = run([make_onnx("a.onnx")], board("good"), board("liar"))
+    assert [latency.name for latency in good.latencies] == ["a.onnx"]
+    if isinstance(facts, dict):
+        assert liar.latencies[0].threads == 1
+        assert len(str(liar.facts)) < 10_000
+    else:
+        assert [failure.error.code for failure in liar.failures] == ["bad-answer"]
 
 
 @pytest.mark.parametrize(

@@ -78,12 +78,12 @@ def test_a_proven_file_is_bundled_unless_it_is_proven_slower() -> None:
 def test_what_is_not_proven_is_not_bundled(outcome: str) -> None:
     made = [row("fp32", speed=speed(3.0)), row("int8", outcome, speed=speed(1.0, "faster"))]
     assert recommended(made) is made[0]
-    assert any(f"bundled: onnx fp32 (onnx int8 {outcome}" in line for line in conclusions(made, HOST))
+    assert any(f"bundled: onnx fp32 (onnx int8 {outcome}" in line for line in conclusions(made, here=True))
 
 
 def test_int8_that_is_not_faster_is_said_to_be_so() -> None:
     made = [row("fp32", speed=speed(3.0)), row("int8", "PASS", speed=speed(4.0, "slower"))]
-    assert any("INT8 is not faster here" in line for line in conclusions(made, HOST))
+    assert any("INT8 is not faster here" in line for line in conclusions(made, here=True))
 
 
 def test_slower_as_far_as_one_process_can_tell_is_not_bundled() -> None:

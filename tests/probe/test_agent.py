@@ -113,6 +113,23 @@ def test_a_missing_file_is_asked_for_and_the_job_then_run(
     assert agent(verb="status", id=JOB, python=python)[-1]["state"] == "done"
 
 
+def test_a_file_that_an_earlier_start_took_meanwhile_is_there(tmp_path: Path) -> None:
+    """Its connection broke while it read the file; the one that came back reads it too."""
+    content = os.urandom(3 << 20)
+    wanted = files.Wanted(hashlib.sha256(content).hexdigest(), len(content), ".onnx")
+    (tmp_path / "files").mkdir()
+    arrived, place = (tmp_path / "files" / f"{wanted.name}{end}" for end in (f".{JOB}.part", ""))
+    arrived.write_bytes(content)
+    blocks = iter(range(99))
+
+    def beat() -> None:
+        if next(blocks) == 1:
+            arrived.rename(place)
+
+    assert files.Files(str(tmp_path), beat).receive(wanted, JOB)
+    assert place.read_bytes() == content
+
+
 def test_events_are_numbered_and_come_again_on_request(start: Agent, agent: Agent) -> None:
     lines = start(inline_bytes=100_000)
     events = [line for line in lines if "seq" in line and "state" not in line]

@@ -30,6 +30,7 @@ class Kept(ThisMachine):
     """This machine, which keeps the graph that the runtime made, and says of itself what it is told to."""
 
     def __init__(self, **facts: Any) -> None:
+        super().__init__()
         self.graph = b""
         self.facts = facts
 

@@ -16,7 +16,7 @@ from edgecnn.core.store import beside, cannot_write
 from edgecnn.data import pixels
 
 PROBE = Path(probe.__file__).parent
-TRAVELS = ("errors.py", "specs.py", "normalise.py", "backends/__init__.py")
+TRAVELS = ("errors.py", "specs.py", "normalise.py", "backends/__init__.py", "backends/importing.py")
 REQUIREMENTS = {
     "onnxruntime": ("numpy", "Pillow>=8", "onnxruntime"),
     "tflite": ("numpy", "Pillow>=8", "ai-edge-litert"),

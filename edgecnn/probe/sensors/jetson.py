@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from .linux import clocks_locked
-from .machine import Machine
+from .machine import LOG_BYTES, Machine
 from .tegrastats import UNCONNECTED
 
 GPU = re.compile(r"(?:^|\.)(?:gpu|ga10b|gv11b|gp10b|gm20b)$|^gpu-gpc-\d+$")
@@ -75,7 +75,7 @@ def logged_alarms(machine: Machine) -> dict[str, int] | None:
     """Over-current alarms in the kernel's log, for a Xavier; None where there is none or it may not be read."""
     if "nvidia,tegra194" not in (machine.text("/proc/device-tree/compatible") or ""):
         return None
-    log = machine.ask("dmesg")
+    log = machine.ask("dmesg", most_bytes=LOG_BYTES)
     return None if log is None else {"alarm": log.count(ALARM)}
 
 

@@ -16,6 +16,8 @@ ANSWER_S = 2.0
 PATIENCE = 3
 """How long a program may take; one that takes longer so many times in a row is not asked again."""
 LIMIT_BYTES = 65536
+LOG_BYTES = 4 << 20
+"""Of a kernel's log, whose newest lines are its last; the kernels of boards keep less."""
 FOLDERS = ("usr/bin", "usr/sbin", "bin", "sbin", "usr/local/bin", "opt/vc/bin")
 """Where a board keeps its programs: the search path of a remote command is often shorter."""
 
@@ -60,7 +62,7 @@ class Machine:
                 return [path]
         return None
 
-    def ask(self, name: str, *arguments: str) -> str | None:
+    def ask(self, name: str, *arguments: str, most_bytes: int = LIMIT_BYTES) -> str | None:
         """What a program answers; None when it is absent, fails, or is too slow."""
         argv = self.argv(name)
         if argv is None or self._silent.get(name, 0) >= PATIENCE:
@@ -81,7 +83,7 @@ class Machine:
             self.trouble(name, f"no answer in {ANSWER_S:g} s")
             return None
         self._silent[name] = 0
-        answer = out[:LIMIT_BYTES].decode("utf-8", "replace").strip()
+        answer = out[:most_bytes].decode("utf-8", "replace").strip()
         if process.returncode:
             said = answer.splitlines()[0] if answer else f"exit code {process.returncode}"
             self.trouble(" ".join((name, *arguments)), said)

@@ -28,8 +28,9 @@ class Line:
 
 
 def lines(taken: Taken, sizes: Mapping[str, int]) -> list[Line]:
-    """The rows of one device; each is compared with the first arm of its batch size."""
-    emulated = bool(taken.facts.get("emulated"))
+    """The rows of one device; each is compared with the first arm of its batch size. The device is emulated if it
+    said so once: before the measurement, or in any process of it."""
+    emulated = bool(taken.facts.get("emulated")) or any(latency.emulated for latency in taken.latencies)
     first: dict[int, Latency] = {}
     made = []
     for latency in taken.latencies:
@@ -41,9 +42,13 @@ def lines(taken: Taken, sizes: Mapping[str, int]) -> list[Line]:
 
 
 TIMES = (
-    *("median_ns", "median_low_ns", "median_high_ns", "p90_ns", "p90_bound_ns", "p99_ns", "p99_bound_ns"),
-    *("load_ns", "first_ns", "e2e_median_ns", "throughput_per_s", "energy_mj"),
+    *("median_ns", "median_low_ns", "median_high_ns", "p90_ns", "p90_low_ns", "p90_high_ns", "p90_bound_ns"),
+    *("p99_ns", "p99_bound_ns", "load_ns", "first_ns", "e2e_median_ns", "throughput_per_s", "energy_mj"),
 )
+
+
+def _timeless(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {**row, **dict.fromkeys(TIMES), "facts": {**row["facts"], "import_ns": None}}
 
 
 def to_dict(taken: Sequence[Taken], sizes: Mapping[str, int]) -> dict[str, Any]:
@@ -63,7 +68,7 @@ def to_dict(taken: Sequence[Taken], sizes: Mapping[str, int]) -> dict[str, Any]:
         for line in lines(one, sizes):
             row = {**line.latency.summary(), "device": one.profile.name, "size_bytes": line.size_bytes}
             row.update(versus=line.against or None, versus_first=asdict(line.ratio) if line.ratio else None)
-            models.append({**row, **dict.fromkeys(TIMES)} if line.emulated else row)
+            models.append(_timeless(row) if line.emulated else row)
         failed += [
             {"device": one.profile.name, "name": failure.name, **failure.error.to_dict()} for failure in one.failures
         ]

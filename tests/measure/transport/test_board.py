@@ -564,6 +564,65 @@ def test_a_board_is_cancelled_while_it_is_away(
     assert time.monotonic() - begin < 10
 
 
+def test_a_cancellation_between_two_commands_is_not_lost(
+    make_board: MakeBoard, home: Path, runtime_job: dict[str, Any], fake_runtime: Any
+) -> None:
+    """It comes when the next call is decided on and not yet begun: no process of ours is there to be ended."""
+    fake_runtime("import time\ntime.sleep(30)")
+
+    class Late(LocalTransport):
+        def run(self, argv: Any, **options: Any) -> Any:
+            if b'"start"' in options.get("stdin", b"") and not board._agent.cancelled.is_set():
+                board.cancel()
+            return super().run(argv, **options)
+
+    board = make_board(transport=Late(home))
+    begin = time.monotonic()
+    assert failing(board, runtime_job).code == "cancelled"
+    assert time.monotonic() - begin < 10
+
+
+def test_nothing_is_copied_after_a_cancellation(
+    make_board: MakeBoard, home: Path, latency_job: dict[str, Any], model: Path
+) -> None:
+    sent: list[Path] = []
+
+    class Counting(LocalTransport):
+        def put(self, source: Path, target: str) -> None:
+            sent.append(source)
+            super().put(source, target)
+
+    board = make_board(transport=Counting(home))
+    with pytest.raises(EdgecnnError) as caught:
+        board.run(
+            latency_job, files={"model": model}, outputs={}, on_event=lambda event: board.cancel(), timeout_s=30
+        )
+    assert caught.value.code == "cancelled" and sent == []
+
+
+def test_a_board_that_was_given_up_is_not_waited_for_again(
+    make_board: MakeBoard, home: Path, runtime_job: dict[str, Any]
+) -> None:
+    """Each of many models would wait for it in vain."""
+
+    class Away(LocalTransport):
+        away = False
+
+        def run(self, argv: Any, **options: Any) -> Any:
+            if self.away:
+                raise MissingError("ssh-refused", "no route to host")
+            return super().run(argv, **options)
+
+    transport = Away(home)
+    board = make_board(transport=transport, patience=Patience(reconnect_s=1.0, pauses_s=(0.2,)))
+    board.run({"verb": "facts"}, files={}, outputs={}, timeout_s=30)
+    transport.away = True
+    assert failing(board, runtime_job).code == "connection-lost"
+    begin = time.monotonic()
+    assert failing(board, runtime_job).code == "ssh-refused"
+    assert time.monotonic() - begin < 0.5
+
+
 def test_opening_a_device() -> None:
     way = {"format": "onnx", "backend": "onnxruntime", "family": "onnxruntime"}
     profile = {"title": "t", "deployments": [way]}

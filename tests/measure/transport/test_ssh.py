@@ -104,6 +104,17 @@ def test_nothing_of_the_users_safety_is_weakened(there: SshTransport) -> None:
     there.close()
 
 
+def test_a_command_and_silence_of_the_users_configuration_do_not_stand_in_the_way(sshd: Any) -> None:
+    """`RemoteCommand tmux` suits a terminal, and `LogLevel QUIET` keeps from us why it failed."""
+    config = sshd.connect.config
+    config.write_text(config.read_text() + " RemoteCommand tmux attach\n LogLevel QUIET\n")
+    transport = SshTransport(sshd.connect, name="pi")
+    assert transport.run(["echo", "here"], timeout_s=30, limit_bytes=100).stdout == b"here\n"
+    transport.close()
+    sshd.distrust()
+    assert failing(SshTransport(sshd.connect, name="pi")).code == "host-key-unknown"
+
+
 def test_too_much_ends_the_command(there: SshTransport) -> None:
     begin = time.monotonic()
     with pytest.raises(StepError) as caught:
