@@ -39,8 +39,6 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=10, help="of the paired parts")
     parser.add_argument("--profile", default="standard", help="of the planted slowdown")
     options = parser.parse_args()
-    found: dict[str, Any] = {}
-    goals: list[records.Goal] = []
     with tempfile.TemporaryDirectory(prefix="edgecnn-bench-") as folder:
         files = _networks(Path(folder))
         work: Mapping[str, Callable[[], tuple[Any, list[records.Goal]]]] = {
@@ -51,10 +49,9 @@ def main() -> None:
         }
         for part in options.parts:
             records.say(f"-- {part}")
-            found[part], reached = work[part]()
-            goals += reached
-            records.print_goals(reached)
-    records.save("measurement", found, settings=vars(options), goals=goals)
+            found, goals = work[part]()
+            records.print_goals(goals)
+            records.save(f"measurement_{part}", found, settings=vars(options), goals=goals)
 
 
 def _networks(folder: Path) -> dict[str, Path]:

@@ -191,13 +191,13 @@ def _speed_words(row: Row, elsewhere: str) -> str:
         return ""
     bounds = "" if speed.processes < 2 else f" [{speed.speedup_low:.2f}, {speed.speedup_high:.2f}]"
     figures = f"{speed.speedup:.2f}x of FP32{bounds}"
-    if speed.conclusion == "faster":
-        return f"faster{elsewhere}, {figures}"
-    if speed.conclusion == "slower":
-        return f"{row.precision.upper()} is not faster here: it is slower{elsewhere}, {figures}"
-    if speed.conclusion == "no measurable difference":
-        return f"{row.precision.upper()} is not faster here: no measurable difference{elsewhere}, {figures}"
-    return f"{speed.conclusion}: {figures}"
+    not_faster = f"{row.precision.upper()} is not faster here:"
+    claims = {
+        "faster": f"faster{elsewhere},",
+        "slower": f"{not_faster} it is slower{elsewhere},",
+        "no measurable difference": f"{not_faster} no measurable difference{elsewhere},",
+    }
+    return f"{claims.get(speed.conclusion, speed.conclusion + ':')} {figures}"
 
 
 def recommended(made: Sequence[Row]) -> Row | None:

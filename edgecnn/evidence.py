@@ -142,6 +142,13 @@ def answer(evidence: Evidence, images: Images, around: Surroundings, *, threads:
             device=around.site.device,
             preprocessing=around.data.preprocessing,
         )
+        if found.shape[1:] != (around.model.num_classes,):
+            raise StepError(
+                "bad-answer",
+                f"{around.site.device.name} answered with {found.shape[1]} numbers an image, not one for each of "
+                f"{around.model.num_classes} classes",
+                hint="run it again; if it happens twice, look at the board",
+            )
         np.save(work.folder / "logits.npy", found, allow_pickle=False)
 
     done, record = remembered(around.store, "answer", key, make=make, tell=around.tell, label=f"judge {evidence.name}")
@@ -187,7 +194,7 @@ def time_all(
     arms = [Arm(name, evidence.artifact, evidence.runs_on, threads) for name, evidence in timed.items()]
     key = _key(
         RUNTIMES,
-        [(arm.name, arm.artifact.sha256, arm.backend) for arm in arms],
+        [(arm.name, arm.artifact.sha256, arm.backend, around.site.runtimes.get(arm.backend)) for arm in arms],
         profile.name,
         threads,
         around.seed,

@@ -61,7 +61,7 @@ def benchmark(
     if save_samples is not None:
         _save(save_samples, taken)
     _show(taken, artifacts, form="json" if json else "csv" if csv else "text")
-    _fail([failure for one in taken for failure in one.failures])
+    _fail([failure for one in taken for failure in one.failures], told=json)
 
 
 def _distinct(devices: list[DeviceProfile]) -> list[DeviceProfile]:
@@ -88,12 +88,14 @@ def _show(taken: list[Taken], artifacts: list[Artifact], *, form: str) -> None:
         console.result(text.render(taken, sizes))
 
 
-def _fail(failures: list[Failure]) -> None:
-    """Show every failure; the last one decides the exit code."""
+def _fail(failures: list[Failure], *, told: bool) -> None:
+    """Show every failure; the last one decides the exit code. `told`: the JSON that was printed names them already."""
     from edgecnn.cli import console
 
-    for failure in failures[:-1]:
+    for failure in failures if told else failures[:-1]:
         console.failure(failure.error)
+    if failures and told:
+        raise typer.Exit(failures[-1].error.exit_code)
     if failures:
         raise failures[-1].error
 

@@ -20,6 +20,7 @@ from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Images
 from edgecnn.core.store import CannotWrite
 from edgecnn.measure.device import Device, ThisMachine
+from edgecnn.measure.telemetry import plain
 
 CHUNK_BYTES = 256 << 20
 """Pixels on disk at a time; the next chunk is decoded when this one is done."""
@@ -92,7 +93,7 @@ def _answers(path: Path, rows: int, name: str) -> np.ndarray:
 def _forward(tell: Tell, step: str, before: int, total: int, event: Mapping[str, Any]) -> None:
     done = event.get("done", 0)
     if isinstance(done, int) and 0 <= done <= total - before:
-        tell(Progress(step, before + done, total, "images", str(event.get("name", ""))))
+        tell(Progress(step, before + done, total, "images", plain(event.get("name", ""))))
 
 
 def _chunks(images: Images, path: Path) -> Iterator[int]:

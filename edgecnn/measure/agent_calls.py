@@ -86,16 +86,23 @@ class Agent:
     def _call(
         self, request: Mapping[str, Any], on_event: Callable[[Event], None] | None, timeout_s: float
     ) -> tuple[dict[str, Any] | None, Done]:
-        if request["verb"] != "cancel":
+        last_word = request["verb"] == "cancel"
+        if not last_word:
             self.refuse_cancelled()
         conversation = _Conversation(self.name, on_event)
+
+        def heard(line: bytes) -> None:
+            if not last_word:  # a cancellation that came just before the command began has ended nothing
+                self.refuse_cancelled()
+            conversation.take(line)
+
         try:
             done = self.transport.run(
                 self._probe.command,
                 stdin=json.dumps(dict(request)).encode(),
                 timeout_s=timeout_s,
                 silence_s=self.patience.silence_s if request["verb"] in ("start", "follow") else None,
-                on_line=conversation.take,
+                on_line=heard,
                 limit_bytes=STREAM_BYTES,
             )
         finally:

@@ -9,6 +9,7 @@ from edgecnn.core.artifact import Artifact, Format
 from edgecnn.core.errors import EdgecnnError, InputError, did_you_mean
 from edgecnn.core.target import DeviceProfile
 from edgecnn.measure.artifact import BACKENDS, open_artifact
+from edgecnn.measure.checkup.told import Told
 from edgecnn.measure.fleet import Failure, Planner
 from edgecnn.measure.latency import Arm
 from edgecnn.measure.site import Site
@@ -55,7 +56,7 @@ def planner(
     names = _names([artifact.path for artifact in artifacts])
 
     def plan(device: DeviceProfile, site: Site) -> tuple[list[Arm], list[Failure]]:
-        cores = threads or int(site.facts.get("usable_cores") or 1)
+        cores = threads or max(1, int(Told(site.facts).number("usable_cores") or 1))
         found: list[Arm] = []
         refused: list[Failure] = []
         for name, artifact in zip(names, artifacts, strict=True):

@@ -178,6 +178,7 @@ class BoardJob:
         lost_since: float | None = None
         attempts = heard = 0
         while True:
+            self._agent.refuse_cancelled()
             try:
                 return action()
             except EdgecnnError as error:
@@ -188,6 +189,7 @@ class BoardJob:
                     lost_since, attempts, heard = now, 0, self._heard
                     self._say("connection lost, looking for the board")
                 if now - lost_since > self._agent.patience.reconnect_s or now > self._deadline:
+                    self._agent.reached = False  # the next job shall not look for it as long
                     raise StepError(
                         "connection-lost",
                         f"the connection to {self._agent.name} was lost, for {now - lost_since:.0f} s now",

@@ -54,7 +54,7 @@ def measure_fleet(
     under_way = _UnderWay()
     told = under_way.telling(tell)
     with ThreadPoolExecutor(len(profiles), thread_name_prefix="device") as pool:
-        work = partial(_one, plan=plan, profile=profile, seed=seed, tell=told, under_way=under_way)
+        work = partial(_one, plan=plan, profile=profile, seed=seed, tell=told, on_open=under_way.add)
         futures = [pool.submit(work, device) for device in profiles]
         try:
             return [future.result() for future in futures]
@@ -70,7 +70,7 @@ def _one(
     profile: Profile,
     seed: int,
     tell: Tell,
-    under_way: _UnderWay | None = None,
+    on_open: Callable[[Device], None] = lambda device: None,
 ) -> Taken:
     taken = Taken(device)
     step = f"measure on {device.name}"
@@ -82,9 +82,7 @@ def _one(
         tell(Warned(error.code, f"{device.name}: {arm.name} was not measured: {error.message}", error.hint))
 
     try:
-        with visit(device) as site:
-            if under_way is not None:
-                under_way.add(site.device)
+        with visit(device, on_open=on_open) as site:
             taken.facts = site.facts
             arms, refused = plan(device, site)
             taken.failures.extend(refused)

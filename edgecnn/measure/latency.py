@@ -19,6 +19,7 @@ from edgecnn.measure.device import Device, ThisMachine
 from edgecnn.measure.process import Arm, Process, process_of
 from edgecnn.measure.profiles import Profile
 from edgecnn.measure.summary import Latency, Place, summarise
+from edgecnn.measure.telemetry import plain
 
 __all__ = ["Arm", "Latency", "Place", "Process", "Ratio", "compare", "measure", "orders", "summarise"]
 
@@ -98,7 +99,7 @@ def _check_names(arms: Sequence[Arm]) -> None:
 
 def _teller(tell: Tell, done: int, total: int, arm: Arm) -> Callable[[Mapping[str, Any]], None]:
     def on_event(event: Mapping[str, Any]) -> None:
-        tell(Progress(STEP, done, total, "processes", f"{arm.name}: {event.get('name', event['event'])}"))
+        tell(Progress(STEP, done, total, "processes", f"{arm.name}: {plain(event.get('name', event['event']))}"))
 
     return on_event
 

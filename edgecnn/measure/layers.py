@@ -19,12 +19,15 @@ from edgecnn.measure.device import Device
 from edgecnn.measure.graph_cost import Kind, Node, Precision, total
 from edgecnn.measure.layer_times import LayerTimes, checked, one_line
 from edgecnn.measure.roofline import Bound, Peaks
+from edgecnn.measure.telemetry import plain
 
 SCHEMA = "edgecnn.profile/1"
 STEP = "profile"
 RUNS = 30
 RUNS_S = 60.0
 TIMEOUT_S = 900.0
+TIMES = ("whole", "profiled", "summed", "overhead", "accounted")
+LAYER_TIMES = ("time_ns", "time_q1_ns", "time_q3_ns", "share", "gops")
 NEGLIGIBLE_SHARE = 0.002
 """A layer of a smaller share is not worth naming."""
 
@@ -149,7 +152,10 @@ class LayerProfile:
         return [layer for layer in self.layers if layer.kind == kind]
 
     def top(self, count: int) -> list[Layer]:
-        """The layers that cost most, dearest first; among equals the earlier."""
+        """The layers that cost most, dearest first; among equals the earlier. On an emulated board those that compute
+        most, for its times are none."""
+        if self.emulated:
+            return sorted(self.layers, key=lambda layer: -(layer.operations or 0))[:count]
         return sorted(self.layers, key=lambda layer: -layer.time_ns)[:count]
 
     def limited_by_memory(self) -> list[Layer]:
@@ -162,18 +168,16 @@ class LayerProfile:
         return [layer for layer in self.layers if layer.bound is not None and layer.bound.implausible]
 
     def to_dict(self) -> dict[str, Any]:
-        """The whole of it under `schema`."""
+        """The whole of it under `schema`; the times of an emulated board, and what follows from them, are None."""
         derived = {"emulated": self.emulated, "runtime": self.runtime, "overhead": self.overhead}
         kinds = {kind: _share(self.of_kind(kind)) for kind in ("integer", "float", "conversion", "other")}
-        return {
-            "schema": SCHEMA,
-            **asdict(self),
-            **derived,
-            "accounted": self.accounted,
-            "macs": self.macs,
-            "share_by_kind": kinds,
-            "layers": [{**asdict(layer), "gops": layer.gops, "intensity": layer.intensity} for layer in self.layers],
-        }
+        layers = [{**asdict(layer), "gops": layer.gops, "intensity": layer.intensity} for layer in self.layers]
+        found = {"schema": SCHEMA, **asdict(self), **derived, "accounted": self.accounted, "macs": self.macs}
+        found.update(share_by_kind=kinds, layers=layers)
+        if self.emulated:
+            found.update(dict.fromkeys((*TIMES, "share_by_kind")))
+            found["layers"] = [{**layer, **dict.fromkeys(LAYER_TIMES)} for layer in layers]
+        return found
 
 
 def _share(layers: Sequence[Layer]) -> float:
@@ -199,7 +203,7 @@ def profile(
     tell(Started(STEP))
 
     def on_event(event: Mapping[str, Any]) -> None:
-        tell(Progress(STEP, 0, 0, "", str(event.get("name", event.get("event", "")))))
+        tell(Progress(STEP, 0, 0, "", plain(event.get("name", event.get("event", "")))))
 
     with tempfile.TemporaryDirectory(prefix="edgecnn-layers-") as folder:
         graph = Path(folder) / "graph.npy"

@@ -128,7 +128,7 @@ class _Running:
             self._process.wait()
 
     def _signal(self, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS, of a group that has ended
             if hasattr(os, "killpg"):
                 os.killpg(self._process.pid, number)
             else:

@@ -12,6 +12,8 @@ from edgecnn.core.errors import EdgecnnError, MissingError, StepError
 from edgecnn.core.foreign import printable
 
 LONGEST_NUMBER = 40
+DEEPEST = 32
+"""Levels of lists and objects in one another; whoever unfolds or copies them later must not run out of stack."""
 LONGEST_TEXT = 4096
 """Characters of a message, why or hint."""
 NPY = re.compile(
@@ -37,14 +39,16 @@ def event_of(line: bytes, name: str) -> dict[str, Any]:
     return event
 
 
-def clean(value: Any) -> Any:
-    """The same JSON value with printable texts."""
+def clean(value: Any, *, depth: int = DEEPEST) -> Any:
+    """The same JSON value with printable texts. Raises ValueError when it is nested deeper than `depth`."""
     if isinstance(value, str):
         return printable(value)
+    if isinstance(value, list | dict) and not depth:
+        raise ValueError("too deep")
     if isinstance(value, list):
-        return [clean(item) for item in value]
+        return [clean(item, depth=depth - 1) for item in value]
     if isinstance(value, dict):
-        return {printable(key): clean(item) for key, item in value.items()}
+        return {printable(key): clean(item, depth=depth - 1) for key, item in value.items()}
     return value
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from edgecnn.core.errors import EdgecnnError
 from edgecnn.core.target import DeviceProfile
+from edgecnn.measure import received
+from edgecnn.measure.checkup.told import Told
 from edgecnn.measure.device import Device, ThisMachine
 from edgecnn.probe import facts as probed
 
@@ -57,26 +59,31 @@ def this_host() -> Site:
 
 
 @contextmanager
-def visit(profile: DeviceProfile, backends: Iterable[str] = ()) -> Iterator[Site]:
+def visit(
+    profile: DeviceProfile, backends: Iterable[str] = (), *, on_open: Callable[[Device], None] = lambda device: None
+) -> Iterator[Site]:
     """Open the device of a profile, ask it what it is, and refuse one that the profile does not fit.
 
-    Each of `backends` is asked for its version. Raises EdgecnnError when the device cannot be reached, when it is
-    another board, or when none of `backends` answers.
+    Each of `backends` is asked for its version; `on_open` is given the device before it is asked anything. Raises
+    EdgecnnError when the device cannot be reached, when it is another board, or when none of `backends` answers.
     """
     from edgecnn.measure.board import open_device
     from edgecnn.measure.checkup import refuse_misfit
 
     if profile.local:
-        yield this_host()
+        here = this_host()
+        on_open(here.device)
+        yield here
         return
     with open_device(profile) as device:
-        facts = _ask(device)["facts"]
+        on_open(device)
+        facts = _ask(device).plain()
         refuse_misfit(facts, profile)
         runtimes: dict[str, str] = {}
         missing: dict[str, EdgecnnError] = {}
         for backend in dict.fromkeys(backends):
             try:
-                runtimes[backend] = str(_ask(device, backend=backend)["facts"].get("runtime"))
+                runtimes[backend] = str(_ask(device, backend=backend).text("runtime"))
             except EdgecnnError as error:
                 if error.code not in RUNTIME_TROUBLE:
                     raise
@@ -86,5 +93,7 @@ def visit(profile: DeviceProfile, backends: Iterable[str] = ()) -> Iterator[Site
         yield Site(device, facts, runtimes, missing)
 
 
-def _ask(device: Device, **fields: str) -> dict[str, Any]:
-    return device.run({"verb": "facts", **fields}, files={}, outputs={}, timeout_s=FACTS_TIMEOUT_S)
+def _ask(device: Device, **fields: str) -> Told:
+    """Raises StepError bad-answer when what it says are no facts."""
+    answer = device.run({"verb": "facts", **fields}, files={}, outputs={}, timeout_s=FACTS_TIMEOUT_S)
+    return Told(received.take(answer, "facts", dict, name=device.name))

@@ -74,7 +74,10 @@ class Files:
             return True
         if not os.path.exists(arrived):
             return False
-        if not self._is(arrived, wanted):
+        whole = self._is(arrived, wanted)
+        if not os.path.exists(arrived):  # an earlier start of this job, whose connection broke, was faster
+            return self._is(place, wanted)
+        if not whole:
             short = os.path.getsize(arrived) < wanted.size
             full = short and system.free_bytes(self.root) < wanted.size
             os.unlink(arrived)

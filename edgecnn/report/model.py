@@ -45,12 +45,12 @@ class Parity:
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Milliseconds and bytes, None where they could not be read. `interval` is `ci95` (bootstrap over processes) or `range` (too few processes for
-    one). `p90_bound_ms` is the distribution-free 99 % upper bound, None when there are too few samples. `speedup`
-    is FP32 / this, in the same runtime, in [`speedup_low`, `speedup_high`]. `grade` is valid, degraded, unknown or
-    invalid, for `reasons`; figures from an `emulated` board are never shown as its speed, and `to_dict` leaves them
-    out. `energy_mj` is per inference, gross, where power could be read (`power_source`: measured, sum of rails or
-    estimated)."""
+    """Milliseconds and bytes; `peak_rss_bytes` is None where nobody could tell. `interval` is `ci95` (bootstrap over
+    processes) or `range` (too few processes for one). `p90_bound_ms` is the distribution-free 99 % upper bound, None
+    when there are too few samples. `speedup` is FP32 / this, in the same runtime, in [`speedup_low`,
+    `speedup_high`]. `grade` is valid, degraded, unknown or invalid, for `reasons`; figures from an `emulated` board
+    are never shown as its speed, and `Report.to_dict` leaves them out. `energy_mj` is per inference, gross, where
+    power could be read (`power_source`: measured, sum of rails or estimated)."""
 
     median_ms: float
     median_low_ms: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,10 @@ from edgecnn.devices import load_device
 from edgecnn.measure.artifact import open_artifact
 from edgecnn.measure.device import ThisMachine
 from edgecnn.measure.layers import LayerProfile, profile
+from edgecnn.probe import layers as verb
+from edgecnn.probe.events import Events
+from edgecnn.probe.job import Job
+from edgecnn.probe.sensors.machine import Machine
 
 
 def taken(path: Path) -> LayerProfile:
@@ -48,6 +53,17 @@ def test_each_version_tells_its_layers(version: str, jetson: Jetson, onnx_model:
     assert found.whole.runs == 20 and found.profiled is None and found.overhead is None
     assert found.accounted == pytest.approx(1, abs=0.05)
     assert found.peaks is not None and found.peaks.part == "gpu"
+
+
+def test_the_power_mode_is_told_for_the_roofline(
+    jetson: Jetson, onnx_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this process, for a stub of nvpmodel cannot stand where the real one does."""
+    program = [str(jetson.nvpmodel(2))]
+    monkeypatch.setattr(verb, "Machine", lambda: Machine(programs={"nvpmodel": program}))
+    jetson.trtexec("10.3.0", latency_ms=2.0)
+    job = Job({"verb": "layers", "backend": "tensorrt", "model": str(onnx_model), "runs": 5, "folder": str(tmp_path)})
+    assert verb.layers(job, Events(io.StringIO()))["facts"]["power_mode"] == "MAXN_SUPER"
 
 
 def test_what_trtexec_says_of_a_failure_is_passed_on(jetson: Jetson, onnx_model: Path) -> None:

@@ -105,6 +105,13 @@ def test_11_takes_precision_from_the_graph_and_is_told_what_used_to_be_the_defau
     assert not {"--noCudaGraph", "--noSpinWait", "--includeDataTransfers"} & set(older)
 
 
+@pytest.mark.parametrize("version", FLAGS)
+def test_one_query_after_another(jetson: Jetson, version: str) -> None:
+    model = OnnxFile("m.onnx", [IMAGE], False, False)
+    run = trtexec.run_argv(found(jetson, version), model, engine="e", batch=1, more=[])
+    assert "--exposeDMA" in run and {"--streams=1", "--infStreams=1"} & set(run)
+
+
 def test_a_free_batch_is_fixed_and_a_fixed_one_is_left_alone(jetson: Jetson) -> None:
     tool = found(jetson, "10.3.0")
     assert {"--minShapes=x:1x3x8x8", "--optShapes=x:1x3x8x8", "--maxShapes=x:1x3x8x8"} <= set(flags(tool))

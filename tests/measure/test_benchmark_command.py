@@ -2,17 +2,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
-from edgecnn.cli import failures
+from edgecnn.cli import failures, main
 from edgecnn.cli.benchmark import benchmark
 from edgecnn.core.errors import EdgecnnError, InputError, StepError
+from edgecnn.core.events import nobody
+from edgecnn.devices import load_device
 from edgecnn.measure import profiles
+from edgecnn.measure.arms import open_models, planner
+from edgecnn.measure.fleet import measure_fleet
 from edgecnn.measure.profiles import Profile
+from edgecnn.report.benchmark import lines, to_dict
 
 app = typer.Typer()
 app.command()(benchmark)
@@ -26,6 +33,8 @@ def short_profile(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(*arguments: str | Path) -> tuple[str, EdgecnnError | None]:
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if isinstance(result.exception, SystemExit):
+        return result.stdout, None
     if result.exception is not None and not isinstance(result.exception, EdgecnnError):
         raise result.exception
     return result.stdout, result.exception
@@ -64,6 +73,36 @@ def test_json_and_the_raw_samples(make_onnx: Callable[..., Path], tmp_path: Path
     assert len(saved[0]["processes"][0]["samples_ns"]) >= 64
 
 
+def test_an_emulated_device_has_no_time_in_the_json(make_onnx: Callable[..., Path]) -> None:
+    artifacts = open_models([make_onnx("a.onnx"), make_onnx("b.onnx", width=16)])
+    plan = planner(artifacts, backend=None, threads=1, batches=(1,), end_to_end=True)
+    taken = measure_fleet([load_device("host")], plan, profile=profiles.PROFILES["smoke"], seed=0, tell=nobody)
+    sizes = {artifact.sha256: artifact.size_bytes for artifact in artifacts}
+    real = to_dict(taken, sizes)["models"]
+    taken[0].facts = {**taken[0].facts, "emulated": True}
+    played = to_dict(taken, sizes)["models"]
+    assert times_in(real[0]) >= {"median_ns", "p90_low_ns", "load_ns", "e2e_median_ns", "throughput_per_s"}
+    for row in played:
+        assert times_in(row) == set()
+        assert row["facts"]["import_ns"] is None and row["versus_first"] is None
+        assert row["samples"] >= 64
+
+
+def test_a_device_is_emulated_if_one_process_says_so(make_onnx: Callable[..., Path]) -> None:
+    artifacts = open_models([make_onnx("a.onnx")])
+    plan = planner(artifacts, backend=None, threads=1, batches=(1,), end_to_end=False)
+    taken = measure_fleet([load_device("host")], plan, profile=profiles.PROFILES["smoke"], seed=0, tell=nobody)
+    (latency,) = taken[0].latencies
+    processes = (*latency.processes[1:], replace(latency.processes[0], facts={"emulated": True}))
+    taken[0].latencies = [replace(latency, processes=processes)]
+    (line,) = lines(taken[0], {artifacts[0].sha256: 1})
+    assert line.emulated
+
+
+def times_in(row: dict[str, Any]) -> set[str]:
+    return {key for key, value in row.items() if key.endswith(("_ns", "_per_s", "_mj")) and value is not None}
+
+
 def test_a_broken_model_fails_but_the_others_are_shown(make_onnx: Callable[..., Path], tmp_path: Path) -> None:
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"not a model")
@@ -80,8 +119,8 @@ def test_a_failure_leaves_one_json_document(tmp_path: Path, capsys: pytest.Captu
     """The document names the failure: another one behind it would make both unreadable."""
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"not a model")
-    argv = [str(broken), "--profile", "smoke", "--json"]
-    assert failures.guard(lambda: app(argv, standalone_mode=False), ["benchmark", *argv]) == 5
+    argv = ["benchmark", str(broken), "--profile", "smoke", "--json"]
+    assert failures.guard(lambda: main.run(argv), argv) == 5
     captured = capsys.readouterr()
     assert json.loads(captured.out)["failed"][0]["code"] == "cannot-load"
     assert "error[cannot-load]" in captured.err

@@ -20,6 +20,7 @@ from edgecnn.measure.arms import batches_of, open_models, planner, runtime_of
 from edgecnn.measure.artifact import open_artifact
 from edgecnn.measure.device import ThisMachine
 from edgecnn.measure.fleet import Taken, measure_fleet
+from edgecnn.measure.latency import Arm, measure
 from edgecnn.measure.profiles import Profile
 from edgecnn.measure.site import Site
 
@@ -56,10 +57,11 @@ def boards(monkeypatch: pytest.MonkeyPatch) -> dict[str, Elsewhere | EdgecnnErro
     known: dict[str, Elsewhere | EdgecnnError] = {}
 
     @contextmanager
-    def visit(profile: DeviceProfile, backends: Sequence[str] = ()) -> Iterator[Site]:
+    def visit(profile: DeviceProfile, *, on_open: Callable[[Any], None]) -> Iterator[Site]:
         found = known[profile.name]
         if isinstance(found, EdgecnnError):
             raise found
+        on_open(found)
         yield Site(found, {"usable_cores": 1, "machine": profile.name})
 
     monkeypatch.setattr(fleet, "visit", visit)
@@ -227,3 +229,23 @@ def test_batch_sizes_that_make_no_sense(text: str) -> None:
 def test_batch_sizes() -> None:
     assert batches_of("1, 8,32") == (1, 8, 32)
     assert np.all(np.diff(batches_of("1,8")) > 0)
+
+
+def test_what_a_device_says_it_does_is_one_short_line(make_onnx: Callable[..., Path]) -> None:
+    """A line break would let it write lines of its own among ours."""
+
+    class Talking(Elsewhere):
+        def run(self, job: Any, *, on_event: Any, **rest: Any) -> dict[str, Any]:
+            on_event({"event": "phase", "name": "measuring\n PASS  all is well" + "!" * 9999})
+            return super().run(job, on_event=on_event, **rest)
+
+    notes: list[str] = []
+    arm = Arm("a", open_artifact(make_onnx("a.onnx")), "onnxruntime", 1)
+    measure(
+        [arm],
+        profile=BRIEF,
+        seed=0,
+        tell=lambda event: notes.append(event.note) if isinstance(event, Progress) else None,
+        device=Talking("pi"),
+    )
+    assert max(map(len, notes)) < 200 and not any("\n" in note for note in notes)

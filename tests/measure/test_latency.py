@@ -128,6 +128,14 @@ def test_nothing_is_claimed_of_an_emulated_board(arm: Arm) -> None:
     assert played.emulated and played.grade == "invalid"
 
 
+def test_nothing_is_claimed_from_an_invalid_measurement(arm: Arm) -> None:
+    base = latency(arm, [100, 100.1, 99.9, 100, 100])
+    ruined = latency(arm, [50, 50.1, 49.9, 50, 50], findings={"cpu-fallback": "3 layers ran on the CPU"})
+    assert ruined.grade == "invalid"
+    for ratio in (compare(ruined, base), compare(base, ruined)):
+        assert ratio.conclusion == "invalid: no claim"
+
+
 def test_arms_that_share_no_block_cannot_be_compared(arm: Arm) -> None:
     other = summarise(arm, [process(9, [1.0, 2.0])], profile=PROFILES["smoke"], seed=0)
     with pytest.raises(InputError, match="same blocks"):

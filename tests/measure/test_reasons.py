@@ -220,6 +220,22 @@ def test_what_could_not_be_read_is_unknown_and_never_fine(gone: str, code: str, 
     assert effects(*three(blind), expect=None) == {}, "without a profile nobody says that it can be read"
 
 
+def test_a_since_boot_bit_that_was_set_before_needs_readings_meanwhile() -> None:
+    """It cannot be set again, so a throttling between the snapshots would pass unseen."""
+    set_before, unseen = {"throttled": 0x50000}, ({"cpu_mhz": 2400.0},) * 20
+    assert effects(*three(told(set_before, samples=unseen))) == {"throttle-unread": "unknown"}
+    assert effects(*three(told(set_before))) == {}
+    assert effects(*three(told(samples=unseen))) == {}, "a clear bit would have been set"
+
+
+def test_clocks_and_load_that_one_process_could_not_read_are_unknown() -> None:
+    dark = told(samples=({"temperature_c": 50.0},) * 20)
+    assert effects(*three(dark)) == {"clocks-unread": "unknown"}
+    assert effects(*three(told(), other_load=None)) == {"load-unread": "unknown"}
+    busy = [process(0, other_load=0.4), process(1), process(2, other_load=None)]
+    assert effects(*busy) == {"load-unread": "unknown", "other-load": "degraded"}
+
+
 def test_clocks_that_were_never_read_are_unknown() -> None:
     dark = [process(block, telemetry=told(samples=({"temperature_c": 50.0},) * 20)) for block in range(3)]
     assert effects(*dark) == {"clocks-unread": "unknown"}

@@ -12,8 +12,10 @@ import pytest
 from edgecnn.assemble import conclusions, overall, recommended, rows
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.target import Deployment, DeviceProfile
-from edgecnn.evidence import Evidence
+from edgecnn.evidence import Evidence, speeds
 from edgecnn.lanes import Lane
+from edgecnn.measure.latency import Arm, Process, summarise
+from edgecnn.measure.profiles import profile_named
 from edgecnn.report.model import Accuracy, Row, Speed
 
 HOST = DeviceProfile(
@@ -90,6 +92,31 @@ def test_slower_as_far_as_one_process_can_tell_is_not_bundled() -> None:
     slow = speed(4.0, "too few processes to tell")
     made = [row("fp32", speed=speed(3.0)), row("int8", "PASS", speed=replace(slow, speedup=0.75))]
     assert recommended(made) is made[0]
+
+
+def test_an_invalid_measurement_chooses_nothing_and_is_not_quoted() -> None:
+    quick = replace(speed(1.0, "invalid: no claim"), grade="invalid", speedup=3.0)
+    made = [row("fp32", speed=speed(3.0)), row("int8", "PASS", speed=quick)]
+    assert recommended(made) is made[1], "it passed, and nothing says that it is slower"
+    said = conclusions(made, here=True)
+    assert any("latency not claimed: the measurement is invalid" in line for line in said)
+    assert any("the smallest that passed" in line for line in said)
+    assert not any("3.00x" in line or "fastest" in line for line in said)
+    slow = [made[0], replace(made[1], speed=replace(quick, speedup=0.5))]
+    assert recommended(slow) is slow[0]
+
+
+def test_memory_that_nobody_could_read_is_not_nought(tmp_path: Path) -> None:
+    """trtexec tells none."""
+    path = tmp_path / "m.onnx"
+    path.write_bytes(b"model")
+    artifact = Artifact(path, "onnx", "fp32", (), (), "0")
+    process = Process(
+        0, 0, (1e6,) * 100, 1, 5, 7, None, None, True, 0.0, {"usable_cores": 1, "governor": "performance"}
+    )
+    taken = summarise(Arm("onnx fp32", artifact, "tensorrt", 1), [process], profile=profile_named("quick"), seed=0)
+    evidence = Evidence(artifact, HOST.deployments[0], "onnxruntime")
+    assert speeds([taken], {"onnx fp32": evidence})["onnx fp32"].peak_rss_bytes is None
 
 
 @pytest.mark.parametrize("useless", ["chance", "collapsed"])

@@ -152,6 +152,12 @@ def test_a_xavier_logs_its_alarms(plant: Plant) -> None:
     assert logged_alarms(plant({**ORIN, **log})) is None
 
 
+def test_the_newest_alarms_of_a_long_log_count(plant: Plant) -> None:
+    log = "#!/bin/sh\nyes 'a line of the kernel, one of many' | head -n 4000\necho 'soctherm: OC ALARM 0x1'\n"
+    xavier = {"proc/device-tree/compatible": "nvidia,p2888\0nvidia,tegra194\0"}
+    assert logged_alarms(plant({**xavier, "usr/bin/dmesg": log})) == {"alarm": 1}
+
+
 def test_a_refused_power_mode_is_unread(plant: Plant) -> None:
     refusing = plant({"usr/sbin/nvpmodel": "#!/bin/sh\necho must be root >&2\nexit 1\n"})
     assert power_mode(refusing) is None

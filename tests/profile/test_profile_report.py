@@ -118,8 +118,30 @@ def test_an_emulated_board_is_called_one_everywhere_and_no_speed_is_told() -> No
     profile = built(peaks=None, emulated=True)
     for said in (plain(profile), markdown.render(profile, top=5), svg.render(profile, top=5)):
         assert "mulated: times say nothing about the board" in said.replace("EMULATED", "emulated")
+        assert not re.search(r"\d (?:ms|µs|%)", said), "no time, and no share of it"
+    assert "3 layers that compute most" in svg.render(profile, top=3)
+    assert "3 layers that compute most" in markdown.render(profile, top=3)
     assert "roofline" not in " ".join(words.findings(profile))
     assert "GOP/s" not in words.work(profile)
+    assert profile.top(1)[0].name == "head", "what computes most, for nobody knows what takes longest"
+
+
+def test_the_json_of_an_emulated_board_has_no_times() -> None:
+    raw = json.loads(json_report.render(built(peaks=None, emulated=True)))
+    for name in ("whole", "profiled", "summed", "overhead", "accounted", "share_by_kind"):
+        assert raw[name] is None
+    for layer in raw["layers"]:
+        assert {layer[name] for name in ("time_ns", "time_q1_ns", "time_q3_ns", "share", "gops")} == {None}
+    assert raw["layers"][1]["macs"] == 10838016
+
+
+def test_what_was_quicker_than_memory_is_not_limited_by_it() -> None:
+    profile = built()
+    cached = [layer for layer in profile.layers if layer.bound is not None and layer.bound.cached]
+    slow = replace(profile.layers[0], bound=Bound(1e5, "memory", 0.8, False, False))
+    quick = replace(profile.layers[2], bound=Bound(2e6, "memory", 1.7, True, False))
+    found = replace(profile, layers=(slow, quick, *cached)).limited_by_memory()
+    assert found == [slow]
 
 
 def test_times_that_cannot_be_are_named() -> None:

@@ -62,6 +62,26 @@ def test_a_name_cannot_break_out_of_a_markdown_table(report: Report) -> None:
     assert any("`x'\\|y`" in line for line in table_lines)
 
 
+def test_an_emulated_boards_times_are_in_no_file(report: Report) -> None:
+    speed = report.rows[1].speed
+    assert speed is not None
+    played = replace(speed, emulated=True, energy_mj=12.5, power_source="measured", grade="invalid")
+    emulated = replace(report, rows=(replace(report.rows[1], speed=played),), conclusions=())
+    raw = json.loads(json_report.render(emulated))["rows"][0]["speed"]
+    names = ("median_ms", "median_low_ms", "median_high_ms", "p90_ms", "p90_bound_ms", "load_ms", "first_ms")
+    assert {raw[name] for name in (*names, "speedup", "speedup_low", "speedup_high", "energy_mj")} == {None}
+    assert raw["emulated"] is True and raw["samples"] == speed.samples
+    page = markdown.render(emulated)
+    assert "12.5 mJ" not in page and "1.75x" not in page and "7.02" not in page
+
+
+def test_memory_that_nobody_could_read_is_not_nought(report: Report) -> None:
+    speed = report.rows[1].speed
+    assert speed is not None
+    blind = replace(report, rows=(replace(report.rows[1], speed=replace(speed, peak_rss_bytes=None)),))
+    assert "| 0 B |" not in markdown.render(blind) and "| – |" in markdown.render(blind)
+
+
 def test_both_are_found_as_reporters(report: Report) -> None:
     for name in ("markdown", "json"):
         assert plugins.load("reporters", name)(report)

@@ -14,6 +14,7 @@ from edgecnn.measure.checkup.finding import Clock, Finding, Level, Seen
 from edgecnn.measure.checkup.fit import refuse_misfit
 from edgecnn.measure.checkup.told import Told
 from edgecnn.measure.device import Device
+from edgecnn.measure.telemetry import plain
 
 __all__ = ["Checkup", "Clock", "Finding", "Level", "check", "examine", "refuse_misfit"]
 
@@ -70,7 +71,7 @@ def check(device: Device, profile: DeviceProfile, *, tell: Tell = nobody) -> Che
     def on_event(event: Mapping[str, Any]) -> None:
         done, total = event.get("done"), event.get("total")
         if event.get("event") == "progress" and isinstance(done, int) and isinstance(total, int):
-            tell(Progress(step, done, total, note=f"try {str(event.get('note'))[:40]}"))
+            tell(Progress(step, done, total, note=f"try {plain(event.get('note'))[:40]}"))
 
     began, before = time.monotonic(), time.time()
     answer = device.run(job, files={}, outputs={}, on_event=on_event, timeout_s=LIMIT_S)

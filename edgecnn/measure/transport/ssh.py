@@ -29,6 +29,8 @@ OPTIONS = {
     "ForwardAgent": "no",
     "ForwardX11": "no",
     "ClearAllForwardings": "yes",
+    "RemoteCommand": "none",
+    "LogLevel": "INFO",
     "ControlMaster": "auto",
     "ControlPersist": "120",
 }

@@ -20,6 +20,8 @@ from .. import arrays, backends, facts
 from ..errors import ProbeError
 from ..events import Events
 from ..job import Job
+from ..sensors.jetson import power_mode
+from ..sensors.machine import Machine
 from .timing import Plan, Profiled
 
 PROFILERS = {"onnxruntime": "onnxruntime", "tflite": "litert", "tensorrt": "tensorrt"}
@@ -54,7 +56,7 @@ def layers(job: Job, events: Events) -> dict[str, Any]:
         "whole_ns": profiled.whole_ns,
         "profiled_ns": profiled.profiled_ns,
         "sums_ns": profiled.sums_ns,
-        "facts": dict(about, runtime=profiled.runtime),
+        "facts": dict(about, runtime=profiled.runtime, power_mode=power_mode(Machine())),
     }
 
 

@@ -59,9 +59,9 @@ def unit(profile: LayerProfile) -> tuple[str, float]:
 
 
 def duration(ns: float | None, profile: LayerProfile) -> str:
-    """A time in the profile's unit; what the clock cannot tell is less than its step."""
+    """A time in the profile's unit; what the clock cannot tell is less than its step. Nothing on an emulated board."""
     name, step = unit(profile)
-    if ns is None:
+    if ns is None or profile.emulated:
         return NOTHING
     if ns < profile.resolution_ns:
         return f"<{profile.resolution_ns / step:g}"
@@ -76,6 +76,16 @@ def long_duration(ns: float) -> str:
 
 def percent(share: float | None) -> str:
     return NOTHING if share is None else f"{share * 100:.1f} %"
+
+
+def share(part: float, profile: LayerProfile) -> str:
+    """A share of the time, which an emulated board has none of."""
+    return NOTHING if profile.emulated else percent(part)
+
+
+def ranked(profile: LayerProfile, number: int) -> str:
+    """What the layers of `profile.top` are."""
+    return f"the {count(number, 'layer')} that {'compute' if profile.emulated else 'cost'} most"
 
 
 def millions(number: int | None) -> str:
@@ -111,6 +121,8 @@ def limit(layer: Layer) -> str:
 
 def accounting(profile: LayerProfile) -> list[tuple[str, str, str]]:
     """(what, time, remark): the whole model, with the profiler, and its layers together."""
+    if profile.emulated:
+        return [("whole model", "emulated", "its times are none of the board's, so none are shown")]
     whole = profile.whole
     spread = f"{long_duration(whole.q1_ns)} to {long_duration(whole.q3_ns)} for the middle half of {whole.runs} runs"
     rows = [("whole model", long_duration(whole.median_ns), f"without the profiler; {spread}")]
@@ -153,14 +165,22 @@ def kinds(profile: LayerProfile) -> list[tuple[Kind, str, float, float, int]]:
     return sorted(rows, key=lambda row: -row[2])
 
 
-def named(layers: Sequence[Layer]) -> str:
-    """The dearest of some layers by name, operator and share."""
-    dear = sorted(layers, key=lambda layer: -layer.time_ns)
-    shown = ", ".join(
-        f"{short(layer.name)} ({'' if layer.name in layer.op else layer.op + ', '}{percent(layer.share)})"
-        for layer in dear[:NAMED]
-    )
+def named(layers: Sequence[Layer], profile: LayerProfile) -> str:
+    """The dearest of some layers by name, operator and share; the first of them on an emulated board."""
+    dear = list(layers) if profile.emulated else sorted(layers, key=lambda layer: -layer.time_ns)
+    shown = ", ".join(f"{short(layer.name)} ({_beside(layer, profile)})" for layer in dear[:NAMED])
     return shown + (f" and {len(dear) - NAMED} more" if len(dear) > NAMED else "")
+
+
+def _beside(layer: Layer, profile: LayerProfile) -> str:
+    if profile.emulated:
+        return layer.op
+    return f"{'' if layer.name in layer.op else layer.op + ', '}{percent(layer.share)}"
+
+
+def _together(layers: Sequence[Layer], said: str, profile: LayerProfile) -> str:
+    """`3 layers, 12.5 % of the time`."""
+    return said if profile.emulated else f"{said}, {percent(sum(layer.share for layer in layers))} of the time"
 
 
 def short(name: str, width: int = 48) -> str:
@@ -188,8 +208,7 @@ def _memory(profile: LayerProfile) -> list[str]:
     layers = profile.limited_by_memory()
     if not layers:
         return ["no layer is limited by memory"]
-    share = sum(layer.share for layer in layers)
-    return [f"{count(len(layers), 'layer')}, {percent(share)} of the time, limited by memory: {named(layers)}"]
+    return [f"{_together(layers, count(len(layers), 'layer'), profile)}, limited by memory: {named(layers, profile)}"]
 
 
 def _float(profile: LayerProfile) -> list[str]:
@@ -198,18 +217,17 @@ def _float(profile: LayerProfile) -> list[str]:
     layers = profile.of_kind("float")
     if not layers:
         return ["every layer that computes does so in INT8"]
-    share = sum(layer.share for layer in layers)
-    return [f"{count(len(layers), 'layer')}, {percent(share)} of the time, stayed in float: {named(layers)}"]
+    return [f"{_together(layers, count(len(layers), 'layer'), profile)}, stayed in float: {named(layers, profile)}"]
 
 
 def _conversions(profile: LayerProfile) -> list[str]:
     layers = profile.of_kind("conversion")
     if not layers:
         return ["no conversions of type or layout"]
-    share = sum(layer.share for layer in layers)
-    if share < NEGLIGIBLE_SHARE:
-        return [f"{count(len(layers), 'conversion')} of type or layout, next to nothing of the time"]
-    return [f"{count(len(layers), 'conversion')} of type or layout, {percent(share)} of the time: {named(layers)}"]
+    said = f"{count(len(layers), 'conversion')} of type or layout"
+    if not profile.emulated and sum(layer.share for layer in layers) < NEGLIGIBLE_SHARE:
+        return [f"{said}, next to nothing of the time"]
+    return [f"{_together(layers, said, profile)}: {named(layers, profile)}"]
 
 
 def warnings(profile: LayerProfile) -> list[str]:
@@ -219,7 +237,9 @@ def warnings(profile: LayerProfile) -> list[str]:
         lines.append("emulated: times say nothing about the board")
     wrong = profile.implausible()
     if wrong:
-        lines.append(f"quicker than {profile.device} can be: {named(wrong)}; a wrong profile, clock or precision")
+        lines.append(
+            f"quicker than {profile.device} can be: {named(wrong, profile)}; a wrong profile, clock or precision"
+        )
     if profile.bound is not None and profile.bound.implausible:
         least = long_duration(profile.bound.least_ns)
         lines.append(f"the whole model is quicker than {profile.device} can be at best, {least}: do not believe it")
@@ -230,7 +250,7 @@ def warnings(profile: LayerProfile) -> list[str]:
         lines.append(f"the profiler adds {percent(profile.overhead)}: small layers look longer than they are")
     unknown = [layer for layer in profile.layers if layer.macs is None and layer.share >= NEGLIGIBLE_SHARE]
     if unknown:
-        lines.append(f"what these compute is not known: {named(unknown)}")
+        lines.append(f"what these compute is not known: {named(unknown, profile)}")
     return lines
 
 
@@ -242,7 +262,7 @@ def remarks(profile: LayerProfile) -> list[str]:
     ]
     if profile.method == "trtexec":
         lines.append("the whole model is GPU time without copies to and from the GPU")
-    if profile.resolution_ns >= 1e3:
+    if profile.resolution_ns >= 1e3 and not profile.emulated:
         lines.append(f"its clock has steps of {profile.resolution_ns / 1e3:g} µs")
     if profile.peaks is not None:
         lines.append(

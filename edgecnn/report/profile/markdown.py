@@ -26,13 +26,13 @@ def render(profile: LayerProfile, *, top: int) -> str:
         _table(
             ("kind", words.unit(profile)[0], "share", "layers"),
             (
-                (word, words.duration(ns, profile), words.percent(share), str(layers))
+                (word, words.duration(ns, profile), words.share(share, profile), str(layers))
                 for _kind, word, ns, share, layers in words.kinds(profile)
             ),
             right={1, 2, 3},
         ),
         "\n".join(f"- {escape(line)}" for line in words.findings(profile)),
-        f"## The {words.count(len(dear), 'layer')} that cost most",
+        "## " + words.ranked(profile, len(dear)).capitalize(),
         _layers(profile, dear),
         "\n".join(f"- {escape(line)}" for line in words.remarks(profile)),
         "## Every layer, in the order of execution",
@@ -58,7 +58,7 @@ def _cells(profile: LayerProfile, layer: Layer) -> list[str]:
         words.type_of(layer),
         words.duration(layer.time_ns, profile),
         quartiles,
-        words.percent(layer.share),
+        words.share(layer.share, profile),
         words.millions(layer.macs),
         NOTHING if profile.emulated else words.rate(layer),
         words.moved(layer),

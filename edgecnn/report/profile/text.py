@@ -57,11 +57,11 @@ def _kinds(profile: LayerProfile) -> Table:
         grid.add_column(justify=justify, no_wrap=True)
     name = words.unit(profile)[0]
     for kind, word, ns, share, layers in words.kinds(profile):
-        bar = "█" * max(1, round(share * BAR))
+        bar = "" if profile.emulated else "█" * max(1, round(share * BAR))
         grid.add_row(
             Text(word),
             Text(f"{words.duration(ns, profile)} {name}"),
-            Text(words.percent(share)),
+            Text(words.share(share, profile)),
             Text(bar.ljust(BAR), STYLES[kind]),
             Text(words.count(layers, "layer"), "dim"),
         )
@@ -88,7 +88,7 @@ def _layers(profile: LayerProfile, top: int) -> Table:
             Text(words.short(layer.op, 28)),
             Text(words.type_of(layer), STYLES[layer.kind]),
             Text(words.duration(layer.time_ns, profile)),
-            Text(words.percent(layer.share)),
+            Text(words.share(layer.share, profile)),
             Text(words.millions(layer.macs)),
             Text(NOTHING if profile.emulated else words.rate(layer)),
             Text(words.moved(layer)),
@@ -96,7 +96,7 @@ def _layers(profile: LayerProfile, top: int) -> Table:
         )
     share = sum(layer.share for layer in shown)
     if len(shown) < len(profile.layers):
-        rest = f"{len(profile.layers) - len(shown)} others: {words.percent(1 - share)}"
+        rest = f"{len(profile.layers) - len(shown)} others: {words.share(1 - share, profile)}"
         table.caption, table.caption_justify, table.caption_style = rest, "left", "dim"
     return table
 

@@ -577,6 +577,7 @@ def test_a_cancellation_between_two_commands_is_not_lost(
             return super().run(argv, **options)
 
     board = make_board(transport=Late(home))
+    board.run({"verb": "facts"}, files={}, outputs={}, timeout_s=30)
     begin = time.monotonic()
     assert failing(board, runtime_job).code == "cancelled"
     assert time.monotonic() - begin < 10
@@ -588,16 +589,20 @@ def test_nothing_is_copied_after_a_cancellation(
     sent: list[Path] = []
 
     class Counting(LocalTransport):
+        def run(self, argv: Any, **options: Any) -> Any:
+            answer = super().run(argv, **options)
+            if b'"start"' in options.get("stdin", b""):
+                board.cancel()
+            return answer
+
         def put(self, source: Path, target: str) -> None:
             sent.append(source)
             super().put(source, target)
 
     board = make_board(transport=Counting(home))
-    with pytest.raises(EdgecnnError) as caught:
-        board.run(
-            latency_job, files={"model": model}, outputs={}, on_event=lambda event: board.cancel(), timeout_s=30
-        )
-    assert caught.value.code == "cancelled" and sent == []
+    board.run({"verb": "facts"}, files={}, outputs={}, timeout_s=30)
+    assert failing(board, latency_job, model=model).code == "cancelled"
+    assert sent == []
 
 
 def test_a_board_that_was_given_up_is_not_waited_for_again(

@@ -81,6 +81,8 @@ def caught(tmp_path: Path, latency_job: dict[str, Any], model: Path) -> Callable
         b"{" * 10,
         b'{"event": ' + b"[" * 200_000,
         b'{"event": "phase", "x": ' + b"[" * 700 + b"]" * 700 + b"}",
+        b'{"event": "phase", "seq": 0, "x": ' + b"[" * 60 + b"]" * 60 + b"}",
+        b'{"event": "phase", "seq": 0, "x": ' + b'{"y": ' * 60 + b"1" + b"}" * 60 + b"}",
         b'{"event": 3}',
         b'{"event": null}',
         b'{"noevent": 1}',

@@ -34,7 +34,8 @@ def render(profile: LayerProfile, *, top: int) -> str:
 
 
 def _head(profile: LayerProfile) -> list[str]:
-    whole = f"{words.long_duration(profile.whole.median_ns)}, {words.work(profile)}"
+    time = "emulated" if profile.emulated else words.long_duration(profile.whole.median_ns)
+    whole = f"{time}, {words.work(profile)}"
     lines = [text(words.title(profile), MARGIN, 44, style="title"), text(words.where(profile), MARGIN, 66, style="dim")]
     lines.append(text(whole, MARGIN, 84, style="dim"))
     if profile.emulated:

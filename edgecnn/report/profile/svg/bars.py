@@ -15,6 +15,8 @@ LABEL = 13.0
 
 def draw(profile: LayerProfile, ranks: Mapping[int, int], *, width: float) -> str:
     """The panel from (0, 0); its plot is `HEIGHT` high. `ranks` by a layer's index."""
+    if profile.emulated:
+        return text("emulated: times would say nothing about the board", 0, HEIGHT / 2, style="dim")
     name, step = words.unit(profile)
     scale = ticks(max(layer.time_ns for layer in profile.layers) / step, 5)
     wide, high = (width - LEFT) / len(profile.layers), HEIGHT / scale[-1]

@@ -15,7 +15,7 @@ def draw(profile: LayerProfile, shown: Sequence[Layer], *, width: float) -> str:
     """The panel from (0, 0), a row of `ROW` for each layer."""
     name, _step = words.unit(profile)
     share = sum(layer.share for layer in shown)
-    head = f"the {words.count(len(shown), 'layer')} that cost most: {words.percent(share)} of the time"
+    head = words.ranked(profile, len(shown)) + ("" if profile.emulated else f": {words.percent(share)} of the time")
     parts = [text(head, 0, -16, style="head")]
     largest = max((layer.share for layer in shown), default=1.0) or 1.0
     for rank, layer in enumerate(shown, 1):
@@ -25,7 +25,7 @@ def draw(profile: LayerProfile, shown: Sequence[Layer], *, width: float) -> str:
             rectangle(
                 22.0,
                 y - 2,
-                max(1.5, (width - 22) * layer.share / largest),
+                1.5 if profile.emulated else max(1.5, (width - 22) * layer.share / largest),
                 ROW - 5,
                 rx=3,
                 class_=layer.kind,
@@ -40,6 +40,6 @@ def draw(profile: LayerProfile, shown: Sequence[Layer], *, width: float) -> str:
                 y=y + 13,
             ),
             text(f"{words.duration(layer.time_ns, profile)} {name}", width - 58, y + 13, style="figure", anchor="end"),
-            text(words.percent(layer.share), width - 8, y + 13, style="figure dim", anchor="end"),
+            text(words.share(layer.share, profile), width - 8, y + 13, style="figure dim", anchor="end"),
         ]
     return element("g", "".join(parts))
