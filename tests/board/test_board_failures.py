@@ -14,8 +14,8 @@ import pytest
 
 from edgecnn.core.errors import EdgecnnError, MissingError, StepError
 from edgecnn.core.target import Connect
-from edgecnn.measure.agent_calls import Patience
 from edgecnn.measure.board import Board
+from edgecnn.measure.board.agent import Patience
 from edgecnn.measure.transport.ssh import SshTransport
 
 if TYPE_CHECKING:

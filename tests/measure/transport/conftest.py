@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from edgecnn.core.target import Connect
-from edgecnn.measure.agent_calls import Patience
 from edgecnn.measure.board import Board
+from edgecnn.measure.board.agent import Patience
 from edgecnn.measure.transport.local import LocalTransport
 
 QUICK = Patience(reconnect_s=5.0, pauses_s=(0.05, 0.1, 0.2), silence_s=20.0, busy_s=0.0, abandon_s=30.0)

@@ -19,8 +19,8 @@ import pytest
 
 from edgecnn.core.errors import EdgecnnError, InputError, MissingError, StepError
 from edgecnn.core.target import Connect, DeviceProfile
-from edgecnn.measure.agent_calls import Patience
 from edgecnn.measure.board import Board, open_device
+from edgecnn.measure.board.agent import Patience
 from edgecnn.measure.device import ThisMachine
 from edgecnn.measure.transport.local import LocalTransport
 

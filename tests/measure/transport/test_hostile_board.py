@@ -233,7 +233,7 @@ def test_a_greeting_of_the_login_shell_is_passed_over(liar: Callable[..., Board]
 def test_a_board_that_never_ends_is_left(
     liar: Callable[..., Board], latency_job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgecnn.measure.board_job.SHORT_S", 0.2)
+    monkeypatch.setattr("edgecnn.measure.board.job.SHORT_S", 0.2)
     heartbeat = json.dumps({"event": "heartbeat", "agent": True})
     board = liar(ATTACHED, then=f"import time\nwhile True: print({heartbeat!r}, flush=True); time.sleep(0.05)")
     board._agent.patience = replace(board._agent.patience, reconnect_s=0.1)

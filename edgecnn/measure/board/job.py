@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 from edgecnn.core.errors import EdgecnnError, StepError
 from edgecnn.core.foreign import printable
 from edgecnn.measure import received
-from edgecnn.measure.agent_calls import Agent
-from edgecnn.measure.board_files import INLINE_BYTES, BoardFiles, largest_answer
+from edgecnn.measure.board.agent import Agent
+from edgecnn.measure.board.files import INLINE_BYTES, BoardFiles, largest_answer
 from edgecnn.measure.local import Event
 
 SHORT_S = 60.0

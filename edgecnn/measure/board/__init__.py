@@ -11,9 +11,9 @@ from typing import Any
 
 from edgecnn.core.errors import EdgecnnError, MissingError, StepError
 from edgecnn.core.target import Connect, DeviceProfile
-from edgecnn.measure.agent_calls import Agent, Patience
-from edgecnn.measure.board_files import BoardFiles
-from edgecnn.measure.board_job import SHORT_S, BoardJob
+from edgecnn.measure.board.agent import Agent, Patience
+from edgecnn.measure.board.files import BoardFiles
+from edgecnn.measure.board.job import SHORT_S, BoardJob
 from edgecnn.measure.device import Device, ThisMachine
 from edgecnn.measure.local import Event
 from edgecnn.measure.transport import Transport

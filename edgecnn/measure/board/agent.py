@@ -11,7 +11,7 @@ from typing import Any
 from edgecnn.core.errors import EdgecnnError, StepError
 from edgecnn.core.target import Connect
 from edgecnn.measure import received
-from edgecnn.measure.installed_probe import InstalledProbe
+from edgecnn.measure.board.installed import InstalledProbe
 from edgecnn.measure.local import Event
 from edgecnn.measure.transport import Done, Transport
 from edgecnn.measure.transport.ssh_errors import printable_tail

@@ -12,7 +12,7 @@ from edgecnn.core.artifact import sha256_of
 from edgecnn.core.errors import InputError, StepError
 from edgecnn.core.store import cannot_write
 from edgecnn.measure import received
-from edgecnn.measure.agent_calls import Agent
+from edgecnn.measure.board.agent import Agent
 
 INLINE_BYTES = 1 << 18
 """Arrays up to this size, together, come with the last event: one command more costs a second on a slow board."""
