@@ -24,7 +24,7 @@ OWN = ("name", "aliases", "extends")
 def load_device(name_or_alias_or_path: str) -> DeviceProfile:
     """The profile of that name or alias, or in that file. Raises InputError with the nearest names."""
     if shipped.is_path(name_or_alias_or_path):
-        return read(Path(name_or_alias_or_path).expanduser())
+        return read(shipped.at_home(name_or_alias_or_path))
     known = _by_word(*_profiles())
     word = _word(name_or_alias_or_path)
     if word in known:
@@ -69,7 +69,7 @@ def add(
     if target.exists() and not replace:
         hint = f"edgecnn devices show {name}\nadd --force to write it anew"
         raise InputError("device-exists", f"there is a device '{name}' already: {target}", hint=hint)
-    if config is not None and not config.expanduser().is_file():
+    if config is not None and not shipped.at_home(config).is_file():
         raise InputError("no-ssh-config", f"there is no ssh configuration {config}", hint="give --config FILE")
     parent = files.named(_word(like), without=(target,))
     if parent is None:
@@ -77,7 +77,7 @@ def add(
         raise InputError("unknown-device", f"no device is called '{like}'", hint=hint)
     connect: dict[str, str] = {"ssh": ssh}
     if config is not None:
-        connect["config"] = str(config.expanduser().resolve())
+        connect["config"] = str(shipped.at_home(config).resolve())
     if python is not None:
         connect["python"] = python
     problems: list[str] = []
@@ -138,7 +138,7 @@ class _Files:
             raw = written.read_mapping(path, what="device")
             connect = raw.get("connect")
             if isinstance(connect, dict) and isinstance(connect.get("config"), str):
-                raw["connect"] = {**connect, "config": str(path.parent / Path(connect["config"]).expanduser())}
+                raw["connect"] = {**connect, "config": str(path.parent / shipped.at_home(connect["config"]))}
             self._raw[path] = raw
         return self._raw[path]
 

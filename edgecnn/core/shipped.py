@@ -25,6 +25,14 @@ def user_folder() -> Path:
     return (base if base.is_absolute() else Path.home() / ".config") / "edgecnn"
 
 
+def at_home(path: str | Path) -> Path:
+    """`~` and `~user` as folders; left as written where there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def files(kind: str) -> dict[str, Path]:
     """Every file of a kind by its name without `.yaml`, sorted. The user's file wins over a shipped one."""
     found: dict[str, Path] = {}
@@ -43,7 +51,7 @@ def is_path(name_or_path: str) -> bool:
 def find(kind: str, name_or_path: str) -> Path:
     """The file of that name or at that path. Raises InputError with the nearest names."""
     if is_path(name_or_path):
-        return Path(name_or_path).expanduser()
+        return at_home(name_or_path)
     known = files(kind)
     if name_or_path in known:
         return known[name_or_path]

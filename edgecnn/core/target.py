@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from edgecnn.core.artifact import Format, Precision
+from edgecnn.core.shipped import at_home
 
 Family = Literal["onnxruntime", "tensorrt", "litert"]
 Throttle = Literal["soctherm_oc", "dmesg_soctherm", "frequency", "vcgencmd"]
@@ -167,7 +168,8 @@ class Connect(Strict):
     """How to reach a board: a Host of the user's ssh configuration, or `user@host`.
 
     `config` is another ssh configuration file, `python` the interpreter on the board (a virtual environment's, for
-    example), `folder` where edgecnn keeps its files there, below the home folder unless it begins with `/`.
+    example), `folder` where edgecnn keeps its files there, below the home folder unless it begins with `/`: a folder
+    in which nobody else may write, for programs in it are run.
     """
 
     ssh: str
@@ -190,7 +192,7 @@ class Connect(Strict):
     @field_validator("config")
     @classmethod
     def _at_home(cls, value: Path | None) -> Path | None:
-        return value.expanduser() if value is not None else None
+        return at_home(value) if value is not None else None
 
 
 class Deployment(Strict):

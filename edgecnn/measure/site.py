@@ -50,7 +50,7 @@ class Site:
 
     def answers_as(self, backend: str) -> tuple[Any, ...]:
         """What tells this runtime's answers here from another's."""
-        return (*(self.facts.get(key) for key in ("machine", "cpu", "libc")), self.runtimes.get(backend))
+        return (*(self.facts.get(key) for key in ("machine", "cpu", "libc", "emulated")), self.runtimes.get(backend))
 
 
 def this_host() -> Site:

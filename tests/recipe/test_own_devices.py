@@ -205,3 +205,9 @@ def test_the_hosts_own_come_first_in_the_list(own: Path) -> None:
     names = [profile.name for profile in list_devices()]
     assert names[:2] == ["host", "zero"]
     assert isinstance(load_device("zero"), DeviceProfile)
+
+
+def test_an_ssh_configuration_at_the_home_of_nobody_is_no_bug(own: Path) -> None:
+    write(own, "pi", "extends: raspberry-pi-5\nconnect: {ssh: pi, config: ~no-such-user-here/config}\n")
+    connect = load_device("pi").connect
+    assert connect is not None and str(connect.config).endswith("~no-such-user-here/config")
