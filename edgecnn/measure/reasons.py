@@ -25,9 +25,10 @@ def reasons_for(
     """Everything that limits what these processes' samples can claim; `expect` is what their readings are held
     against."""
     gpu = arm.backend in GPU_BACKENDS or str(arm.options.get("device", "")).startswith("cuda")
+    emulated = any(process.emulated for process in processes)
     return (
         *_of_design(processes, min_iterations),
-        *_of_samples(processes),
+        *(() if emulated else _of_samples(processes)),  # of times that say nothing there is nothing to say
         *_of_machine(processes, arm.threads),
         *of_board(processes, expect=expect, gpu=gpu),
         *_of_backend(processes),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +20,7 @@ from edgecnn.measure import profiles
 from edgecnn.measure.arms import open_models, planner
 from edgecnn.measure.fleet import measure_fleet
 from edgecnn.measure.profiles import Profile
-from edgecnn.report.benchmark import lines, to_dict
+from edgecnn.report.benchmark import lines, text, to_dict
 
 app = typer.Typer()
 app.command()(benchmark)
@@ -160,3 +161,18 @@ def test_files_of_one_name_are_told_apart_by_their_folders(make_onnx: Callable[.
         make_onnx(f"{folder}/model.onnx")
     out, _error = run(tmp_path / "one/model.onnx", tmp_path / "two/model.onnx", "--profile", "smoke", "--json")
     assert len({row["name"] for row in json.loads(out)["models"]}) == 2
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_a_narrow_terminal_keeps_names_and_whole_figures(width: int, make_onnx: Callable[..., Path]) -> None:
+    from rich.console import Console
+
+    artifacts = open_models([make_onnx("one.onnx"), make_onnx("two.onnx")])
+    plan = planner(artifacts, backend=None, threads=1, batches=(1,), end_to_end=True)
+    taken = measure_fleet([load_device("host")], plan, profile=profiles.PROFILES["smoke"], seed=0, tell=nobody)
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(text.render(taken, {artifact.sha256: artifact.size_bytes for artifact in artifacts}))
+    page = console.export_text()
+    assert "one.onnx " in page and "two.onnx " in page and "median" in page and "grade" in page
+    assert "…" not in page
+    assert ("first" in page) == (width == 200)

@@ -121,6 +121,15 @@ def test_a_model_that_cannot_be_loaded(tmp_path: Path) -> None:
         assert error.value.code == "cannot-load"
 
 
+def test_a_cut_tflite_file_is_no_crash(tflite_net: Callable[..., Path], tmp_path: Path) -> None:
+    whole = tflite_net().read_bytes()
+    cut = tmp_path / "cut.tflite"
+    cut.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(StepError) as error:
+        taken(cut, "tflite")
+    assert error.value.code == "cannot-load" and "Flatbuffer" in error.value.why
+
+
 def test_a_backend_without_a_profiler(onnx_net: Callable[..., Path]) -> None:
     with pytest.raises(StepError) as error:
         taken(onnx_net(), "null")

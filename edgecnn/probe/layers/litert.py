@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from itertools import compress
@@ -16,6 +18,8 @@ from .timing import Plan, Profiled, interleaved, middle, short, timed
 METHOD = "litert-profiler"
 RESOLUTION_NS = 1000
 """Operators are timed in whole microseconds."""
+LOOK = "import sys; from ai_edge_litert.interpreter import Interpreter; Interpreter(sys.argv[1]).allocate_tensors()"
+LOOK_S = 300.0
 OLDEST, TOO_NEW = (2, 1, 3), (3,)
 
 
@@ -26,6 +30,7 @@ def profile(path: str, options: dict[str, Any], plan: Plan) -> Profiled:
     threads = int(options.get("threads", 1))
     if not os.path.isfile(path):  # noqa: PTH113 - the library would say less
         raise ProbeError("cannot-load", "LiteRT cannot load the model", "there is no such file")
+    _refuse_damaged(path)
     plain = Model(library, path, threads=threads, profiled=False, seed=plan.seed)
     watched = Model(library, path, threads=threads, profiled=True, seed=plan.seed)
     seen: list[list[Event]] = []
@@ -39,6 +44,19 @@ def profile(path: str, options: dict[str, Any], plan: Plan) -> Profiled:
     taken = interleaved(plain.run, once, plan)
     layers, sums = aggregate(list(compress(seen, taken.kept)))
     return Profiled(METHOD, "ai_edge_litert " + found, RESOLUTION_NS, layers, taken.plain_ns, taken.profiled_ns, sums)
+
+
+def _refuse_damaged(path: str) -> None:
+    """The C library follows the offsets of a damaged file wherever they lead; the interpreter looks first. It is asked
+    in a process of its own, for it brings a second runtime."""
+    asked = [sys.executable, "-B", "-c", LOOK, path]
+    try:
+        done = subprocess.run(asked, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=LOOK_S)
+    except subprocess.TimeoutExpired as error:
+        raise ProbeError("cannot-load", "LiteRT cannot load the model", f"not within {LOOK_S:g} s") from error
+    if done.returncode:
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        raise ProbeError("cannot-load", "LiteRT cannot load the model", said[-1] if said else "it gave no reason")
 
 
 def _package() -> tuple[str, str]:

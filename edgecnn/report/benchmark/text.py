@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +16,7 @@ from edgecnn.report.benchmark import Line, lines
 
 STYLES = {"valid": "green", "degraded": "yellow", "unknown": "yellow", "invalid": "red"}
 NOTHING = "–"
+LEAST_NEEDED_FIRST = ("first", "load", "p99 ≤", "memory", "size", "p90", "p90 ≤", "95 % interval", "range")
 GRAVEST_FIRST = ("invalid", "degraded", "unknown", "note")
 
 Cell = Callable[[Line], str]
@@ -34,7 +36,7 @@ def _device(one: Taken, rows: Sequence[Line]) -> list[RenderableType]:
     first = rows[0].latency
     head = Text.assemble((one.profile.name, "bold"), f"  {_where(one, first)}")
     said = [*_conclusions(rows), *_remarks(rows)]
-    return [head, "", _table(rows), "", *(Text(line) for line in said)]
+    return [head, "", _Fitting(rows), "", *(Text(line) for line in said)]
 
 
 def _where(one: Taken, latency: Latency) -> str:
@@ -47,10 +49,26 @@ def _where(one: Taken, latency: Latency) -> str:
     return f"{machine}{emulated}, {threads}, profile {latency.profile}, {processes}; {units}"
 
 
-def _table(rows: Sequence[Line]) -> Table:
+@dataclass(frozen=True, slots=True)
+class _Fitting:
+    """The rows with as many columns as the console has room for; the least needed go first."""
+
+    rows: Sequence[Line]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        columns = list(_columns(self.rows))
+        table = _table(self.rows, columns)
+        for title in LEAST_NEEDED_FIRST:
+            if console.measure(table, options=options.update(max_width=1000)).maximum <= options.max_width:
+                break
+            columns = [column for column in columns if column[0] != title]
+            table = _table(self.rows, columns)
+        yield table
+
+
+def _table(rows: Sequence[Line], columns: Sequence[tuple[str, Cell]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("model", overflow="fold")
-    columns = list(_columns(rows))
     for title, _ in columns:
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("grade", no_wrap=True)
