@@ -23,7 +23,7 @@ from edgecnn.probe import facts
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("torch", "onnx", "onnxruntime", "litert-torch", "ai-edge-litert", "ai-edge-quantizer", "numpy")
-PRIVATE = frozenset({"boot_id", "release"})
+PRIVATE = frozenset({"boot_id", "release", "machine_id_hash"})
 """Facts that identify one machine rather than its kind."""
 
 WIDTH = None if sys.stdout.isatty() else 160
