@@ -238,13 +238,13 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_mirror_is_that_of_the_hosts_apt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     apt = tmp_path / "apt-get"
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    for uris, expected in (
-        ("http://a/debian-security/ cdrom:/debian https://b/pub/debian/", "https://b/pub/debian"),
-        ("http://archive.ubuntu.com/ubuntu/", board_tree.MIRROR),
-    ):
-        apt.write_text(f"#!/bin/sh\nprintf '%s\\n' {uris}\n", encoding="utf-8")
-        apt.chmod(0o755)
-        assert board_tree.mirror() == expected
+    uris = "http://a/debian-security/ cdrom:/debian https://b/pub/debian/"
+    apt.write_text(f"#!/bin/sh\nprintf '%s\\n' {uris}\n", encoding="utf-8")
+    apt.chmod(0o755)
+    assert board_tree.mirror() == "https://b/pub/debian"
+    apt.write_text("#!/bin/sh\necho http://c/ubuntu/\n", encoding="utf-8")
+    with pytest.raises(BoardUnavailable, match="apt knows no Debian mirror"):
+        board_tree.mirror()
 
 
 @contextlib.contextmanager
