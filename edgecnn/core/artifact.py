@@ -15,13 +15,22 @@ SUFFIXES: Mapping[str, str] = {"onnx": ".onnx", "tensorrt": ".onnx", "tflite": "
 
 
 class Kind(NamedTuple):
-    """What decides which stage may follow: format and precision, never a neighbour's name."""
+    """What decides which stage may follow: format and precision, never a neighbour's name.
+
+    `variant` tells a changed network from the checkpoint's own, whose variant is empty: "pruned", "qat".
+    """
 
     format: Format
     precision: Precision
+    variant: str = ""
 
     def __str__(self) -> str:
-        return f"{self.format} {self.precision}"
+        return " ".join(part for part in self if part)
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether this is the checkpoint's own network in FP32: what everything else is compared with."""
+        return self.precision == "fp32" and not self.variant
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +62,11 @@ class Artifact:
     outputs: tuple[TensorSpec, ...]
     sha256: str
     history: tuple[str, ...] = ()
+    variant: str = ""
 
     @property
     def kind(self) -> Kind:
-        return Kind(self.format, self.precision)
+        return Kind(self.format, self.precision, self.variant)
 
     @property
     def size_bytes(self) -> int:
@@ -79,6 +89,7 @@ class Artifact:
             outputs=tuple(TensorSpec.from_dict(spec) for spec in raw["outputs"]),
             sha256=raw["sha256"],
             history=tuple(raw["history"]),
+            variant=raw.get("variant", ""),
         )
 
 

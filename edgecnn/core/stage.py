@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -44,11 +44,28 @@ class Images(Protocol):
         ...
 
 
+class LabelledImages(Images, Protocol):
+    """Images to train on; `data.ImageSet` satisfies it. `labels` are None where nobody knows them."""
+
+    @property
+    def preprocessing(self) -> Preprocessing: ...
+    @property
+    def paths(self) -> Sequence[Path]: ...
+    def select(self, indices: Iterable[int]) -> LabelledImages:
+        """The images at `indices`, in that order."""
+        ...
+
+
 class Data(Protocol):
-    """Images to calibrate on and images to judge on: never the same."""
+    """Images to train and calibrate on, and images to judge on: never the same.
+
+    `training` is None where there are none to learn from: without --data, or when all there is are images to judge on.
+    """
 
     @property
     def calibration(self) -> Images: ...
+    @property
+    def training(self) -> LabelledImages | None: ...
     @property
     def evaluation(self) -> Images | None: ...
     @property
@@ -73,10 +90,22 @@ class Model(Protocol):
         ...
 
 
+class LayerTimes(Protocol):
+    """How long the layers of an exported model take on the target."""
+
+    def __call__(self, file: Path, format: Format) -> Mapping[str, float]:
+        """Median time in ns by node name. Raises EdgecnnError when the target cannot be measured."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What surrounds a stage. Files written to `workdir` are kept when the stage finishes, all or none; `scratch`
-    survives a killed process, so a long stage can leave its half-done state there and find it again."""
+    survives a killed process, so a long stage can leave its half-done state there and find it again.
+
+    `model` is the network as the stages before left it, `teacher` the one the run began with. `layer_times` measures
+    on the target; None where it cannot be reached or plays an emulation.
+    """
 
     workdir: Path
     scratch: Path
@@ -86,6 +115,8 @@ class Context:
     format: Format
     tell: Tell
     seed: int
+    teacher: Model
+    layer_times: LayerTimes | None = None
 
 
 class Stage(BaseModel):
@@ -101,6 +132,18 @@ class Stage(BaseModel):
     tools: ClassVar[tuple[str, ...]] = ()
     reads_images: ClassVar[bool] = False
     """Whether the calibration images are among the stage's inputs."""
+    trains: ClassVar[bool] = False
+    """Whether the training images are among the stage's inputs."""
+    delivers: ClassVar[bool] = True
+    """Whether what the stage makes is a file for the user; False for what only the next stage reads."""
+
+    def decides(self, target: DeviceProfile, wanted: Format) -> Any:
+        """What of the target decides the result, as a JSON value: the runtime family unless a stage says otherwise.
+
+        Stages that answer alike for two formats run once for both.
+        """
+        deployment = target.deployment(wanted)
+        return deployment.family if deployment else ""
 
     def produces(self, source: Kind, wanted: Format) -> Kind | None:
         """What this stage makes of `source` on the way to the format `wanted`; None where it does not apply."""

@@ -6,69 +6,127 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from edgecnn.core.errors import InputError
-from edgecnn.core.preprocessing import Preprocessing
+from pydantic import BaseModel, ConfigDict, Field
+
+from edgecnn.core.stage import LabelledImages
 
 if TYPE_CHECKING:
-    import numpy as np
+    from torch import Tensor, nn
 
-OPTIMIZERS = ("adamw", "sgd")
+__all__ = [
+    *("Augment", "Batch", "Epoch", "Feed", "History", "LabelledImages", "Objective", "TrainSettings", "TrainingImages"),
+]
 
 
-@dataclass(frozen=True, slots=True)
-class TrainSettings:
-    """One training run.
+class Augment(BaseModel):
+    """How training images are varied. Everything is off unless asked for: what is right depends on the images.
 
-    `learning_rate` is the peak of the one-cycle schedule; `warmup` the share of steps before it. `crop_padding` in
-    pixels shifts images at random by up to that much; `flip` mirrors half of them (wrong for digits and text).
-    `clip_norm` bounds the gradient's L2 norm. `device` is a torch device name, or None for where the module already is.
-    `mixed_precision` is float16 autocast on CUDA and is ignored elsewhere.
+    `crop_padding` in pixels shifts by up to that much; `flip` mirrors half of the images (wrong for digits and text);
+    `random_resized_crop` is the smallest share of the area kept (0.08 is ImageNet's); `color_jitter` the strength for
+    brightness, contrast and saturation; `randaugment` the magnitude (0 to 30) of two random operations; `mixup` and
+    `cutmix` are the alpha of their Beta distributions, taken in turn at random when both are given; `random_erasing` is
+    the share of images that lose a rectangle.
     """
 
-    epochs: int = 10
-    batch: int = 64
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.05
-    warmup: float = 0.3
-    label_smoothing: float = 0.0
-    clip_norm: float | None = 1.0
-    crop_padding: int = 0
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    crop_padding: int = Field(default=0, ge=0, le=512)
     flip: bool = False
-    mixed_precision: bool = True
+    random_resized_crop: float | None = Field(default=None, gt=0, le=1)
+    color_jitter: float = Field(default=0.0, ge=0, le=1)
+    randaugment: int | None = Field(default=None, ge=0, le=30)
+    mixup: float = Field(default=0.0, ge=0, le=10)
+    cutmix: float = Field(default=0.0, ge=0, le=10)
+    random_erasing: float = Field(default=0.0, ge=0, le=1)
+
+
+class TrainSettings(BaseModel):
+    """One training run; the words are those of recipes and of `edgecnn train`.
+
+    `batch` is what one process holds at once, `accumulate` how many of them make one optimizer step. `learning_rate`
+    is the peak of the schedule; `warmup` the share of steps before it (the one-cycle and cosine schedules).
+    `clip_norm` bounds the gradient's L2 norm. `ema` is the decay per step of a moving average of the weights, which
+    then is what is judged and kept. `mixed_precision`: auto is fp16 on CUDA and bf16 on a CPU with AVX512-BF16 or AMX,
+    else off. `early_stopping` is how many epochs without a better validation accuracy end the run; None never.
+    `class_weights` and `sampling` answer unequal classes: weights in the loss, or more draws of the rare ones
+    (weighted: in proportion to the inverse count; balanced: every class equally often in each batch). `freeze` names
+    modules by their paths or regular expressions whose weights and batch-norm statistics stay; `layer_decay` multiplies
+    the learning rate per stage towards the input (1.0: all alike). `bn_images` re-estimates batch-norm statistics on so
+    many training images at the end. `workers` are processes that decode and augment, None as many as pay; `cache` keeps
+    decoded images in memory (auto: while they fit into 0.5 GB). `device` is a torch device name, None for CUDA where
+    there is one, else the CPU.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: int = Field(default=10, ge=1, le=10_000)
+    batch: int = Field(default=64, ge=2, le=65_536)
+    accumulate: int = Field(default=1, ge=1, le=1024)
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=0.05, ge=0, allow_inf_nan=False)
+    schedule: Literal["one-cycle", "cosine", "constant"] = "one-cycle"
+    warmup: float = Field(default=0.3, gt=0, lt=1)
+    loss: Literal["cross-entropy", "focal"] = "cross-entropy"
+    focal_gamma: float = Field(default=2.0, ge=0, le=10)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    class_weights: Literal["none", "balanced"] = "none"
+    sampling: Literal["shuffled", "weighted", "balanced"] = "shuffled"
+    clip_norm: float | None = Field(default=1.0, gt=0)
+    ema: float | None = Field(default=None, gt=0, lt=1)
+    early_stopping: int | None = Field(default=None, ge=1)
+    mixed_precision: Literal["auto", "off", "bf16", "fp16"] = "auto"
+    augment: Augment = Augment()
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    stochastic_depth: float | None = Field(default=None, ge=0, lt=1)
+    freeze: tuple[str, ...] = ()
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    bn_images: int = Field(default=0, ge=0)
+    workers: int | None = Field(default=None, ge=0, le=256)
+    cache: Literal["auto", "on", "off"] = "auto"
     device: str | None = None
 
-    def __post_init__(self) -> None:
-        problems = [
-            text
-            for wrong, text in (
-                (self.epochs < 1, "epochs must be at least 1"),
-                (self.batch < 2, "batch must be at least 2: batch normalisation has no statistics on one image"),
-                (self.optimizer not in OPTIMIZERS, f"optimizer '{self.optimizer}' is not adamw or sgd"),
-                (not 0 < self.learning_rate < float("inf"), "learning_rate must be positive"),
-                (not 0 <= self.weight_decay < float("inf"), "weight_decay must not be negative"),
-                (not 0 < self.warmup < 1, "warmup must lie between 0 and 1"),
-                (not 0 <= self.label_smoothing < 1, "label_smoothing must lie in [0, 1)"),
-                (self.clip_norm is not None and self.clip_norm <= 0, "clip_norm must be positive"),
-                (self.crop_padding < 0, "crop_padding must not be negative"),
-            )
-            if wrong
-        ]
-        if problems:
-            raise InputError("bad-training", "the training settings do not make sense", why="; ".join(problems))
+
+class Batch(Protocol):
+    """One step's images on the device: `x` float32 (N, C, H, W) normalised; `labels` int64 (N,); `targets` the labels,
+    or float32 (N, classes) where images were mixed. Labels and targets are None for images without labels."""
+
+    x: Tensor
+    labels: Tensor | None
+    targets: Tensor | None
+    indices: Tensor
+    """Which images of the set these are, int64 (N,)."""
 
 
-class LabelledImages(Protocol):
-    """What training reads; `data.ImageSet` satisfies it."""
+class Feed(Protocol):
+    """Batches epoch by epoch. What an epoch gives depends on seed and number alone, so a resumed run sees the same."""
 
-    @property
-    def labels(self) -> tuple[int, ...] | None: ...
-    @property
-    def preprocessing(self) -> Preprocessing: ...
-    def __len__(self) -> int: ...
-    def pixels(self, size: int) -> Iterator[np.ndarray]: ...
-    def batches(self, size: int) -> Iterator[np.ndarray]: ...
-    def select(self, indices: list[int]) -> LabelledImages: ...
+    waited_s: float
+    """How long the loop waited for images in the last epoch."""
+
+    def __len__(self) -> int:
+        """Batches in one epoch."""
+        ...
+
+    def epoch(self, number: int) -> Iterator[Batch]: ...
+    def close(self) -> None: ...
+
+
+class Objective(Protocol):
+    """What is to be made small: the loss of labels, of a teacher, or of both.
+
+    An objective that holds networks or tensors moves them in `to`. `needs_labels` is False for what learns from a
+    teacher alone.
+    """
+
+    needs_labels: bool
+
+    def __call__(self, module: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(mean loss, logits of the trained module)."""
+        ...
+
+    def to(self, device: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,23 +139,32 @@ class TrainingImages:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """`loss` is the mean over the epoch's training steps; accuracies are shares in [0, 1]."""
+    """`loss` is the mean over the epoch's training steps; accuracies are shares in [0, 1], None without labels.
+
+    `waited_s` of `seconds` the loop waited for images.
+    """
 
     loss: float
-    train_accuracy: float
+    train_accuracy: float | None
     validation_accuracy: float | None
     learning_rate: float
     seconds: float
+    images_per_second: float = 0.0
+    waited_s: float = 0.0
+    validation_loss: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What happened, epoch by epoch."""
+    """What happened, epoch by epoch. `best` is the number (from 1) of the epoch whose weights were kept; `stopped` says
+    why the run ended early, if it did."""
 
     epochs: tuple[Epoch, ...]
     device: str
+    best: int = 0
+    stopped: str = ""
 
     @property
     def validation_accuracy(self) -> float | None:
-        """After the last epoch; None when no validation images were given."""
-        return self.epochs[-1].validation_accuracy
+        """Of the weights that were kept; None when no validation images were given."""
+        return self.epochs[(self.best or len(self.epochs)) - 1].validation_accuracy
