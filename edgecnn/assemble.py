@@ -42,13 +42,16 @@ def rows(
                 row = replace(row, outcome="INCONCLUSIVE", outcome_why=doubt)
             made.append(row)
         made.extend(_lost(kind, error) for kind, error in lane.failed.items())
-        made.extend(Row(kind.format, kind.precision, "", "skipped", reason) for kind, reason in lane.skipped.items())
+        made.extend(
+            Row(kind.format, kind.precision, "", "skipped", reason, variant=kind.variant)
+            for kind, reason in lane.skipped.items()
+        )
     return made
 
 
 def _lost(kind: Kind, error: EdgecnnError) -> Row:
     why = f" ({error.why})" if error.why else ""
-    return Row(kind.format, kind.precision, "", "failed", f"{error.message}{why}")
+    return Row(kind.format, kind.precision, "", "failed", f"{error.message}{why}", variant=kind.variant)
 
 
 def _row(
@@ -73,13 +76,16 @@ def _row(
         speed=evidence.speed,
         fusion=asdict(evidence.fusion) if evidence.fusion else None,
         warnings=evidence.fusion.warnings if evidence.fusion else (),
+        variant=artifact.variant,
     )
 
 
 def file_name(kind: Kind) -> str:
-    """`model.int8.tflite`; TensorRT's dialect of ONNX says so: `model.tensorrt.int8.onnx`."""
-    dialect = "tensorrt." if kind.format == "tensorrt" else ""
-    return f"model.{dialect}{kind.precision}{SUFFIXES[kind.format]}"
+    """`model.int8.tflite`, `model.pruned.int8.onnx`; TensorRT's dialect of ONNX says so: `model.tensorrt.int8.onnx`."""
+    if kind.format == "torch":
+        return f"model.{kind.variant}.safetensors"
+    dialect = "tensorrt" if kind.format == "tensorrt" else ""
+    return ".".join(part for part in ("model", dialect, kind.variant, kind.precision) if part) + SUFFIXES[kind.format]
 
 
 def _judgement(
@@ -167,9 +173,9 @@ def conclusions(made: Sequence[Row], *, here: bool) -> list[str]:
     said = []
     elsewhere = "" if here else " on this host"
     for row in made:
-        if row.precision == "fp32" or row.status != "ok":
+        if row.is_baseline or row.status != "ok":
             continue
-        base = next((other for other in made if other.format == row.format and other.precision == "fp32"), None)
+        base = next((other for other in made if other.format == row.format and other.is_baseline), None)
         size = ""
         if base is not None and base.size_bytes and row.size_bytes:
             size = f"{base.size_bytes / row.size_bytes:.1f}x smaller"
@@ -191,7 +197,7 @@ def _speed_words(row: Row, elsewhere: str) -> str:
         return ""
     bounds = "" if speed.processes < 2 else f" [{speed.speedup_low:.2f}, {speed.speedup_high:.2f}]"
     figures = f"{speed.speedup:.2f}x of FP32{bounds}"
-    not_faster = f"{row.precision.upper()} is not faster here:"
+    not_faster = f"{' '.join(filter(None, (row.precision.upper(), row.variant)))} is not faster here:"
     claims = {
         "faster": f"faster{elsewhere},",
         "slower": f"{not_faster} it is slower{elsewhere},",

@@ -17,7 +17,7 @@ from edgecnn.core import plugins
 from edgecnn.core.artifact import Artifact, Kind
 from edgecnn.core.errors import EdgecnnError, StepError
 from edgecnn.core.events import Finished, Started, Tell, Warned, under
-from edgecnn.core.stage import Images
+from edgecnn.core.stage import Images, Model
 from edgecnn.core.store import Store, Work, digest_of
 from edgecnn.core.target import Deployment
 from edgecnn.export.lint import FloatLayer, Fusion
@@ -42,6 +42,7 @@ class Evidence:
     artifact: Artifact
     deployment: Deployment
     runs_on: str
+    model: Model
     fusion: Fusion | None = None
     answers: np.ndarray | None = None
     parity: Parity | None = None
@@ -68,7 +69,8 @@ def gather(lanes: Sequence[Lane], around: Surroundings) -> dict[Kind, Evidence]:
         assert deployment is not None
         runs_on = stand_ins.get(deployment.backend, deployment.backend)
         for kind, artifact in lane.artifacts.items():
-            found[kind] = Evidence(artifact, deployment, runs_on, error=around.site.missing.get(runs_on))
+            error = around.site.missing.get(runs_on)
+            found[kind] = Evidence(artifact, deployment, runs_on, lane.models[kind], error=error)
     return found
 
 
@@ -156,15 +158,15 @@ def answer(evidence: Evidence, images: Images, around: Surroundings, *, threads:
     evidence.records.append(record)
 
 
-def reference(images: Images, around: Surroundings) -> tuple[np.ndarray, dict[str, Any]]:
-    """Logits of the torch model on the first `VERIFIED` images, and a record of the step."""
+def reference(model: Model, images: Images, around: Surroundings) -> tuple[np.ndarray, dict[str, Any]]:
+    """Logits of a torch network on the first `VERIFIED` images, and a record of the step."""
     from edgecnn.export.verify import torch_logits
 
     first = images.take(VERIFIED)
-    key = _key(("torch", "torchvision", "timm", "pillow"), around.model.sha256, first.digest)
+    key = _key(("torch", "torchvision", "timm", "pillow"), model.sha256, first.digest)
 
     def make(work: Work) -> None:
-        found = torch_logits(around.model, first, tell=under("verify PyTorch", around.tell))
+        found = torch_logits(model, first, tell=under("verify PyTorch", around.tell))
         np.save(work.folder / "logits.npy", found, allow_pickle=False)
 
     done, record = remembered(around.store, "reference", key, make=make, tell=around.tell, label="verify PyTorch")

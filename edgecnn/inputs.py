@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from edgecnn.checkpoint import LoadedModel, open_model
 from edgecnn.core.events import Finished, Started, Tell, Warned, under
 from edgecnn.core.preprocessing import Preprocessing
-from edgecnn.core.stage import Images
+from edgecnn.core.stage import Images, LabelledImages
 from edgecnn.core.store import digest_of
 from edgecnn.recipe import Recipe
 
@@ -81,13 +81,14 @@ class Imagined:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """Images to calibrate on and to judge on (None without --data); satisfies `core.stage.Data`."""
+    """Images to calibrate on, to judge on and to learn from (None without --data); satisfies `core.stage.Data`."""
 
     calibration: Images
     evaluation: Images | None
     preprocessing: Preprocessing
     class_names: Sequence[str]
     facts: Mapping[str, Any]
+    training: LabelledImages | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +194,8 @@ def _open_data(
         calibration_images=recipe.calibration.images,
         seed=source.seed,
     )
-    return Given(found.calibration, found.evaluation, preprocessing, found.class_names, found.facts())
+    training = found.training if found.may_train else None
+    return Given(found.calibration, found.evaluation, preprocessing, found.class_names, found.facts(), training)
 
 
 def _without_data(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -13,7 +13,7 @@ from edgecnn import __version__
 from edgecnn.core.artifact import Artifact, Format, Kind
 from edgecnn.core.errors import EdgecnnError, InputError, StepError, install_hint
 from edgecnn.core.events import Event, Finished, Started, Tell, Warned, under
-from edgecnn.core.stage import Context, Data, Model, Stage
+from edgecnn.core.stage import Context, Data, LayerTimes, Model, Stage
 from edgecnn.core.store import CannotWrite, Store, digest_of
 from edgecnn.core.target import DeviceProfile
 from edgecnn.measure.site import Site, this_host
@@ -42,10 +42,15 @@ class Step:
 
 @dataclass(slots=True)
 class Lane:
-    """What came of it: artifacts by kind in the order made, and why it ended early, if it did."""
+    """What came of it: artifacts by kind in the order made, and why it ended early, if it did.
+
+    `networks` are the changed checkpoints on the way, `models` the network that each kind computes.
+    """
 
     format: Format
     artifacts: dict[Kind, Artifact] = field(default_factory=dict)
+    networks: dict[Kind, Artifact] = field(default_factory=dict)
+    models: dict[Kind, Model] = field(default_factory=dict)
     failed: dict[Kind, EdgecnnError] = field(default_factory=dict)
     skipped: dict[Kind, str] = field(default_factory=dict)
     records: list[dict[str, Any]] = field(default_factory=list)
@@ -62,39 +67,31 @@ class Surroundings:
     tell: Tell
     seed: int
     site: Site = field(default_factory=this_host)
+    layer_times: LayerTimes | None = None
 
 
 def steps(recipe: Recipe, format: Format, around: Surroundings) -> list[Step]:
     """The recipe's stages that apply on the way to `format`, in order. Runs nothing.
 
     A stage takes the latest artifact it accepts, so what follows what is decided by kinds; a precision that the
-    target's backend does not have is told and left out. Raises InputError when no stage leads to the format at all.
+    target's backend does not have is told and left out. Where the network was changed before it reaches the format, the
+    checkpoint itself goes there as well: what comes out is compared with it. Raises InputError when no stage leads to
+    the format at all.
     """
-    deployment = around.target.deployment(format)
     keys: dict[Kind, str] = {CHECKPOINT: digest_of([around.model.sha256, around.data.preprocessing.to_dict()])}
     found: list[Step] = []
     for stage in recipe.stages:
-        for source in reversed(list(keys)):
-            makes = stage.produces(source, format)
-            if makes is not None and deployment and makes.precision not in deployment.precisions:
-                around.tell(_left_out(stage, makes, around.target))
-                break
-            if makes is not None:
-                facts = {
-                    "stage": stage.kind,
-                    "options": stage.options(),
-                    "source": keys[source],
-                    "makes": makes,
-                    "family": deployment.family if deployment else "",
-                    "tools": versions(stage.tools),
-                    "edgecnn": __version__,
-                    "seed": around.seed,
-                    "calibration": around.data.calibration.digest if stage.reads_images else "",
-                }
-                key = digest_of(facts)
-                found.append(Step(stage, format, source, makes, keys[source], key, stage.missing(format)))
-                keys[makes] = key
-                break
+        step = _next_step(stage, format, keys, around)
+        if step is None:
+            continue
+        if step.source.format == "torch" != step.makes.format and step.source != CHECKPOINT:
+            baseline = _step(stage, format, CHECKPOINT, keys, around)
+            if baseline is not None and baseline.makes not in keys:
+                found.append(baseline)
+                keys[baseline.makes] = baseline.key
+        found.append(step)
+        keys.pop(step.makes, None)  # what was made last is what the next stage takes
+        keys[step.makes] = step.key
     if not found:
         raise InputError(
             "nothing-to-do",
@@ -102,6 +99,40 @@ def steps(recipe: Recipe, format: Format, around: Surroundings) -> list[Step]:
             hint="a recipe begins with `export`: see `edgecnn recipes show int8`",
         )
     return found
+
+
+def _next_step(stage: Stage, format: Format, keys: Mapping[Kind, str], around: Surroundings) -> Step | None:
+    """The stage applied to the latest artifact it accepts, None where it accepts none."""
+    deployment = around.target.deployment(format)
+    for source in reversed(list(keys)):
+        step = _step(stage, format, source, keys, around)
+        if step is None:
+            continue
+        if deployment and step.makes.format == format and step.makes.precision not in deployment.precisions:
+            around.tell(_left_out(stage, step.makes, around.target))
+            return None
+        return step
+    return None
+
+
+def _step(stage: Stage, format: Format, source: Kind, keys: Mapping[Kind, str], around: Surroundings) -> Step | None:
+    makes = stage.produces(source, format)
+    if makes is None:
+        return None
+    facts = {
+        "stage": stage.kind,
+        "options": stage.options(),
+        "source": keys[source],
+        "makes": makes,
+        "family": stage.decides(around.target, format),
+        "tools": versions(stage.tools),
+        "edgecnn": __version__,
+        "seed": around.seed,
+        "calibration": around.data.calibration.digest if stage.reads_images else "",
+        "training": around.data.training.digest if stage.trains and around.data.training is not None else "",
+        "teacher": around.model.sha256 if stage.trains else "",
+    }
+    return Step(stage, format, source, makes, keys[source], digest_of(facts), stage.missing(format))
 
 
 def _left_out(stage: Stage, makes: Kind, target: DeviceProfile) -> Warned:
@@ -114,7 +145,7 @@ def walk(format: Format, planned: list[Step], *, source: Artifact, around: Surro
 
     Raises InputError and CannotWrite, which concern the whole run.
     """
-    lane = Lane(format)
+    lane = Lane(format, models={CHECKPOINT: around.model})
     have: dict[Kind, Artifact] = {CHECKPOINT: source}
     for step in planned:
         if step.missing:
@@ -125,7 +156,8 @@ def walk(format: Format, planned: list[Step], *, source: Artifact, around: Surro
             began = time.monotonic()
             around.tell(Started(step.name))
             try:
-                artifact, cached = fetch_or_run(step, have[step.source], around)
+                artifact, cached = fetch_or_run(step, have[step.source], around, model=lane.models[step.source])
+                lane.models[step.makes] = _network_of(artifact, lane.models[step.source], around)
             except (InputError, CannotWrite):
                 raise  # the user has to change something: the other artifacts would only hide it
             except EdgecnnError as error:
@@ -133,14 +165,29 @@ def walk(format: Format, planned: list[Step], *, source: Artifact, around: Surro
                 around.tell(Warned(error.code, f"{step.name} failed: {error.message}", error.why))
                 continue
             seconds = time.monotonic() - began
-            have[step.makes] = lane.artifacts[step.makes] = artifact
+            have[step.makes] = artifact
+            if step.stage.delivers:
+                (lane.networks if artifact.format == "torch" else lane.artifacts)[step.makes] = artifact
             lane.records.append(_record(step, artifact, seconds, cached))
             around.tell(Finished(step.name, seconds, cached))
     return lane
 
 
-def fetch_or_run(step: Step, source: Artifact, around: Surroundings) -> tuple[Artifact, bool]:
-    """The artifact of `step`, and whether it was found finished; then what it warned of is said again."""
+def _network_of(artifact: Artifact, before: Model, around: Surroundings) -> Model:
+    """What an artifact computes: the network it was made from, unless it is a changed network itself."""
+    if artifact.format != "torch":
+        return before
+    from edgecnn.checkpoint import reopen
+
+    model: Model = reopen(artifact.path).with_preprocessing(around.data.preprocessing)
+    return model
+
+
+def fetch_or_run(step: Step, source: Artifact, around: Surroundings, *, model: Model) -> tuple[Artifact, bool]:
+    """The artifact of `step`, and whether it was found finished; then what it warned of is said again.
+
+    `model` is the network that `source` computes.
+    """
     store, name = around.store, step.name.replace(" ", "-")
     found = store.find(name, step.key)
     if found is not None:
@@ -152,19 +199,22 @@ def fetch_or_run(step: Step, source: Artifact, around: Surroundings) -> tuple[Ar
         context = Context(
             workdir=work.folder,
             scratch=scratch,
-            model=around.model,
+            model=model,
             data=around.data,
             target=around.target,
             format=step.format,
             tell=under(step.name, _kept(warned, around.tell)),
             seed=around.seed,
+            teacher=around.model,
+            layer_times=around.layer_times,
         )
-        work.facts["artifact"] = step.stage.run(source, context).to_dict()
+        made = step.stage.run(source, context)
+        work.facts["artifact"] = replace(made, variant=step.makes.variant).to_dict()
         work.facts["warnings"] = [asdict(warning) for warning in warned]
-    made = finished(step, store)
-    if made is None:
+    kept = finished(step, store)
+    if kept is None:
         raise StepError("lost-artifact", f"{step.name} left no artifact in {store.root}", hint="run the command again")
-    return made, False
+    return kept, False
 
 
 def _kept(warned: list[Warned], tell: Tell) -> Tell:

@@ -95,7 +95,16 @@ def _run(request: Request, begun: tuple[Inputs, Surroundings], warnings: list[st
     )
     report = _report(request, (inputs, around), lanes, found=found, warnings=warnings)
     provenance = _provenance(request, inputs, around.site)
-    write_run(request.out, report, found=found, data=inputs.data, provenance=provenance, samples=samples)
+    networks = {kind: artifact for lane in lanes for kind, artifact in lane.networks.items()}
+    write_run(
+        request.out,
+        report,
+        found=found,
+        networks=networks,
+        data=inputs.data,
+        provenance=provenance,
+        samples=samples,
+    )
     return report
 
 
@@ -181,8 +190,8 @@ def _refuse_out_in_data(request: Request) -> None:
 def _examine(found: Mapping[Any, Evidence], inputs: Inputs, around: Surroundings, request: Request) -> None:
     """Lint, answers, parity. What goes wrong with one artifact stays with it."""
     images = inputs.data.evaluation or inputs.data.calibration
-    expected, record = reference(images, around)
     for evidence in found.values():
+        expected, record = reference(evidence.model, images, around)
         evidence.records.append(record)
         if evidence.error is not None:
             continue

@@ -154,7 +154,7 @@ def _one(source: Source, recipe: Recipe, wanted: Kind, *, out: Path | None, tell
         images = (evaluation or inputs.data.calibration).take(32)
         lint(evidence, around)
         answer(evidence, images, around, threads=1)
-        verify(evidence, reference(images, around)[0])
+        verify(evidence, reference(evidence.model, images, around)[0])
         target = out or source.checkpoint.with_name(
             f"{source.checkpoint.stem}.{wanted.precision}{evidence.artifact.path.suffix}"
         )

@@ -5,20 +5,23 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from edgecnn.assemble import file_name, recommended
 from edgecnn.core import plugins
-from edgecnn.core.artifact import Format, Kind, Precision
+from edgecnn.core.artifact import Artifact, Kind
 from edgecnn.core.stage import Data
 from edgecnn.core.store import beside, cannot_write, one_at_a_time, write_atomically
 from edgecnn.evidence import STAND_INS, Evidence
 from edgecnn.export.bundle import write_bundle
 from edgecnn.report.model import Report, Row
 
+OURS = re.compile(r"model(\.[a-z-]+)*\.(fp32|fp16|int8)\.(onnx|tflite)|model\.[a-z-]+\.safetensors")
+"""Names of the files in artifacts/; see `assemble.file_name`."""
 REPORTS = {"markdown": "report.md", "json": "report.json"}
 
 
@@ -27,6 +30,7 @@ def write_run(
     report: Report,
     *,
     found: Mapping[Kind, Evidence],
+    networks: Mapping[Kind, Artifact],
     data: Data,
     provenance: Mapping[str, Any],
     samples: Path | None,
@@ -36,6 +40,7 @@ def write_run(
     Raises StepError when the folder cannot be written; what is finished stays in the store.
     """
     with one_at_a_time(out / ".store" / "write.lock"):
+        _deliver(out / "artifacts", found, networks)
         _write(out, report, found=found, data=data, provenance=provenance, samples=samples)
 
 
@@ -48,10 +53,6 @@ def _write(
     provenance: Mapping[str, Any],
     samples: Path | None,
 ) -> None:
-    delivered = {file_name(kind): evidence for kind, evidence in found.items() if evidence.error is None}
-    for name, evidence in delivered.items():
-        copy_into_place(evidence.artifact.path, out / "artifacts" / name)
-    _remove_others(out / "artifacts", set(delivered))
     for reporter, name in REPORTS.items():
         write_atomically(out / name, plugins.load("reporters", reporter)(report))
     run = {**provenance, "outcome": report.outcome, "created": report.created, "stages": list(report.stages)}
@@ -64,15 +65,25 @@ def _write(
     if chosen is None:  # a bundle of an earlier run would pass for this one's
         shutil.rmtree(out / "bundle", ignore_errors=True)
     else:
-        _bundle(out / "bundle", chosen, found[Kind(chosen.format, chosen.precision)], report=report, data=data)  # type: ignore[arg-type]
+        evidence = next(item for kind, item in found.items() if str(kind) == chosen.name)
+        _bundle(out / "bundle", chosen, evidence, report=report, data=data)
+
+
+def _deliver(folder: Path, found: Mapping[Kind, Evidence], networks: Mapping[Kind, Artifact]) -> None:
+    """Copy the exported files and the changed checkpoints."""
+    delivered = {file_name(kind): evidence.artifact for kind, evidence in found.items() if evidence.error is None}
+    delivered |= {file_name(kind): artifact for kind, artifact in networks.items()}
+    for name, artifact in delivered.items():
+        copy_into_place(artifact.path, folder / name)
+    _remove_others(folder, set(delivered))
 
 
 def _remove_others(folder: Path, made: set[str]) -> None:
     """Remove the files of an earlier run that made other formats; what somebody else put there stays."""
-    ours = {file_name(Kind(format, precision)) for format in get_args(Format) for precision in get_args(Precision)}
-    for name in ours - made:
-        with contextlib.suppress(OSError):
-            (folder / name).unlink(missing_ok=True)
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if OURS.fullmatch(path.name) and path.name not in made:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
 
 
 def _bundle(folder: Path, chosen: Row, evidence: Evidence, *, report: Report, data: Data) -> None:

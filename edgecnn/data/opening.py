@@ -14,7 +14,7 @@ from edgecnn.data.choosing import HELD_OUT, first_shared, hold_out, round_robin
 from edgecnn.data.classes import ClassMap, class_map_for
 from edgecnn.data.folder import LAYOUT, list_folder
 from edgecnn.data.images import ImageSet
-from edgecnn.data.listing import Listing, Sample
+from edgecnn.data.listing import EVALUATION_NAMES, Listing, Sample
 from edgecnn.data.table import list_table
 
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst")
@@ -34,6 +34,8 @@ class ImageData:
     preprocessing: Preprocessing
     class_names: tuple[str, ...]
     _facts: Mapping[str, Any]
+    may_train: bool = True
+    """False where all there is are images to judge on: a val folder without a train folder beside it."""
 
     def facts(self) -> dict[str, Any]:
         """Where the images come from, how many, how they were divided, and their digests: plain JSON values."""
@@ -86,7 +88,9 @@ def open_data(
         "preprocessing": preprocessing.to_dict(),
         "notes": [*listing.notes, *_notes(listing, classes, len(calibration), calibration_images)],
     }
-    return ImageData(calibration, evaluation, training, preprocessing, classes.names, facts)
+    alone = Path(listing.origin.get("undivided", "")).name.lower() in EVALUATION_NAMES and path.is_dir()
+    alone = alone and Path(listing.origin["undivided"]) != path
+    return ImageData(calibration, evaluation, training, preprocessing, classes.names, facts, may_train=not alone)
 
 
 class _Sets:

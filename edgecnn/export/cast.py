@@ -18,7 +18,8 @@ class Cast(Stage):
     formats: tuple[Format, ...] = ("tensorrt",)
 
     def produces(self, source: Kind, wanted: Format) -> Kind | None:
-        return Kind(wanted, self.precision) if wanted in self.formats and source == Kind(wanted, "fp32") else None
+        applies = wanted in self.formats and source[:2] == (wanted, "fp32")
+        return source._replace(precision=self.precision) if applies else None
 
     def run(self, source: Artifact, context: Context) -> Artifact:
         from edgecnn.export.half import to_half

@@ -20,7 +20,7 @@ class Export(Stage):
     tools: ClassVar[tuple[str, ...]] = ("torch", "torchvision", "timm", "onnx", "onnxscript", "onnx-ir", "litert-torch")
 
     def produces(self, source: Kind, wanted: Format) -> Kind | None:
-        return Kind(wanted, "fp32") if source == Kind("torch", "fp32") and wanted != "torch" else None
+        return source._replace(format=wanted) if source[:2] == ("torch", "fp32") and wanted != "torch" else None
 
     def missing(self, wanted: Format) -> str | None:
         package, extra = NEEDS.get(wanted, ("", ""))

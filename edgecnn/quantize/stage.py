@@ -66,7 +66,7 @@ class Quantize(Stage):
         return self.model_copy(update={name: _default(name) for name in self.without_effect(family)})
 
     def produces(self, source: Kind, wanted: Format) -> Kind | None:
-        return Kind(wanted, "int8") if source == Kind(wanted, "fp32") else None
+        return source._replace(precision="int8") if source[:2] == (wanted, "fp32") else None
 
     def run(self, source: Artifact, context: Context) -> Artifact:
         deployment = context.target.deployment(context.format)

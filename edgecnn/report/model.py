@@ -84,7 +84,8 @@ TIMES = (
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One artifact. `status` is ok, failed or skipped; `reason` says why when it is not ok."""
+    """One artifact. `status` is ok, failed or skipped; `reason` says why when it is not ok. `variant` names a network
+    that is no longer the checkpoint's own: pruned, distilled, qat."""
 
     format: str
     precision: str
@@ -101,10 +102,16 @@ class Row:
     speed: Speed | None = None
     fusion: Mapping[str, Any] | None = None
     warnings: tuple[str, ...] = ()
+    variant: str = ""
 
     @property
     def name(self) -> str:
-        return f"{self.format} {self.precision}"
+        return " ".join(part for part in (self.format, self.precision, self.variant) if part)
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether this is the checkpoint's own network in FP32."""
+        return self.precision == "fp32" and not self.variant
 
 
 @dataclass(frozen=True, slots=True)

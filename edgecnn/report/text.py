@@ -121,7 +121,7 @@ class _Rows:
         for index, row in enumerate(self.rows):
             word = wording.verdict(row)
             table.add_row(
-                Text.assemble((row.format, "bold"), separator, row.precision),
+                Text.assemble((row.format, "bold"), separator, " ".join(filter(None, (row.precision, row.variant)))),
                 *(_figure(*column.figure(row), stacked=stacked) for column in columns),
                 Text(word, STYLES.get(word, "")),
                 end_section=row.format not in formats[index + 1 :] and index + 1 < len(self.rows),

@@ -90,7 +90,7 @@ def verdict(row: Row) -> str:
     """PASS, FAIL, INCONCLUSIVE; `baseline` for what the others are compared with; `failed` or `skipped`."""
     if row.status != "ok":
         return row.status
-    return row.outcome or ("baseline" if row.precision == "fp32" else NOTHING)
+    return row.outcome or ("baseline" if row.is_baseline else NOTHING)
 
 
 def model(report: Report) -> str:

@@ -8,14 +8,10 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from edgecnn.core.stage import LabelledImages
+from edgecnn.core.stage import LabelledImages as LabelledImages
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-__all__ = [
-    *("Augment", "Batch", "Epoch", "Feed", "History", "LabelledImages", "Objective", "TrainSettings", "TrainingImages"),
-]
 
 
 class Augment(BaseModel):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -115,7 +116,7 @@ def test_memory_that_nobody_could_read_is_not_nought(tmp_path: Path) -> None:
         0, 0, (1e6,) * 100, 1, 5, 7, None, None, True, 0.0, {"usable_cores": 1, "governor": "performance"}
     )
     taken = summarise(Arm("onnx fp32", artifact, "tensorrt", 1), [process], profile=profile_named("quick"), seed=0)
-    evidence = Evidence(artifact, HOST.deployments[0], "onnxruntime")
+    evidence = Evidence(artifact, HOST.deployments[0], "onnxruntime", SimpleNamespace())
     assert speeds([taken], {"onnx fp32": evidence})["onnx fp32"].peak_rss_bytes is None
 
 
@@ -130,7 +131,9 @@ def test_agreeing_with_a_useless_baseline_proves_nothing(tmp_path: Path, useless
         path.write_bytes(b"model")
         artifact = Artifact(path, "onnx", precision, (), (), precision)
         lane.artifacts[artifact.kind] = artifact
-        found[artifact.kind] = Evidence(artifact, HOST.deployments[0], "onnxruntime", answers=answers)
+        found[artifact.kind] = Evidence(
+            artifact, HOST.deployments[0], "onnxruntime", SimpleNamespace(), answers=answers
+        )
     made = rows([lane], found, labels=labels, judged=True, max_drop=0.01, num_classes=10)
     assert overall(made)[0] == "INCONCLUSIVE"
     assert "the baseline" in made[1].outcome_why

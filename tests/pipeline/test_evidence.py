@@ -62,7 +62,7 @@ def store(tmp_path: Path) -> Store:
 def file(tmp_path: Path) -> Evidence:
     path = tmp_path / "m.onnx"
     path.write_bytes(b"onnx")
-    return Evidence(Artifact(path, "onnx", "fp32", (), (), "0" * 64), ONNX, "onnxruntime")
+    return Evidence(Artifact(path, "onnx", "fp32", (), (), "0" * 64), ONNX, "onnxruntime", SimpleNamespace())
 
 
 def around(store: Store, site: Site) -> Any:

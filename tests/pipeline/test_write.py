@@ -50,14 +50,14 @@ def made(tmp_path: Path) -> dict[Kind, Evidence]:
             "onnx": Deployment(format="onnx", backend="onnxruntime", family="onnxruntime"),
             "tflite": Deployment(format="tflite", backend="tflite", family="litert"),
         }[format]
-        found[artifact.kind] = Evidence(artifact, deployment, deployment.backend)
+        found[artifact.kind] = Evidence(artifact, deployment, deployment.backend, SimpleNamespace())
     return found
 
 
 def write(out: Path, found: dict[Kind, Evidence], kinds: Sequence[tuple[Format, Precision]], **more: Any) -> None:
     chosen = {Kind(*kind): found[Kind(*kind)] for kind in kinds}
     data: Any = SimpleNamespace(preprocessing=None, class_names=())
-    write_run(out, report(), found=chosen, data=data, provenance=more, samples=None)
+    write_run(out, report(), found=chosen, networks={}, data=data, provenance=more, samples=None)
 
 
 def test_artifacts_of_an_earlier_run_are_removed(tmp_path: Path, made: dict[Kind, Evidence]) -> None:

@@ -182,6 +182,7 @@ def context(tmp_path: Path) -> Callable[[str], Context]:
             format=deployment.format,
             tell=nobody,
             seed=0,
+            teacher=SimpleNamespace(),
         )
 
     return make
