@@ -60,7 +60,7 @@ def ours(settings: dict[str, Any]) -> None:
 def _context(folder: str, format: Format, calibration: Any) -> Context:
     """What a quantizer needs: it starts from an exported file and reads only the calibration images."""
     place, data = Path(folder), SimpleNamespace(calibration=calibration)
-    return Context(place, place, None, data, TARGET, format, lambda event: None, 0)  # type: ignore[arg-type]
+    return Context(place, place, None, data, TARGET, format, lambda event: None, 0, None)  # type: ignore[arg-type]
 
 
 def quantize_static(settings: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from edgecnn.core.artifact import SUFFIXES, Kind
 from edgecnn.core.errors import EdgecnnError
 from edgecnn.evidence import Evidence
 from edgecnn.lanes import Lane
+from edgecnn.recipe import Budget
 from edgecnn.report.model import Accuracy, Outcome, Row
 from edgecnn.report.verdict import Judgement, judge, suspicions
 
@@ -99,7 +100,9 @@ def _judgement(
         return Judgement(
             "INCONCLUSIVE", "there is no FP32 file to compare with", None, None, None, None, None, None, None
         )
-    return judge(top1(baseline.answers), top1(evidence.answers), labels, max_drop=max_drop)
+    first = evidence.first
+    truth = None if labels is None else labels[first:]
+    return judge(top1(baseline.answers[first:]), top1(evidence.answers), truth, max_drop=max_drop)
 
 
 def top1(logits: np.ndarray) -> np.ndarray:
@@ -121,7 +124,7 @@ def _accuracy(evidence: Evidence, judgement: Judgement | None, labels: Sequence[
     if evidence.answers is None:
         return None
     predicted = top1(evidence.answers)
-    correct = None if labels is None else int((predicted == np.asarray(labels)).sum())
+    correct = None if labels is None else int((predicted == np.asarray(labels[evidence.first :])).sum())
     stand_in = ""
     if evidence.is_stand_in:
         half = evidence.artifact.precision == "fp16"
@@ -140,6 +143,43 @@ def _accuracy(evidence: Evidence, judgement: Judgement | None, labels: Sequence[
         drop_high=judgement.drop_high if judgement else None,
         stand_in=stand_in,
     )
+
+
+def limited(made: Sequence[Row], finals: Sequence[Kind | None], *, budget: Budget, here: bool) -> list[Row]:
+    """The rows, with the size and the latency of what each lane ends in held against the budget.
+
+    `here`: times were taken on the target itself.
+    """
+    shipped = {str(kind) for kind in finals if kind is not None}
+    return [_limited(row, budget, here=here) if row.name in shipped else row for row in made]
+
+
+def _limited(row: Row, budget: Budget, *, here: bool) -> Row:
+    if row.status != "ok" or row.outcome is None:
+        return row
+    found = [(row.outcome, row.outcome_why)]
+    if budget.max_size is not None and row.size_bytes is not None:
+        size, limit = row.size_bytes / 1e6, budget.max_size / 1e6
+        fits = row.size_bytes <= budget.max_size
+        found.append(("PASS" if fits else "FAIL", f"it has {size:.3g} MB; the budget is {limit:.3g} MB"))
+    if budget.max_latency is not None:
+        found.append(_latency(row, budget.max_latency, here=here))
+    passed: Outcome = "PASS"
+    worst = next((word for word in OUTCOMES_WORST_FIRST if any(word == item for item, _ in found)), passed)
+    return replace(row, outcome=worst, outcome_why="; ".join(why for item, why in found if item == worst))
+
+
+def _latency(row: Row, limit: float, *, here: bool) -> tuple[Outcome, str]:
+    """Whether the median latency of one image is within `limit` ms, as far as its interval tells."""
+    speed = row.speed
+    if speed is None or not here or not _timed(row):
+        return "INCONCLUSIVE", f"the latency was not measured on the target; the budget is {limit:g} ms"
+    said = (
+        f"the median is between {speed.median_low_ms:.3g} and {speed.median_high_ms:.3g} ms; the budget is {limit:g} ms"
+    )
+    if speed.median_high_ms <= limit:
+        return "PASS", said
+    return ("FAIL" if speed.median_low_ms > limit else "INCONCLUSIVE"), said
 
 
 def overall(made: Sequence[Row]) -> tuple[Outcome, str]:
@@ -258,5 +298,6 @@ def doubts(found: Mapping[Kind, Evidence], labels: Sequence[int] | None, num_cla
         base = found.get(Kind(evidence.artifact.format, "fp32"))
         if base is None or base.answers is None:
             continue
-        said.extend(suspicions(top1(base.answers), top1(evidence.answers), labels, num_classes=num_classes))
+        expected, truth = top1(base.answers[evidence.first :]), labels[evidence.first :]
+        said.extend(suspicions(expected, top1(evidence.answers), truth, num_classes=num_classes))
     return list(dict.fromkeys(said))

@@ -37,7 +37,10 @@ LINTERS = (*RUNTIMES, "tensorrt-rtx-cu13-bindings", "onnxruntime-ep-nv-tensorrt-
 
 @dataclass(slots=True)
 class Evidence:
-    """Findings on one artifact; None where there is none, `error` when a step failed on it."""
+    """Findings on one artifact; None where there is none, `error` when a step failed on it.
+
+    `answers` are to the evaluation images from position `first` on: those before it chose the artifact.
+    """
 
     artifact: Artifact
     deployment: Deployment
@@ -48,6 +51,7 @@ class Evidence:
     parity: Parity | None = None
     speed: Speed | None = None
     error: EdgecnnError | None = None
+    first: int = 0
     records: list[dict[str, Any]] = field(default_factory=list)
 
     @property

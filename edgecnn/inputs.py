@@ -116,13 +116,21 @@ def choose_preprocessing(
     model: LoadedModel, source: Source, recipe: Recipe, *, tell: Tell
 ) -> tuple[Preprocessing, str]:
     """Flags over recipe over checkpoint; guessed, with a warning, when nobody says."""
-    flags = dict(source.preprocessing or {})
+    stated = None
     if recipe.preprocessing is not None:
-        base, origin = recipe.preprocessing, "recipe"
+        stated = recipe.preprocessing, "recipe"
     elif model.preprocessing is not None:
-        base, origin = model.preprocessing, model.preprocessing_source
-    else:
-        base, origin = guess(model.input_shape, source.data), "guessed"
+        stated = model.preprocessing, model.preprocessing_source
+    return settle_preprocessing(stated, model.input_shape, source, tell=tell)
+
+
+def settle_preprocessing(
+    stated: tuple[Preprocessing, str] | None, input_shape: tuple[int, int, int], source: Source, *, tell: Tell
+) -> tuple[Preprocessing, str]:
+    """Flags over what is `stated` and by whom; guessed from the input shape (C, H, W), with a warning, when nobody
+    says."""
+    flags = dict(source.preprocessing or {})
+    base, origin = stated if stated is not None else (guess(input_shape, source.data), "guessed")
     if "crop" in flags and "resize" not in flags:
         flags["resize"] = max(flags["crop"])
     if flags:
@@ -131,7 +139,7 @@ def choose_preprocessing(
         tell(
             Warned(
                 "preprocessing-guessed",
-                f"the checkpoint does not say how its images were prepared; taken: {in_words(base)}",
+                f"{source.checkpoint.name} does not say how its images were prepared; taken: {in_words(base)}",
                 "if that is not how it was trained, say so: --resize, --crop, --interpolation, --mean, --std, --color",
             )
         )

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from edgecnn import __version__
@@ -68,6 +69,21 @@ class Surroundings:
     seed: int
     site: Site = field(default_factory=this_host)
     layer_times: LayerTimes | None = None
+
+    def context(self, workdir: Path, scratch: Path, *, model: Model, format: Format, name: str) -> Context:
+        """What a stage is given that works on `model`; its progress is told under `name`."""
+        return Context(
+            workdir=workdir,
+            scratch=scratch,
+            model=model,
+            data=self.data,
+            target=self.target,
+            format=format,
+            tell=under(name, self.tell),
+            seed=self.seed,
+            teacher=self.model,
+            layer_times=self.layer_times,
+        )
 
 
 def steps(recipe: Recipe, format: Format, around: Surroundings) -> list[Step]:
@@ -196,18 +212,8 @@ def fetch_or_run(step: Step, source: Artifact, around: Surroundings, *, model: M
         return Artifact.from_dict(found.facts["artifact"], found.folder), True
     warned: list[Warned] = []
     with translated(step.name), store.scratch(name, step.key) as scratch, store.work(name, step.key) as work:
-        context = Context(
-            workdir=work.folder,
-            scratch=scratch,
-            model=model,
-            data=around.data,
-            target=around.target,
-            format=step.format,
-            tell=under(step.name, _kept(warned, around.tell)),
-            seed=around.seed,
-            teacher=around.model,
-            layer_times=around.layer_times,
-        )
+        context = around.context(work.folder, scratch, model=model, format=step.format, name=step.name)
+        context = replace(context, tell=_kept(warned, context.tell))
         made = step.stage.run(source, context)
         work.facts["artifact"] = replace(made, variant=step.makes.variant).to_dict()
         work.facts["warnings"] = [asdict(warning) for warning in warned]

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from edgecnn import __version__, assemble
-from edgecnn.core.artifact import Artifact, Format, sha256_of
+from edgecnn.climb import Ladder, climb, last_made
+from edgecnn.core.artifact import Artifact, Format, Kind, sha256_of
 from edgecnn.core.errors import EdgecnnError, InputError, MissingError, install_hint
 from edgecnn.core.events import Finished, Started, Tell, Warned
 from edgecnn.core.store import CannotWrite, Store, sweep
@@ -20,10 +21,12 @@ from edgecnn.core.target import DeviceProfile
 from edgecnn.evidence import Evidence, answer, gather, lint, reference, time_all, verify
 from edgecnn.inputs import Inputs, Source, open_inputs
 from edgecnn.lanes import Lane, Step, Surroundings, finished, steps, versions, walk
+from edgecnn.measure.layer_table import layer_times_on
 from edgecnn.measure.profiles import profile_named
 from edgecnn.measure.site import Site, this_host, visit
 from edgecnn.probe import facts
-from edgecnn.recipe import Recipe
+from edgecnn.recipe import Budget, Recipe
+from edgecnn.report.climb import Climb
 from edgecnn.report.model import Report
 from edgecnn.write import write_run
 
@@ -42,7 +45,7 @@ class Request:
     target: DeviceProfile
     recipe: Recipe
     out: Path
-    max_drop: float
+    budget: Budget
     profile: str
     threads: int = 1
     formats: tuple[Format, ...] | None = None
@@ -52,6 +55,11 @@ class Request:
     @property
     def wanted(self) -> tuple[Format, ...]:
         return self.formats or self.target.delivered
+
+    @property
+    def here(self) -> bool:
+        """Whether what is measured is measured on the target itself."""
+        return self.target.local or self.on_device
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +98,11 @@ def _run(request: Request, begun: tuple[Inputs, Surroundings], warnings: list[st
     lanes = build(request, around)
     found = gather(lanes, around)
     _examine(found, inputs, around, request)
+    lanes, climbs = _climb(lanes, found, around, request)
     samples = time_all(
         found, around, profile=profile_named(request.profile), threads=request.threads, again=request.remeasure
     )
-    report = _report(request, (inputs, around), lanes, found=found, warnings=warnings)
+    report = _report(request, (inputs, around), lanes, found=found, warnings=warnings, climbs=climbs)
     provenance = _provenance(request, inputs, around.site)
     networks = {kind: artifact for lane in lanes for kind, artifact in lane.networks.items()}
     write_run(
@@ -111,8 +120,7 @@ def _run(request: Request, begun: tuple[Inputs, Surroundings], warnings: list[st
 def build(request: Request, around: Surroundings) -> list[Lane]:
     """Walk every lane; the output folder is touched when it is clear that there is something to do. Raises the first
     error when nothing came of any of them."""
-    source = around.model
-    checkpoint = Artifact(request.source.checkpoint, "torch", "fp32", (), (), source.sha256)
+    checkpoint = _checkpoint(request, around)
     planned: dict[Format, list[Step]] = {format: steps(request.recipe, format, around) for format in request.wanted}
     if request.formats:
         _refuse_missing(planned)
@@ -126,6 +134,28 @@ def build(request: Request, around: Surroundings) -> list[Lane]:
                 raise error
         _refuse_missing(planned)
     return lanes
+
+
+def _checkpoint(request: Request, around: Surroundings) -> Artifact:
+    return Artifact(request.source.checkpoint, "torch", "fp32", (), (), around.model.sha256)
+
+
+def _climb(
+    lanes: Sequence[Lane], found: dict[Kind, Evidence], around: Surroundings, request: Request
+) -> tuple[list[Lane], list[Climb]]:
+    """Each lane as the ladder leaves it, and how it was climbed; without images to judge on nothing is."""
+    if around.data.evaluation is None or not request.recipe.ladder:
+        return list(lanes), []
+    ladder = Ladder(
+        recipe=request.recipe,
+        max_drop=request.budget.max_drop,
+        max_latency=request.budget.max_latency if request.here else None,
+        threads=request.threads,
+        profile=profile_named(request.profile),
+    )
+    source = _checkpoint(request, around)
+    climbed = [climb(lane, found, around, ladder=ladder, source=source) for lane in lanes]
+    return [lane for lane, _ in climbed], [told for _, told in climbed if told is not None]
 
 
 def _refuse_missing(planned: Mapping[Format, Sequence[Step]]) -> None:
@@ -168,9 +198,60 @@ def _begin(request: Request, tell: Tell, site: Site) -> tuple[Inputs, Surroundin
             )
     profile_named(request.profile)
     _refuse_out_in_data(request)
+    _refuse_unmeasurable(request)
     inputs = open_inputs(request.source, request.recipe, tell=tell)
+    _refuse_untrainable(request, inputs)
+    _refuse_too_small(request, inputs)
     store = Store(request.out / ".store")
-    return inputs, Surroundings(inputs.model, inputs.data, request.target, store, tell, request.source.seed, site)
+    times = layer_times_on(site, request.target, threads=request.threads, tell=tell)
+    seed = request.source.seed
+    return inputs, Surroundings(inputs.model, inputs.data, request.target, store, tell, seed, site, times)
+
+
+def _refuse_unmeasurable(request: Request) -> None:
+    if request.budget.max_latency is None or request.here:
+        return
+    way = f"--device {request.target.name}" if request.target.connect else "edgecnn devices add NAME --ssh USER@HOST"
+    raise InputError(
+        "unmeasurable-budget",
+        f"{request.budget.max_latency:g} ms on {request.target.name} cannot be promised from here",
+        why="it is not this machine, and no board is asked",
+        hint=f"measure on the board: {way}; or leave out --max-latency",
+    )
+
+
+def _refuse_untrainable(request: Request, inputs: Inputs) -> None:
+    """Some stages learn from images: better said before the first of them runs."""
+    training = inputs.data.training
+    if training is not None and training.labels is not None:
+        return
+    needy = [stage.kind for stage in request.recipe.stages if stage.trains]
+    if not needy:
+        return
+    rest = ", ".join(stage.kind for stage in request.recipe.stages if not stage.trains)
+    raise InputError(
+        "no-training-images",
+        f"the recipe '{request.recipe.name}' trains ({', '.join(needy)}), and there are no images to train on",
+        why="no --data was given" if request.source.data is None else f"{request.source.data} has no train/ folder",
+        hint=f"lay them out as DIR/train/CLASS/*.jpg; without them these stages remain: {rest} (--recipe int8)",
+    )
+
+
+def _refuse_too_small(request: Request, inputs: Inputs) -> None:
+    """A size that the weights alone exceed at the recipe's precision contradicts the recipe."""
+    limit, kinds = request.budget.max_size, {stage.kind for stage in request.recipe.stages}
+    if limit is None or not kinds <= {"export", "cast", "quantize", "qat"}:
+        return
+    width = 1 if "quantize" in kinds else 2 if "cast" in kinds else 4
+    least = inputs.model.parameters * width
+    if least <= limit:
+        return
+    raise InputError(
+        "budget-contradiction",
+        f"--max-size {limit / 1e6:.3g} MB cannot be met by the recipe '{request.recipe.name}'",
+        why=f"{inputs.model.parameters:,} parameters in {8 * width} bits each are {least / 1e6:.3g} MB",
+        hint="prune first (--recipe prune50-int8), take a smaller network (--recipe distill-small), or allow more",
+    )
 
 
 def _refuse_out_in_data(request: Request) -> None:
@@ -215,6 +296,7 @@ def _report(
     *,
     found: Mapping[Any, Evidence],
     warnings: Sequence[str],
+    climbs: Sequence[Climb],
 ) -> Report:
     inputs, site = begun[0], begun[1].site
     evaluation = inputs.data.evaluation
@@ -224,9 +306,10 @@ def _report(
         found,
         labels=labels,
         judged=evaluation is not None,
-        max_drop=request.max_drop,
+        max_drop=request.budget.max_drop,
         num_classes=inputs.model.num_classes,
     )
+    rows = assemble.limited(rows, [last_made(lane) for lane in lanes], budget=request.budget, here=request.here)
     outcome, why = assemble.overall(rows)
     doubts = assemble.doubts(found, labels, inputs.model.num_classes) if evaluation is not None else []
     records = [record for lane in lanes for record in lane.records]
@@ -243,14 +326,16 @@ def _report(
         model=_model_facts(inputs),
         data={**inputs.data.facts, "preprocessing": inputs.data.preprocessing.to_dict()},
         recipe=request.recipe.to_dict(),
-        max_drop=request.max_drop,
+        max_drop=request.budget.max_drop,
         profile=request.profile,
         rows=tuple(rows),
-        conclusions=tuple(assemble.conclusions(rows, here=request.target.local or request.on_device)),
+        conclusions=tuple(assemble.conclusions(rows, here=request.here)),
         warnings=tuple(dict.fromkeys([*warnings, *doubts])),
         stages=tuple(records),
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         version=__version__,
+        budget=request.budget.model_dump(mode="json"),
+        climbs=tuple(climbs),
     )
 
 
@@ -292,7 +377,7 @@ def _provenance(request: Request, inputs: Inputs, site: Site) -> dict[str, Any]:
         "request": {
             "target": request.target.name,
             "formats": list(request.wanted),
-            "max_drop": request.max_drop,
+            "budget": request.budget.model_dump(mode="json"),
             "profile": request.profile,
             "threads": request.threads,
             "seed": request.source.seed,

@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from edgecnn.core import plugins, shipped, written
 from edgecnn.core.errors import EdgecnnError, InputError
 from edgecnn.core.preprocessing import Preprocessing
+from edgecnn.core.quantities import Bytes, Milliseconds, Share
 from edgecnn.core.stage import Stage
 
 DEFAULT = "int8"
+GROUPS = {"stages": "stages", "ladder": "rungs"}
+"""Under which entry points the words of a list are found."""
+WORDS = {"stages": "stage", "ladder": "rung"}
 MAX_STAGES = 50
-
-_PERCENT = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*%\s*")
-
-
-def share(value: object) -> object:
-    """`1%`, `0.5 %` or 0.01 as a share of one. Raises ValueError for a text that is neither."""
-    if isinstance(value, bool):
-        raise ValueError("write a percentage such as 1%, or a share such as 0.01")
-    if isinstance(value, str):
-        match = _PERCENT.fullmatch(value)
-        try:
-            return float(match[1]) / 100 if match else float(value)
-        except ValueError:
-            raise ValueError("write a percentage such as 1%, or a share such as 0.01") from None
-    return value
-
-
-Share = Annotated[float, BeforeValidator(share), Field(ge=0, lt=1, allow_inf_nan=False)]
 
 
 class _Section(BaseModel):
@@ -41,9 +27,15 @@ class _Section(BaseModel):
 
 
 class Budget(_Section):
-    """`max_drop` is the largest loss of top-1 accuracy that still passes, as a share: 0.01 is one point."""
+    """What the file that is shipped has to keep.
+
+    `max_drop` is the largest loss of top-1 accuracy that still passes, as a share: 0.01 is one point. `max_latency` is
+    in milliseconds for one image on the target, `max_size` in bytes of the file; None asks nothing.
+    """
 
     max_drop: Share = 0.01
+    max_latency: Milliseconds | None = None
+    max_size: Bytes | None = None
 
 
 class Calibration(_Section):
@@ -70,6 +62,8 @@ class Recipe(_Section):
     calibration: Calibration = Calibration()
     preprocessing: Preprocessing | None = None
     measure: Measure = Measure()
+    ladder: tuple[Any, ...] = ()
+    """Rungs (`edgecnn.compress.rungs.Rung`) to climb, in order, when the stages alone miss the budget."""
 
     def to_dict(self) -> dict[str, Any]:
         """As a person would write it, every option spelt out."""
@@ -77,6 +71,7 @@ class Recipe(_Section):
             "name": self.name,
             "description": self.description,
             "stages": [{stage.kind: stage.options()} for stage in self.stages],
+            "ladder": [{rung.kind: rung.options()} for rung in self.ladder],
             "budget": self.budget.model_dump(),
             "calibration": self.calibration.model_dump(),
             "preprocessing": self.preprocessing.to_dict() if self.preprocessing else None,
@@ -120,6 +115,8 @@ def parse(raw: dict[str, Any], *, path: Path) -> Recipe:
                 one = written.validate(_Page, {key: value}, at="", problems=problems)
                 page[key] = getattr(one, key, None)
     page["stages"] = _stages(raw.get("stages"), problems)
+    page["ladder"] = _entries(raw.get("ladder") or [], "ladder", problems)
+    problems.extend(_out_of_order(page["ladder"]))
     page["preprocessing"] = _preprocessing(raw.get("preprocessing"), problems)
     if problems:
         raise written.refuse(path, problems, what="recipe")
@@ -133,31 +130,47 @@ def _stages(entries: Any, problems: list[str]) -> tuple[Stage, ...]:
     if len(entries) > MAX_STAGES:
         problems.append(f"stages: {len(entries)} stages are too many (at most {MAX_STAGES})")
         return ()
-    found = [_stage(entry, f"stages[{index}]", problems) for index, entry in enumerate(entries)]
-    return tuple(stage for stage in found if stage is not None)
+    return _entries(entries, "stages", problems)
 
 
-def _stage(entry: Any, at: str, problems: list[str]) -> Stage | None:
+def _out_of_order(rungs: Sequence[Any]) -> list[str]:
+    """A rung that costs latency before one that costs none would give away speed for nothing."""
+    kinds = [rung.kind for rung in rungs]
+    first = next((index for index, rung in enumerate(rungs) if rung.costs_latency), len(rungs))
+    late = [rung.kind for rung in rungs[first:] if not rung.costs_latency]
+    return [f"ladder: `{kind}` costs no latency and stands behind `{kinds[first]}`, which does" for kind in late]
+
+
+def _entries(entries: Any, group: str, problems: list[str]) -> tuple[Any, ...]:
+    """The checked values of a list of stages or rungs."""
+    if not isinstance(entries, list) or len(entries) > MAX_STAGES:
+        problems.append(f"{group}: write a list of at most {MAX_STAGES}, such as `- {plugins.names(GROUPS[group])[0]}`")
+        return ()
+    found = [_entry(entry, f"{group}[{index}]", group, problems) for index, entry in enumerate(entries)]
+    return tuple(item for item in found if item is not None)
+
+
+def _entry(entry: Any, at: str, group: str, problems: list[str]) -> Any | None:
     """`- export` or `- quantize: {observer: percentile}`: one word, and its options."""
+    word = WORDS[group]
     if isinstance(entry, str):
         entry = {entry: None}
     if not isinstance(entry, dict) or len(entry) != 1:
-        problems.append(f"{at}: write the stage's name, or `name: {{option: value}}` (one stage per `-`)")
+        problems.append(f"{at}: write the {word}'s name, or `name: {{option: value}}` (one {word} per `-`)")
         return None
     kind, options = next((str(kind), options) for kind, options in entry.items())
-    if kind not in plugins.names("stages"):
-        problems.append(written.unknown(f"{at}.{kind}", kind, plugins.names("stages")).replace("key", "stage"))
+    if kind not in plugins.names(GROUPS[group]):
+        problems.append(written.unknown(f"{at}.{kind}", kind, plugins.names(GROUPS[group])).replace("key", word))
         return None
     if options is not None and not isinstance(options, dict):
         problems.append(f"{at}.{kind}: write its options as `{{option: value}}`")
         return None
     try:
-        model = plugins.load("stages", kind)
+        model = plugins.load(GROUPS[group], kind)
     except (ImportError, EdgecnnError) as error:
-        problems.append(f"{at}.{kind}: the stage cannot be loaded: {error}")
+        problems.append(f"{at}.{kind}: the {word} cannot be loaded: {error}")
         return None
-    stage: Stage | None = written.validate(model, options or {}, at=f"{at}.{kind}", problems=problems)
-    return stage
+    return written.validate(model, options or {}, at=f"{at}.{kind}", problems=problems)
 
 
 def _preprocessing(value: Any, problems: list[str]) -> Preprocessing | None:

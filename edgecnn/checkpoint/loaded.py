@@ -68,7 +68,7 @@ class LoadedModel:
 
 
 # Networks of this package that a file may name; anything else with a colon is somebody's code.
-_OWN = ("edgecnn.train.resnet_small:resnet_small",)
+OWN = ("edgecnn.train.resnet_small:resnet_small",)
 _ASSUMED = "input size not stated"
 
 
@@ -116,7 +116,7 @@ def _stated(weights: Weights) -> _Found | None:
     text = facts.stated_architecture(weights.metadata)
     if text is None:
         return None
-    if ":" in text and text.partition(":")[0] not in ("torchvision", "timm") and text not in _OWN:
+    if ":" in text and text.partition(":")[0] not in ("torchvision", "timm") and text not in OWN:
         raise InputError(
             "architecture-is-code",
             f"the checkpoint says that its network is built by {text}",
@@ -266,6 +266,11 @@ def _settled(network: nn.Module, channels: int, size: tuple[int, int] | None) ->
             first = first or error
     assert first is not None
     raise first
+
+
+def input_shape(network: nn.Module) -> tuple[int, int, int]:
+    """(C, H, W) the network declares, else with the first usual size it accepts. Raises InputError or StepError."""
+    return _settled(network, _channels(network), _declared(network))[0]
 
 
 def _classes(network: nn.Module, shape: tuple[int, int, int]) -> int:

@@ -95,12 +95,12 @@ def _close(word: str, known: list[str]) -> bool:
     return bool(get_close_matches(word, known, n=1, cutoff=0.5))
 
 
-def build(entry: Entry, form: Form) -> nn.Module:
-    """The network with fresh weights on the current default device, in eval mode."""
+def build(entry: Entry, form: Form, **options: Any) -> nn.Module:
+    """The network with fresh weights on the current default device, in eval mode. `options` are the library's own."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return _build(entry, form).eval()
+            return _build(entry, form, options).eval()
         except (NotImplementedError, MemoryError):
             raise
         except Exception as error:
@@ -108,16 +108,17 @@ def build(entry: Entry, form: Form) -> nn.Module:
             raise StepError("cannot-build", f"{entry.library} cannot build '{entry.name}'", why=last[0]) from error
 
 
-def _build(entry: Entry, form: Form) -> nn.Module:
+def _build(entry: Entry, form: Form, more: Mapping[str, Any]) -> nn.Module:
+    options: dict[str, Any] = {"num_classes": form.num_classes, **more}
     if entry.library == "timm":
         import timm
 
         channels: dict[str, Any] = {} if form.in_channels == 3 else {"in_chans": form.in_channels}
-        module: nn.Module = timm.create_model(entry.name, pretrained=False, num_classes=form.num_classes, **channels)
+        module: nn.Module = timm.create_model(entry.name, pretrained=False, **channels, **options)
         return module
     import torchvision
 
-    options: dict[str, Any] = {"weights": None, "num_classes": form.num_classes}
+    options["weights"] = None
     if entry.name in _WITH_AUX:
         options |= {"init_weights": False, "aux_logits": form.training_heads}
     built: nn.Module = torchvision.models.get_model(entry.name, **options)

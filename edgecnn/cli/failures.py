@@ -18,6 +18,8 @@ PIPE_CLOSED = 141
 
 KEEPS_STAGES = ("optimize", "demo")
 """Commands with a store: what is finished is found again."""
+KEEPS_STEPS = ("train",)
+"""Commands that save where they are: they go on from there."""
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -42,6 +44,8 @@ def guard(command: Callable[[], None], argv: Sequence[str]) -> int:
         shown = translate(error)
         if shown.code == "cannot-write" and command_of(argv) in KEEPS_STAGES:
             shown.hint += "; finished stages are kept and will not be repeated"
+        elif shown.code == "cannot-write" and command_of(argv) in KEEPS_STEPS:
+            shown.hint += "; the same command then goes on after the last epoch that was saved"
         return _show(shown, error, as_json=wants_json(argv))
 
 
@@ -53,6 +57,8 @@ def command_of(argv: Sequence[str]) -> str:
 def _after_interruption(command: str) -> str:
     if command in KEEPS_STAGES:
         return "finished stages are kept: run the same command again to continue"
+    if command in KEEPS_STEPS:
+        return "the training is saved as far as it came: run the same command again to continue"
     return f"`{' '.join(('edgecnn', command)).rstrip()}` starts over when it is run again"
 
 

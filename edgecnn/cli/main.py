@@ -13,7 +13,9 @@ from edgecnn.cli import (
     console,
     demo,
     devices,
+    distill,
     doctor,
+    evaluate,
     export,
     failures,
     inspect,
@@ -22,6 +24,7 @@ from edgecnn.cli import (
     profile,
     quantize,
     recipes,
+    train,
 )
 
 EPILOG = """\b
@@ -48,9 +51,12 @@ app = typer.Typer(
 # The order is that of `edgecnn --help`; the short help is a command's line there.
 app.command(short_help="Take a checkpoint to verified INT8 files for a board.")(optimize.optimize)
 app.command(short_help="Show what `optimize` would do. Runs nothing.")(plan.plan)
+app.command(short_help="Train a network on your images.")(train.train)
 app.command(short_help="Say what a checkpoint or an exported model is.")(inspect.inspect)
 app.command(short_help="Export a checkpoint, checked against PyTorch.")(export.export)
 app.command(short_help="Quantize a checkpoint to INT8; judge nothing.")(quantize.quantize)
+app.command(short_help="Train a student network on a teacher's answers.")(distill.distill)
+app.command(short_help="Judge a model on labelled images: accuracy, each class.")(evaluate.evaluate)
 app.command(short_help="Measure models on this host, interleaved.")(benchmark.benchmark)
 app.command(short_help="Time each layer of a model on a device.")(profile.profile)
 app.command(short_help="Take a small CNN to INT8 in two minutes. No download.")(demo.demo)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from edgecnn.core.artifact import Format
     from edgecnn.inputs import Source
     from edgecnn.pipeline import Request
+    from edgecnn.recipe import Budget
 
 Checkpoint = Annotated[
     Path, typer.Argument(metavar="CKPT", help="A checkpoint: .pth, .pt or .safetensors; never unpickled.")
@@ -57,6 +58,13 @@ Formats = Annotated[
 MaxDrop = Annotated[
     str | None,
     typer.Option("--max-drop", metavar="SHARE", help="Largest loss of top-1 that passes, such as 1% or 0.01."),
+]
+MaxLatency = Annotated[
+    str | None,
+    typer.Option("--max-latency", metavar="TIME", help="Longest median for one image on the target, such as 5ms."),
+]
+MaxSize = Annotated[
+    str | None, typer.Option("--max-size", metavar="SIZE", help="Largest file that passes, such as 4MB.")
 ]
 Out = Annotated[
     Path | None, typer.Option("--out", "-o", metavar="DIR", help="Where results go. Default: runs/CKPT-TARGET.")
@@ -116,13 +124,12 @@ def request(source: Source, *, target: str | None, recipe: str, out: Path | None
     if target is not None and on_device is not None:
         raise typer.BadParameter("--target builds for a kind of board, --device for a board of yours: give one")
     device, found = load_device(on_device or target or "host"), load_recipe(recipe)
-    max_drop = wanted.get("max_drop")
     return Request(
         source=source,
         target=device,
         recipe=found,
         out=out or Path("runs") / f"{source.checkpoint.stem or 'model'}-{device.name}",
-        max_drop=found.budget.max_drop if max_drop is None else share_of(max_drop),
+        budget=budget(found.budget, **{name: wanted.get(name) for name in ("max_drop", "max_latency", "max_size")}),
         profile=wanted.get("profile") or found.measure.profile,
         threads=wanted.get("threads", 1),
         formats=formats_of(wanted.get("formats")),
@@ -131,20 +138,22 @@ def request(source: Source, *, target: str | None, recipe: str, out: Path | None
     )
 
 
-def share_of(text: str) -> float:
-    """`1%` or `0.01` as a share. Raises InputError for anything else, and for shares outside [0, 1)."""
-    from edgecnn.core.errors import InputError
-    from edgecnn.recipe import share
+def budget(written: Budget, **given: str | None) -> Budget:
+    """The recipe's budget with what flags say instead. Raises InputError for what cannot be read."""
+    from pydantic import ValidationError
 
+    from edgecnn.core.errors import InputError
+
+    asked = {name: text for name, text in given.items() if text is not None}
     try:
-        value = float(share(text))  # type: ignore[arg-type]
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 1:
+        return type(written).model_validate({**written.model_dump(), **asked})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]).replace("_", "-")
+        examples = {"max-drop": "1% or 0.01 for one point of top-1", "max-latency": "5 ms", "max-size": "4 MB"}
         raise InputError(
-            "bad-max-drop", f"--max-drop {text} makes no sense", hint="write 1% or 0.01 for one point of top-1"
-        )
-    return value
+            f"bad-{name}", f"--{name} {asked.get(str(first['loc'][0]))} makes no sense", hint=f"write {examples[name]}"
+        ) from None
 
 
 def formats_of(names: list[str] | None) -> tuple[Format, ...] | None:

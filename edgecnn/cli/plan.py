@@ -20,6 +20,8 @@ def plan(
     class_map: options.ClassMap = None,
     recipe: options.RecipeName = "int8",
     max_drop: options.MaxDrop = None,
+    max_latency: options.MaxLatency = None,
+    max_size: options.MaxSize = None,
     out: options.Out = None,
     format: options.Formats = None,
     profile: options.ProfileName = None,
@@ -48,6 +50,8 @@ def plan(
         out=out,
         formats=format,
         max_drop=max_drop,
+        max_latency=max_latency,
+        max_size=max_size,
         profile=profile,
         threads=threads,
     )
@@ -71,7 +75,7 @@ def show_plan(request: Request, *, json: bool) -> None:
                 "data": dict(inputs.data.facts),
                 "preprocessing": inputs.data.preprocessing.to_dict(),
                 "preprocessing_source": inputs.preprocessing_source,
-                "max_drop": request.max_drop,
+                "budget": request.budget,
                 "profile": request.profile,
                 "threads": request.threads,
                 "steps": planned,
@@ -104,8 +108,14 @@ def _page(request: Request, inputs: Inputs, planned: list[Planned]) -> Any:
         f"target  {request.target.title}",
         f"images  {len(inputs.data.calibration)} to calibrate, {evaluation} to judge",
         f"input   {in_words(inputs.data.preprocessing)} ({inputs.preprocessing_source})",
-        f"then    lint, verify, measure ({request.profile}, {threads}), judge (at most {request.max_drop:.2%} drop), "
+        f"then    lint, verify, measure ({request.profile}, {threads}), judge (at most {request.budget.max_drop:.2%} drop), "
         "report",
+        *([f"ladder  {_ladder(request)}"] if request.recipe.ladder else []),
         f"out     {request.out}",
     ]
     return Group(*(Text(line) for line in lines), table)
+
+
+def _ladder(request: Request) -> str:
+    """The rungs in order, for when the steps alone miss the budget."""
+    return "where that misses the budget: " + ", ".join(rung.kind for rung in request.recipe.ladder)

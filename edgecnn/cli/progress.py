@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 LINE_EVERY_S = 10.0
 """A plain log gets at most one progress line per step in this time."""
+WIDE = 100
+"""Columns from which there is room for a bar beside the words."""
 
 
 def duration(seconds: float) -> str:
@@ -78,7 +80,10 @@ class Lines:
 
     def _progress(self, event: Progress) -> None:
         now = self._clock()
-        if now - self._last.setdefault(event.step, now) >= LINE_EVERY_S:
+        if event.fine:
+            return
+        # An epoch is worth its line however short it was.
+        if now - self._last.setdefault(event.step, now) >= LINE_EVERY_S or event.unit == "epoch":
             self._last[event.step] = now
             self._write(f"{event.step}: {_count(event)}{f'  {event.note}' if event.note else ''}")
 
@@ -92,10 +97,12 @@ class Bars:
 
         self._console = console
         self._verbose = verbose
+        style = {"complete_style": "cyan", "finished_style": "cyan", "pulse_style": "dim cyan"}
         self._live = Live(
             SpinnerColumn(style="cyan", finished_text=" "),
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24, complete_style="cyan", finished_style="cyan", pulse_style="dim cyan"),
+            # Where the line is short, the words say more.
+            *([BarColumn(bar_width=24, **style)] if console.width >= WIDE else []),
             TextColumn("{task.fields[count]}", markup=False, style="dim"),
             TimeElapsedColumn(),
             console=console,
@@ -122,7 +129,7 @@ class Bars:
             if isinstance(event, Started):
                 self._task(event.step)
             elif isinstance(event, Progress):
-                count = f"{_count(event)}{f'  {event.note}' if event.note else ''}"
+                count = event.note if event.fine else f"{_count(event)}{f'  {event.note}' if event.note else ''}"
                 self._live.update(self._task(event.step), completed=event.done, total=event.total or None, count=count)
             elif isinstance(event, Finished):
                 self._drop(event.step)

@@ -90,5 +90,7 @@ def _yaml(recipe: Recipe) -> str:
 
     stages = [{stage.kind: stage.options()} if stage.options() else stage.kind for stage in recipe.stages]
     written = {key: value for key, value in recipe.to_dict().items() if value not in (None, "")}
-    written |= {"stages": stages, "budget": {"max_drop": f"{recipe.budget.max_drop * 100:g}%"}}
+    budget = {key: value for key, value in recipe.budget.model_dump().items() if value is not None}
+    written |= {"stages": stages, "budget": {**budget, "max_drop": f"{recipe.budget.max_drop * 100:g}%"}}
+    written = {key: value for key, value in written.items() if key != "ladder" or value}
     return yaml.safe_dump(written, sort_keys=False, allow_unicode=True, width=100, default_flow_style=None).rstrip()

@@ -56,10 +56,12 @@ class StepError(EdgecnnError):
 
 def did_you_mean(word: str, known: list[str]) -> str:
     """A hint naming the closest known words, or all of them when none is close."""
-    from difflib import get_close_matches
+    from difflib import SequenceMatcher, get_close_matches
 
     close = get_close_matches(word, known, n=3, cutoff=0.5)
     if close:
+        nearness = [SequenceMatcher(None, word, name).ratio() for name in close]
+        close = [name for name, near in zip(close, nearness, strict=True) if near > nearness[0] - 0.2]
         return "did you mean " + " or ".join(f"'{name}'" for name in close) + "?"
     return "known: " + ", ".join(sorted(known))
 

@@ -13,11 +13,14 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
+    """How far a step is. `fine` lies between units that are told too (steps in an epoch): for a display, not a log."""
+
     step: str
     done: int
     total: int
     unit: str = ""
     note: str = ""
+    fine: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Iterable, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from edgecnn.core.errors import InputError
+from edgecnn.core.errors import InputError, did_you_mean
 
 MAX_BYTES = 1 << 18
 """A recipe or profile is a page of text; a file of more than 256 KiB is something else."""
@@ -123,10 +122,7 @@ def _classes(annotation: Any) -> list[type]:
 def unknown(path: str, word: str, known: Iterable[str]) -> str:
     """`path: unknown key` with the nearest known words, or all of them."""
     known = sorted(known)
-    close = get_close_matches(word, known, n=2, cutoff=0.5)
-    if close:
-        return f"{path}: unknown key; did you mean " + " or ".join(f"'{name}'" for name in close) + "?"
-    return f"{path}: unknown key" + (f"; known: {', '.join(known)}" if known else "")
+    return f"{path}: unknown key" + (f"; {did_you_mean(word, known)}" if known else "")
 
 
 def join(at: str, *parts: str | int) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 HELD_OUT = 0.5
 
 
-def _rank(seed: int, word: str) -> bytes:
+def rank(seed: int, word: str) -> bytes:
     """A shuffle that depends on nothing but seed and name: not on platform, version, or what else is in the list."""
     return hashlib.sha256(f"{seed}:{word}".encode("utf-8", "surrogateescape")).digest()
 
@@ -17,9 +17,9 @@ def _rank(seed: int, word: str) -> bytes:
 def round_robin(labels: Sequence[int], names: Sequence[str], *, seed: int) -> list[int]:
     """Positions ordered so that every prefix is spread over the classes as evenly as it can be."""
     groups: defaultdict[int, list[int]] = defaultdict(list)
-    for position in sorted(range(len(labels)), key=lambda position: _rank(seed, names[position])):
+    for position in sorted(range(len(labels)), key=lambda position: rank(seed, names[position])):
         groups[labels[position]].append(position)
-    order = sorted(groups, key=lambda label: _rank(seed, f"class {label}"))
+    order = sorted(groups, key=lambda label: rank(seed, f"class {label}"))
     rank_in_class = {position: rank for group in groups.values() for rank, position in enumerate(group)}
     rank_of_class = {label: rank for rank, label in enumerate(order)}
     return sorted(range(len(labels)), key=lambda position: (rank_in_class[position], rank_of_class[labels[position]]))
@@ -35,7 +35,7 @@ def hold_out(labels: Sequence[int], digests: Sequence[str], *, seed: int) -> tup
         by_class[label].append(digest)
     held: set[str] = set()
     for group in by_class.values():
-        ranked = sorted(group, key=lambda digest: _rank(seed, digest))
+        ranked = sorted(group, key=lambda digest: rank(seed, digest))
         held.update(ranked[: -int(-len(ranked) * HELD_OUT // 1)])
     positions = range(len(labels))
     kept = [position for position in positions if digests[position] not in held]

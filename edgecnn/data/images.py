@@ -68,12 +68,12 @@ class ImageSet:
     def file_digests(self) -> list[str]:
         """sha256 of each file's bytes, in order. Raises InputError naming a file that cannot be read."""
         missing = [path for path in dict.fromkeys(self.paths) if path not in self._file_digests]
-        self._file_digests.update(zip(missing, _over_files(_digest_of_file, missing), strict=True))
+        self._file_digests.update(zip(missing, over_files(_digest_of_file, missing), strict=True))
         return [self._file_digests[path] for path in self.paths]
 
     def check(self) -> None:
         """Look at every file's header; raises InputError naming the first that is no image."""
-        for _ in _over_files(_check_header, self.paths):
+        for _ in over_files(_check_header, self.paths):
             pass
 
     def take(self, count: int) -> ImageSet:
@@ -99,7 +99,7 @@ class ImageSet:
             raise ValueError(f"a batch needs at least one image, not {size}")
         shape = (*self.preprocessing.crop, self.preprocessing.channels)
         raw = self.preprocessing.to_dict()
-        decoded = _in_order(lambda path: _decode(path, raw), self.paths)
+        decoded = in_order(lambda path: _decode(path, raw), self.paths)
         for start in range(0, len(self), size):
             batch = np.empty((min(size, len(self) - start), *shape), np.uint8)
             for row in batch:
@@ -114,14 +114,14 @@ class ImageSet:
             yield normalise(batch, self.preprocessing.mean, self.preprocessing.std)
 
 
-def _over_files(work: Callable[[Path], Out], paths: Sequence[Path]) -> Iterator[Out]:
+def over_files(work: Callable[[Path], Out], paths: Sequence[Path]) -> Iterator[Out]:
     """Cheap work on many files: a thread gets them by the handful, or handing over would cost more than the work."""
     handfuls = [paths[start : start + SMALL_FILES_PER_TASK] for start in range(0, len(paths), SMALL_FILES_PER_TASK)]
-    for results in _in_order(lambda handful: [work(path) for path in handful], handfuls):
+    for results in in_order(lambda handful: [work(path) for path in handful], handfuls):
         yield from results
 
 
-def _in_order(work: Callable[[In], Out], items: Iterable[In]) -> Iterator[Out]:
+def in_order(work: Callable[[In], Out], items: Iterable[In]) -> Iterator[Out]:
     """Results in the order of `items`, made by threads that run at most `LOOK_AHEAD` items ahead of the reader."""
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="edgecnn-images")
     waiting: deque[Future[Out]] = deque()
@@ -140,7 +140,7 @@ def _digest_of_file(path: Path) -> str:
     try:
         return sha256_of(path)
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def _check_header(path: Path) -> None:
@@ -149,7 +149,7 @@ def _check_header(path: Path) -> None:
     try:
         pixels.verify(path)
     except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def _decode(path: Path, preprocessing: dict[str, object]) -> np.ndarray:
@@ -158,10 +158,11 @@ def _decode(path: Path, preprocessing: dict[str, object]) -> np.ndarray:
     try:
         return pixels.load(path, preprocessing)
     except (OSError, ValueError, MemoryError) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
-def _unreadable(path: Path, error: BaseException) -> InputError:
+def unreadable(path: Path, error: BaseException) -> InputError:
+    """The error for a file that could not be read or decoded, from what Pillow or the system said."""
     if isinstance(error, FileNotFoundError):
         why = "the file is not there any more"
     elif path.is_file() and path.stat().st_size == 0:

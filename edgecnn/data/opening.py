@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from edgecnn.data.listing import EVALUATION_NAMES, Listing, Sample
 from edgecnn.data.table import list_table
 
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst")
+MOST_CLASSES = 100_000
+"""A label beyond it is an identifier, not the index of an output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +67,8 @@ def open_data(
             f"{calibration_images} calibration images are too few",
             hint="set calibration.images in the recipe to 1 or more; 200 is usual",
         )
-    listing = _list(path)
-    _require_classes(path, listing)
+    listing = list_images(path)
+    require_classes(path, listing)
     classes = class_map_for(listing, num_classes, path=class_map, class_names=class_names)
     sets = _Sets(listing, classes, preprocessing, seed)
     training, evaluation = sets.divide()
@@ -88,9 +91,98 @@ def open_data(
         "preprocessing": preprocessing.to_dict(),
         "notes": [*listing.notes, *_notes(listing, classes, len(calibration), calibration_images)],
     }
-    alone = Path(listing.origin.get("undivided", "")).name.lower() in EVALUATION_NAMES and path.is_dir()
-    alone = alone and Path(listing.origin["undivided"]) != path
+    alone = bool(listing.undivided) and path.is_dir() and _only_judges(path, listing)
     return ImageData(calibration, evaluation, training, preprocessing, classes.names, facts, may_train=not alone)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """Images to learn from and images that tell how it goes. `doubts` are what a person should know of them first."""
+
+    training: ImageSet
+    validation: ImageSet
+    class_names: tuple[str, ...]
+    facts: Mapping[str, Any]
+    doubts: tuple[str, ...]
+
+
+def classes_in(path: Path) -> tuple[str, ...]:
+    """The names of the outputs a network for these images needs: the classes sorted, or the numbers up to the largest
+    label of a table whose labels are output indices. Raises InputError: no images, or a single class."""
+    listing = list_images(path)
+    require_classes(path, listing)
+    numbers = [int(label) for label in listing.labels if label.isascii() and label.isdecimal()]
+    if listing.form != "table" or len(numbers) < len(listing.labels):
+        return tuple(sorted(listing.labels))
+    if max(numbers) >= MOST_CLASSES:
+        raise InputError(
+            "class-count",
+            f"label {max(numbers)} in {path} would need as many outputs",
+            why="labels that are whole numbers are output indices, counted from 0",
+            hint="write names as labels, such as class-17, or number the classes from 0",
+        )
+    return tuple(map(str, range(max(numbers) + 1)))
+
+
+def open_training(
+    path: Path, *, preprocessing: Preprocessing, class_names: Sequence[str], seed: int = 0
+) -> TrainingData:
+    """Open an image folder or a CSV table to train on; `class_names` are in the order of the outputs.
+
+    Divided as `open_data` divides, so that what judges there is never learned here. Every file's header is checked.
+    Raises InputError: no images to train on, unknown classes, a broken image.
+    """
+    listing = list_images(path)
+    require_classes(path, listing)
+    if listing.undivided and path.is_dir() and _only_judges(path, listing):
+        raise InputError(
+            "no-training-images",
+            f"{path} holds images to judge on, {listing.origin['undivided']}, and none to train on",
+            hint=LAYOUT,
+        )
+    classes = class_map_for(listing, len(class_names), class_names=class_names)
+    sets = _Sets(listing, classes, preprocessing, seed)
+    training, validation = sets.divide()
+    training.check()
+    validation.check()
+    facts: dict[str, Any] = {
+        "source": str(path),
+        "form": listing.form,
+        "split": sets.how_divided,
+        "seed": seed,
+        "images": {"training": len(training), "validation": len(validation)},
+        "skipped": dict(listing.skipped),
+        "digests": {"training": training.digest, "validation": validation.digest},
+        "notes": list(listing.notes),
+    }
+    return TrainingData(training, validation, classes.names, facts, tuple(_doubts(training, validation, classes.names)))
+
+
+def _only_judges(path: Path, listing: Listing) -> bool:
+    origin = Path(listing.origin["undivided"])
+    return origin != path and origin.name.lower() in EVALUATION_NAMES
+
+
+def _doubts(training: ImageSet, validation: ImageSet, names: Sequence[str]) -> Iterator[str]:
+    counts = Counter(training.labels or ())
+    known = {*counts, *(validation.labels or ())}
+    absent = [names[label] for label in sorted(known - set(counts))]
+    single = [names[label] for label, count in sorted(counts.items()) if count == 1]
+    if absent:
+        yield f"no image to train on shows {_listed(absent)}: the network will never answer that"
+    if single:
+        yield f"one image to train on shows {_listed(single)}: the network will know that image, not the class"
+    seen = set(training.file_digests())
+    copies = [path for path, digest in zip(validation.paths, validation.file_digests(), strict=True) if digest in seen]
+    if copies:
+        yield (
+            f"{len(copies)} of {len(validation)} validation images are among the training images too, such as "
+            f"{copies[0]}: the accuracy will be better than on new images"
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 class _Sets:
@@ -136,7 +228,8 @@ class _Sets:
         return images.select(round_robin(images.labels or (), names, seed=seed))
 
 
-def _list(path: Path) -> Listing:
+def list_images(path: Path) -> Listing:
+    """What an image folder or a CSV table holds. Raises InputError where there is neither, or no images by class."""
     if path.is_dir():
         return list_folder(path)
     if not path.exists():
@@ -156,7 +249,8 @@ def _list(path: Path) -> Listing:
     return list_table(path)
 
 
-def _require_classes(path: Path, listing: Listing) -> None:
+def require_classes(path: Path, listing: Listing) -> None:
+    """Raise InputError unless there are two classes or more."""
     found = {sample.label for sample in listing.samples}
     if len(found) < 2:
         raise InputError(

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,9 @@ def load(path: str | Path, preprocessing: Mapping[str, Any]) -> np.ndarray:
     `preprocessing` holds `crop` (height, width), `resize` (shorter edge in pixels, or None), `stretch`, `interpolation`
     and `color`. Raises ValueError or OSError when the file is no image, damaged, or too large to be decoded safely.
     """
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return fit(upright(image), preprocessing)
-    except Image.DecompressionBombError as error:
-        raise ValueError(str(error)) from error
-    except DAMAGED as error:
-        raise ValueError(f"damaged image: {error or type(error).__name__}") from error
+    with opened(path) as image:
+        image.load()
+        return fit(upright(image), preprocessing)
 
 
 def verify(path: str | Path) -> None:
@@ -48,9 +44,19 @@ def verify(path: str | Path) -> None:
 
     Raises ValueError or OSError. A photograph cut short may pass: only decoding finds that.
     """
+    with opened(path) as image:
+        image.verify()
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[Image.Image]:
+    """An image file whose pixels are not decoded yet.
+
+    Raises ValueError or OSError for whatever is wrong with the file, also when that shows only inside the `with`.
+    """
     try:
         with Image.open(path) as image:
-            image.verify()
+            yield image
     except Image.DecompressionBombError as error:
         raise ValueError(str(error)) from error
     except DAMAGED as error:
@@ -75,12 +81,17 @@ def fit(image: Image.Image, preprocessing: Mapping[str, Any]) -> np.ndarray:
 
 def upright(image: Image.Image) -> Image.Image:
     """The image turned as its EXIF orientation says; unreadable EXIF counts as none."""
-    try:
-        orientation = image.getexif().get(ORIENTATION_TAG, 1)
-    except Exception:  # Pillow documents no error here, and the pixels are already decoded
-        return image
-    turn: Any = UPRIGHT.get(orientation)
+    turn: Any = UPRIGHT.get(orientation(image))
     return image if turn is None else image.transpose(turn)
+
+
+def orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 where there is none; 5 to 8 lie on their side."""
+    try:
+        found: int = image.getexif().get(ORIENTATION_TAG, 1)
+    except Exception:  # Pillow documents no error here, and without EXIF the image is as good
+        return 1
+    return found
 
 
 def to_eight_bit(image: Image.Image, mode: str) -> Image.Image:

@@ -17,7 +17,8 @@ from edgecnn.core.store import write_atomically
 METADATA_KEY = "edgecnn"
 WEIGHTED = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"})
 FLOAT32, INT8 = 0, 9
-"""Codes of `TensorType` in the schema."""
+DTYPES = {FLOAT32: np.float32, 2: np.int32, 3: np.uint8, 4: np.int64, 6: np.bool_, 7: np.int16, INT8: np.int8}
+"""By the codes of `TensorType` in the schema."""
 
 
 def require(module: str) -> Any:
@@ -121,11 +122,10 @@ class Graph:
         return self.model.buffers[self.subgraph.tensors[index].buffer].data is not None
 
     def constant(self, index: int) -> np.ndarray:
-        """A copy of a float32 or int32 constant, in the tensor's shape."""
+        """A copy of a constant, in the tensor's shape."""
         tensor = self.subgraph.tensors[index]
         raw = bytes(bytearray(self.model.buffers[tensor.buffer].data))
-        dtype = np.float32 if tensor.type == FLOAT32 else np.int32
-        values: np.ndarray = np.frombuffer(raw, dtype=dtype).reshape(tuple(tensor.shape)).copy()
+        values: np.ndarray = np.frombuffer(raw, dtype=DTYPES[tensor.type]).reshape(tuple(tensor.shape)).copy()
         return values
 
     def set_constant(self, index: int, values: np.ndarray) -> None:

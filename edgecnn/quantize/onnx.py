@@ -17,9 +17,10 @@ from edgecnn.core.target import DeviceProfile
 from edgecnn.quantize.keeping import kept
 from edgecnn.quantize.norms import norms_to_convs
 from edgecnn.quantize.observe import Run, observe
-from edgecnn.quantize.placement import FAMILIES, Places, place
+from edgecnn.quantize.placement import FAMILIES, Placement, Places, place
 from edgecnn.quantize.ranges import Range, RangeTable
 from edgecnn.quantize.stage import Quantize
+from edgecnn.quantize.trained import ranges_of
 from edgecnn.quantize.write import write
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -31,24 +32,12 @@ def quantize(source: Artifact, out: Path, *, options: Quantize, context: Context
     Beside it goes `ranges.json`, the table the file was built from. Raises InputError when `keep_float` names no layer,
     StepError when a tensor is not finite.
     """
-    deployment = context.target.deployment(context.format)
-    placement = FAMILIES[deployment.family if deployment else "onnxruntime"]
-    model = ir.load(source.path)
+    placement = placement_for(context)
     if placement.name == "onnxruntime" and options.weight_bits == 8 and _saturates_here():
         context.tell(_saturation(context.target))
-    if placement.convolved_norms:
-        norms_to_convs(model.graph)
-    layers = {str(node.name): str(node.name) for node in model.graph}
-    places = place(model.graph, placement, keep_float=frozenset(kept(options.keep_float, layers)))
-    ranges = observe(
-        runner(source.path, places.observed()),
-        context.data.calibration,
-        options=options,
-        symmetric=placement.symmetric,
-        scratch=context.scratch,
-        tell=context.tell,
-    )
-    ranges = RangeTable({**ranges.ranges, **_constants(places)})
+    model = opened(source.path, placement)
+    places = chosen(model, placement, options)
+    ranges = calibrate(source, places, placement=placement, options=options, context=context)
     (out.parent / "ranges.json").write_text(ranges.to_json())
     write(model, places, placement=placement, ranges=ranges, weight_bits=options.weight_bits)
     ir.save(model, out)
@@ -60,7 +49,52 @@ def quantize(source: Artifact, out: Path, *, options: Quantize, context: Context
         outputs=source.outputs,
         sha256=sha256_of(out),
         history=(*source.history, "quantize"),
+        variant=source.variant,
     )
+
+
+def placement_for(context: Context) -> Placement:
+    """The rules of the family that runs the context's format on its target."""
+    deployment = context.target.deployment(context.format)
+    return FAMILIES[deployment.family if deployment else "onnxruntime"]
+
+
+def opened(path: Path, placement: Placement) -> ir.Model:
+    """The float file in the form that is quantized: the nodes and values that `keep_float` and ranges name."""
+    model = ir.load(path)
+    if placement.convolved_norms:
+        norms_to_convs(model.graph)
+    return model
+
+
+def floating_layers(model: ir.Model, options: Quantize) -> frozenset[str]:
+    """The nodes that stay in float. Raises InputError when `keep_float` names none."""
+    return frozenset(kept(options.keep_float, {str(node.name): str(node.name) for node in model.graph}))
+
+
+def chosen(model: ir.Model, placement: Placement, options: Quantize) -> Places:
+    """What of an opened file becomes integer. Raises InputError when `keep_float` names no layer."""
+    return place(model.graph, placement, keep_float=floating_layers(model, options))
+
+
+def calibrate(
+    source: Artifact, places: Places, *, placement: Placement, options: Quantize, context: Context
+) -> RangeTable:
+    """Ranges of all `places`: those that `source` was trained for, the others observed on the calibration images."""
+    constant = _constants(places)
+    wanted = [name for name in places.observed() if name not in constant]
+    found = ranges_of(source, wanted, options=options, tell=context.tell)
+    if missing := [name for name in wanted if name not in found]:
+        observed = observe(
+            runner(source.path, missing),
+            context.data.calibration,
+            options=options,
+            symmetric=placement.symmetric,
+            scratch=context.scratch,
+            tell=context.tell,
+        )
+        found = {**observed.ranges, **found}
+    return RangeTable({**found, **constant})
 
 
 def _saturates_here() -> bool:

@@ -33,6 +33,9 @@ def _pattern(text: str) -> str:
     return text
 
 
+LayerPattern = Annotated[str, AfterValidator(_pattern)]
+
+
 class Quantize(Stage):
     """Calibrate on images, then write INT8 weights and activations, placed as the target's runtime can use them."""
 
@@ -53,7 +56,7 @@ class Quantize(Stage):
     """Inputs and outputs of a TFLite file; the other formats take and give float32."""
     weight_bits: Literal[7, 8] = 8
     """7 is for ONNX Runtime on x86-64 without VNNI; the other formats have 8."""
-    keep_float: tuple[Annotated[str, AfterValidator(_pattern)], ...] = ()
+    keep_float: tuple[LayerPattern, ...] = ()
     """Layers by their paths in the torch module, or regular expressions that match whole paths."""
 
     def without_effect(self, family: Family) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from edgecnn.quantize.keeping import kept
 from edgecnn.quantize.observe import Run, observe
 from edgecnn.quantize.ranges import RangeTable, asymmetric, floored
 from edgecnn.quantize.stage import Quantize
+from edgecnn.quantize.trained import ranges_of
 
 THREADS = 2
 BIAS_LIMIT = 2**30
@@ -34,16 +36,8 @@ def quantize(source: Artifact, out: Path, *, options: Quantize, context: Context
     a tensor is not finite, MissingError without the extra `tflite`.
     """
     graph = litert.Graph.read(source.path)
-    floating = kept(options.keep_float, _layers(graph))
-    ranges = observe(
-        runner(source.path, graph),
-        context.data.calibration,
-        options=options,
-        symmetric=False,
-        scratch=context.scratch,
-        tell=context.tell,
-    )
-    ranges = _complete(graph, ranges)
+    floating = floating_layers(graph, options)
+    ranges = calibrate(source, graph, options=options, context=context)
     (out.parent / "ranges.json").write_text(ranges.to_json())
     if revived := revive_dead_channels(graph, ranges):
         context.tell(
@@ -55,7 +49,47 @@ def quantize(source: Artifact, out: Path, *, options: Quantize, context: Context
     _keep_end_names(graph, written)
     written.set_metadata(graph.metadata())
     written.write(out)
-    return litert.describe(out, precision="int8", history=(*source.history, "quantize"))
+    described = litert.describe(out, precision="int8", history=(*source.history, "quantize"))
+    return replace(described, variant=source.variant)
+
+
+def floating_layers(graph: litert.Graph, options: Quantize) -> list[str]:
+    """The layers that stay in float, by their names in the file. Raises InputError when `keep_float` names none."""
+    return kept(options.keep_float, _layers(graph))
+
+
+def calibrate(source: Artifact, graph: litert.Graph, *, options: Quantize, context: Context) -> RangeTable:
+    """Ranges of all activations: those that `source` was trained for, the others observed on the calibration images."""
+    followers = {follower for follower, _ in _padded(graph)}
+    wanted = [name for name in graph.activations() if name not in followers]
+    found = ranges_of(source, wanted, options=options, tell=context.tell)
+    if missing := [name for name in wanted if name not in found]:
+        run = runner(source.path, graph)
+        observed = observe(
+            run if not found else _only(run, missing),
+            context.data.calibration,
+            options=options,
+            symmetric=False,
+            scratch=context.scratch,
+            tell=context.tell,
+        )
+        found = {**observed.ranges, **found}
+    return _complete(graph, RangeTable(found))
+
+
+def integer_file(graph: litert.Graph, ranges: RangeTable, *, options: Quantize) -> litert.Graph:
+    """The integer file as ai-edge-quantizer leaves it: its tensors have the names of the float file's."""
+    return litert.Graph(_write(graph, ranges, options=options, floating=floating_layers(graph, options)))
+
+
+def _only(run: Run, names: list[str]) -> Run:
+    """`run`, of which only the tensors in `names` are looked at."""
+
+    def some(images: np.ndarray) -> Mapping[str, np.ndarray]:
+        found = run(images)
+        return {name: found[name] for name in names}
+
+    return some
 
 
 class Activations(Mapping[str, np.ndarray]):

@@ -12,6 +12,7 @@ from edgecnn.quantize.placement import Placement, Places
 from edgecnn.quantize.ranges import Grid, RangeTable
 
 INT32_ROOM = 2.0**30
+SMALLEST_SCALE = float(np.finfo(np.float32).tiny) * 2**10
 
 
 def write(model: ir.Model, places: Places, *, placement: Placement, ranges: RangeTable, weight_bits: int) -> None:
@@ -132,7 +133,7 @@ def quantize_weight(
     limit = 2 ** (bits - 1) - 1
     rest = tuple(index for index in range(values.ndim) if index != axis)
     largest = np.abs(values).max(axis=rest).astype(np.float64)
-    scales = np.maximum(np.maximum(largest / limit, floor), np.finfo(np.float32).tiny * 2**10).astype(np.float32)
+    scales = np.maximum(np.maximum(largest / limit, floor), SMALLEST_SCALE).astype(np.float32)
     shape = [1] * values.ndim
     shape[axis] = -1
     codes = np.clip(np.rint(values / scales.reshape(shape)), -limit, limit).astype(np.int8)

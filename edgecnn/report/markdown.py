@@ -15,6 +15,7 @@ def render(report: Report) -> str:
         _head(report),
         _section("Result", _result(report.rows), _text(wording.legend(report)), _notes(report)),
         _section("Conclusions", _bullets(report.conclusions)),
+        _section("The ladder", _climbs(report)),
         _section("Warnings", _bullets(wording.warnings(report))),
         _section("Accuracy", _accuracy(report.rows)),
         _section("Parity with PyTorch", _parity(report.rows)),
@@ -65,6 +66,16 @@ def _result_cells(row: Row) -> list[str]:
 
 def _notes(report: Report) -> str:
     return _bullets(f"{name}: {text}" for name, text in wording.grouped_notes(report))
+
+
+def _climbs(report: Report) -> str:
+    """A table for each format that was climbed."""
+    titles = ("attempt", "drop, points", "agreement %", "size", "budget", "s")
+    parts = []
+    for climb in filter(wording.worth_showing, report.climbs):
+        cells = [[*wording.climb_cells(tried, climb), f"{tried.seconds:.0f}"] for tried in climb.attempts]
+        parts += [_text(wording.climb_title(climb)), _table(titles, cells, left=(0, 4)), _text(climb.why)]
+    return "\n\n".join(part for part in parts if part)
 
 
 def _accuracy(rows: Sequence[Row]) -> str:

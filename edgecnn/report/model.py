@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
+
+from edgecnn.report.climb import Climb
+from edgecnn.report.climb import Outcome as Outcome
 
 SCHEMA = "edgecnn.report/1"
 
-Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 EXIT_CODES: Mapping[str, int] = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
 
 
@@ -138,6 +140,8 @@ class Report:
     created: str = ""
     version: str = ""
     device: Mapping[str, Any] = field(default_factory=dict)
+    budget: Mapping[str, Any] = field(default_factory=dict)
+    climbs: tuple[Climb, ...] = ()
     schema: str = field(default=SCHEMA)
 
     @property

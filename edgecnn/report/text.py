@@ -36,12 +36,29 @@ def render(report: Report) -> RenderableType:
     for title, body in (
         ("notes", _named(notes)),
         ("INT8 coverage", _named(_fusion(report))),
+        ("ladder", _climbs(report)),
         ("warnings", _lines(wording.warnings(report), "yellow")),
         ("conclusions", _lines(report.conclusions, "")),
     ):
         if body is not None:
             parts += ["", Text(title, "bold"), Padding(body, (0, 0, 0, 2))]
     return Group(*parts, "", _verdict(report))
+
+
+def _climbs(report: Report) -> RenderableType | None:
+    """A table for each format that was climbed."""
+    shown = [climb for climb in report.climbs if wording.worth_showing(climb)]
+    parts: list[RenderableType] = []
+    for climb in shown:
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="dim")
+        for title in ("attempt", "drop, points", "agree %", "size", "budget"):
+            table.add_column(title, overflow="fold", no_wrap=title in ("drop, points", "size"))
+        for tried in climb.attempts:
+            style = "bold" if tried.label == climb.chosen else ""
+            table.add_row(*(Text(cell, style) for cell in wording.climb_cells(tried, climb)))
+        parts += [*([""] if parts else []), Text(wording.climb_title(climb)), table]
+        parts += [Text(climb.why)] if climb.why else []
+    return Group(*parts) if parts else None
 
 
 def _header(report: Report) -> RenderableType:

@@ -109,6 +109,29 @@ def _without_labels(disagreements: int, count: int, max_drop: float) -> Judgemen
     return Judgement(outcome, why, None, -high, high, None, None, 1 - share, needed)
 
 
+def would_pass(found: Judgement, *, images: int, others: int, max_drop: float) -> bool:
+    """Whether a candidate judged so on `images` would pass on `others` if it behaves the same there."""
+    scale = others / images
+    if found.broke is None or found.fixed is None:
+        missed = round((1 - (found.agreement or 0.0)) * images)
+        return clopper_pearson_upper(math.ceil(missed * scale), others) <= max_drop
+    broke, fixed = math.ceil(found.broke * scale), math.floor(found.fixed * scale)
+    return tango_bounds(broke, fixed, others)[1] <= max_drop
+
+
+def fewest_images(max_drop: float, *, labels: bool) -> int | None:
+    """How many images prove `max_drop` for a candidate that answers as the baseline does on every one of them; None
+    where no number does."""
+    if max_drop <= 0:
+        return None
+    count = 1
+    while (tango_bounds(0, 0, count)[1] if labels else clopper_pearson_upper(0, count)) > max_drop:
+        count = math.ceil(count * 1.02) + 1
+        if count > UNREACHABLE:
+            return None
+    return count
+
+
 def points(share: float) -> str:
     """A share as a percentage with two decimals."""
     return f"{100 * share:.2f} %"

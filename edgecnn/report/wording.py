@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from edgecnn.report.climb import Climb, Tried
 from edgecnn.report.model import Report, Row
 
 NOTHING = "–"
@@ -137,7 +138,32 @@ def recipe(report: Report) -> str:
 
 def allowed(report: Report) -> str:
     budget = f"{report.max_drop * 100:g}"
-    return f"at most {budget} point{'' if budget == '1' else 's'} of top-1 accuracy may be lost"
+    said = f"at most {budget} point{'' if budget == '1' else 's'} of top-1 accuracy may be lost"
+    latency, largest = report.budget.get("max_latency"), report.budget.get("max_size")
+    said += f", at most {latency:g} ms for one image" if latency is not None else ""
+    return said + (f", at most {size(largest)}" if largest is not None else "")
+
+
+def climb_title(climb: Climb) -> str:
+    """`onnx: searched on 1,000 images, certified on 1,000 others`."""
+    if len(climb.attempts) < 2:
+        return climb.format
+    return f"{climb.format}: searched on {climb.searching:,} images, certified on {climb.certifying:,} others"
+
+
+def climb_cells(tried: Tried, climb: Climb) -> tuple[str, str, str, str, str]:
+    """Attempt, drop with its bounds, agreement, size and what became of it."""
+    chosen = " (taken)" if tried.label == climb.chosen and len(climb.attempts) > 1 else ""
+    drop = NOTHING
+    if tried.drop is not None and tried.drop_low is not None and tried.drop_high is not None:
+        drop = f"{100 * tried.drop:.2f} [{100 * tried.drop_low:.2f}, {100 * tried.drop_high:.2f}]"
+    state = f"{tried.state}: {tried.why}" if tried.why else tried.state
+    return tried.label + chosen, drop, percent(tried.agreement), size(tried.size_bytes), state
+
+
+def worth_showing(climb: Climb) -> bool:
+    """Whether there was a climb, or a reason why there was none."""
+    return len(climb.attempts) > 1 or bool(climb.why)
 
 
 def fusion(row: Row) -> str:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from edgecnn.train.settings import Epoch, History, TrainingImages, TrainSettings
+from edgecnn.train.settings import Augment, Epoch, History, TrainingImages, TrainSettings
 
 if TYPE_CHECKING:
-    from edgecnn.train.loop import fit, measure_accuracy
+    from edgecnn.train.loop import fit, measure, measure_accuracy
 
-__all__ = ["Epoch", "History", "TrainSettings", "TrainingImages", "fit", "measure_accuracy"]
+__all__ = ["Augment", "Epoch", "History", "TrainSettings", "TrainingImages", "fit", "measure", "measure_accuracy"]
 
 
 def __getattr__(name: str) -> Any:
-    """`fit` and `measure_accuracy` import torch: only when they are asked for."""
-    if name in ("fit", "measure_accuracy"):
+    """`fit` and what measures import torch: only when they are asked for."""
+    if name in ("fit", "measure", "measure_accuracy"):
         from edgecnn.train import loop
 
         return getattr(loop, name)

@@ -8,7 +8,7 @@ from pathlib import Path
 from edgecnn.core.events import Tell, nobody
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.store import cannot_write, write_atomically
-from edgecnn.train.settings import TrainingImages, TrainSettings
+from edgecnn.train.settings import Augment, TrainingImages, TrainSettings
 
 ARCHITECTURE = "edgecnn.train.resnet_small:resnet_small"
 DIGITS = Preprocessing(crop=(32, 32), resize=32, mean=(0.3048,) * 3, std=(0.3757,) * 3)
@@ -18,8 +18,8 @@ SETTINGS = TrainSettings(
     learning_rate=3e-3,
     weight_decay=0.02,
     label_smoothing=0.1,
-    crop_padding=4,
-    mixed_precision=False,
+    augment=Augment(crop_padding=4),
+    mixed_precision="off",
     device="cpu",
 )
 

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
+from pathlib import Path
 
 import torch  # noqa: TID253  (kernel, reached by a late import)
-from torch import Tensor, nn  # noqa: TID253
+from torch import nn  # noqa: TID253
 
-from edgecnn.core.errors import InputError, StepError
-from edgecnn.core.events import Progress, Tell, nobody
-from edgecnn.train.feed import Feed
-from edgecnn.train.settings import Epoch, History, LabelledImages, TrainingImages, TrainSettings
+from edgecnn.core.errors import InputError
+from edgecnn.core.events import Tell, nobody
+from edgecnn.train import interruption, optimizer, parallel, randomness
+from edgecnn.train.judging import measure, measure_accuracy, require_labels
+from edgecnn.train.losses import Labels
+from edgecnn.train.run import Run, Task, Watch
+from edgecnn.train.settings import Feed, History, LabelledImages, Objective, TrainingImages, TrainSettings
+from edgecnn.train.state import Disk, identity
 
-STEP = "train"
-# One-cycle learning rate as in L. Smith and N. Topin, Super-Convergence, 2018, arXiv:1708.07120.
-START_SHARE = 1 / 25
-END_SHARE = 1 / 1e4
+__all__ = ["fit", "measure", "measure_accuracy"]
 
 
 def fit(
@@ -26,168 +25,108 @@ def fit(
     images: TrainingImages | LabelledImages,
     *,
     settings: TrainSettings,
+    objective: Objective | None = None,
+    scratch: Path | None = None,
     tell: Tell = nobody,
     seed: int = 0,
+    watch: Watch | None = None,
 ) -> History:
-    """Train `module` in place on labelled images and leave it in eval mode where it was.
+    """Train `module` in place; it is left in eval mode, where it was, with the kept weights.
 
-    The same seed on the same machine gives the same weights; torch's global random state is as before afterwards. Tells
-    one Progress per epoch. Raises InputError for images without labels or labels outside the outputs, StepError when
-    the loss is no longer a number.
+    Kept is the epoch that is best on the validation images, the last one without them; of the moving average where
+    `settings.ema` asks for one. `objective` is what is made small, by default the loss of the labels that `settings`
+    says. The same seed on the same machine gives the same weights; torch's global random state is as before afterwards.
+
+    With `scratch` the state is written there after every epoch: a killed run that is started again with the same
+    arguments ends with the weights, bit for bit, of one that was not. Ctrl-C once ends the step, saves and raises
+    KeyboardInterrupt; twice, at once. Under torchrun each process trains on its part of each batch (see `parallel`).
+
+    Tells a Progress of unit epoch for every epoch and finer ones within, and warns when it waits for images. `watch`
+    gets each epoch's number, figures and the module with the weights they are of, in the first process only.
+
+    Raises InputError for images without labels, labels outside the outputs, or a state of another run; StepError when
+    loss or gradient are no longer numbers (the module then has the last good weights) or when the disk refuses.
     """
     images = images if isinstance(images, TrainingImages) else TrainingImages(images)
-    _require_labels(images.train)
-    home = next(module.parameters()).device
-    device = torch.device(settings.device) if settings.device else home
-    module.to(device).to(memory_format=torch.channels_last)
-    epochs: list[Epoch] = []
-    with _seeded(seed, device):
-        feed = Feed(images.train, settings, device=device, seed=seed)
-        run = _Run(module, settings, steps=settings.epochs * len(feed), device=device)
-        try:
-            for number in range(1, settings.epochs + 1):
-                started = time.perf_counter()
-                loss, accuracy, rate = run.epoch(feed)
-                judged = measure_accuracy(module, images.validation) if images.validation else None
-                epochs.append(Epoch(loss, accuracy, judged, rate, time.perf_counter() - started))
-                tell(Progress(STEP, number, settings.epochs, unit="epoch", note=_note(epochs[-1])))
-        finally:
-            module.eval().to(home).to(memory_format=torch.contiguous_format)
-    return History(tuple(epochs), str(device))
+    _require(images, settings, objective)
+    home = _home(module)
+    with ExitStack() as around:
+        group = around.enter_context(parallel.joined(settings.device))
+        around.enter_context(randomness.given_back(group.device))
+        around.callback(lambda: module.eval().to(home).to(memory_format=torch.contiguous_format))
+        still = around.enter_context(optimizer.frozen(module, settings.freeze))
+        module.to(group.device).to(memory_format=torch.channels_last)
+        classes = _outputs(module, images, group.device)
+        if objective is None:
+            goal: Objective = Labels(settings, require_labels(images.train), classes=classes)
+        else:
+            goal = objective
+        goal.to(str(group.device))
+        feed = _open(images.train, settings, group, seed, classes)
+        around.callback(feed.close)
+        run = Run(Task(module, images, settings, goal, feed, seed, still), group)
+        if scratch is not None:
+            about = {"seed": seed, "objective": _name(goal), "processes": group.world, "arithmetic": run.arithmetic}
+            run.resume(Disk(scratch, identity(module, settings, images=images, **about)) if group.is_first else None)
+        with interruption.noticed() as asked:
+            history = run.go(asked, tell=tell if group.is_first else nobody, watch=watch)
+        if settings.bn_images:
+            history = run.measure_norms(history)
+        group.share_weights(module)
+    return history
 
 
-@torch.inference_mode()
-def measure_accuracy(module: nn.Module, images: LabelledImages, *, batch: int = 256) -> float:
-    """Top-1 accuracy in [0, 1] of `module` where it is, in float32; its mode is as before afterwards."""
-    labels = torch.tensor(_require_labels(images))
-    device, mode = next(module.parameters()).device, module.training
-    module.eval()
-    found = [module(torch.from_numpy(x).to(device)).argmax(1).cpu() for x in images.batches(batch)]
-    module.train(mode)
-    return float((torch.cat(found) == labels).double().mean())
-
-
-class _Run:
-    """Optimizer, schedule and loss scaling of one training run."""
-
-    def __init__(self, module: nn.Module, settings: TrainSettings, *, steps: int, device: torch.device) -> None:
-        self._module = module
-        self._settings = settings
-        self._device = device
-        self._optimizer = _optimizer(module, settings)
-        self._half = settings.mixed_precision and device.type == "cuda"
-        self._scaler = torch.amp.GradScaler(device.type, enabled=self._half)
-        self._loss = nn.CrossEntropyLoss(label_smoothing=settings.label_smoothing)
-        self._taken, self._steps = 0, steps
-
-    def epoch(self, feed: Feed) -> tuple[float, float, float]:
-        """(mean loss, accuracy on the varied training images, last learning rate)."""
-        self._module.train()
-        lost = torch.zeros((), device=self._device, dtype=torch.float64)
-        right = torch.zeros_like(lost)
-        seen = 0
-        rate = 0.0
-        for x, labels in feed.epoch():
-            rate = self._set_rate()
-            loss, logits = self._step(x, labels)
-            lost += loss.detach() * len(x)
-            right += (logits.detach().argmax(1) == labels).sum()
-            seen += len(x)
-        mean = float(lost) / seen
-        if not math.isfinite(mean):
-            raise StepError(
-                "training-diverged",
-                "the training loss is no longer a number",
-                why=f"after {self._taken} steps at a learning rate of up to {self._settings.learning_rate:g}",
-                hint="lower the learning rate, for example to a tenth",
-            )
-        return mean, float(right) / seen, rate
-
-    def _step(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        self._optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(self._device.type, dtype=torch.float16, enabled=self._half):
-            logits = self._module(x)
-            if self._taken == 0:
-                _require_outputs(logits, labels)
-            loss = self._loss(logits, labels)
-        self._scaler.scale(loss).backward()
-        if self._settings.clip_norm is not None:
-            self._scaler.unscale_(self._optimizer)
-            nn.utils.clip_grad_norm_(self._module.parameters(), self._settings.clip_norm)
-        self._scaler.step(self._optimizer)
-        self._scaler.update()
-        self._taken += 1
-        return loss, logits
-
-    def _set_rate(self) -> float:
-        rate = self._settings.learning_rate * one_cycle(self._taken, self._steps, warmup=self._settings.warmup)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        return rate
-
-
-def one_cycle(step: int, steps: int, *, warmup: float) -> float:
-    """Share of the peak learning rate at `step` of `steps`: up along half a cosine, then down to almost nothing."""
-    peak = max(1.0, warmup * steps - 1)
-    if step <= peak:
-        return START_SHARE + (1 - START_SHARE) * _half_cosine(step / peak)
-    return 1 - (1 - END_SHARE) * _half_cosine((step - peak) / max(1.0, steps - 1 - peak))
-
-
-def _half_cosine(share: float) -> float:
-    return (1 - math.cos(math.pi * min(1.0, share))) / 2
-
-
-def _optimizer(module: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
-    """Weight decay on matrices and kernels only: scales and biases are not shrunk."""
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    if settings.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=0.9, nesterov=True)
-    return torch.optim.AdamW(groups, lr=settings.learning_rate)
-
-
-@contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Dropout and the like draw from torch's global generators: seed them, and give them back as they were."""
-    devices = (
-        [device.index if device.index is not None else torch.cuda.current_device()] if device.type == "cuda" else []
-    )
-    exact = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-        try:
-            yield
-        finally:
-            torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = exact
-
-
-def _require_labels(images: LabelledImages) -> tuple[int, ...]:
-    if not len(images):
+def _require(images: TrainingImages, settings: TrainSettings, objective: Objective | None) -> None:
+    if not len(images.train):
         raise InputError("no-images", "there are no images to train on")
-    if images.labels is None:
+    if objective is None or objective.needs_labels:
+        require_labels(images.train)
+    if images.validation is not None:
+        require_labels(images.validation)
+    elif settings.early_stopping is not None:
         raise InputError(
-            "no-labels", "training needs labels", why="nobody knows the classes of these images", hint="give --data DIR"
-        )
-    return images.labels
-
-
-def _require_outputs(logits: Tensor, labels: Tensor) -> None:
-    if logits.ndim != 2:
-        raise InputError("bad-outputs", f"the network gives {tuple(logits.shape)} for a batch, not (images, classes)")
-    if int(labels.max()) >= logits.shape[1] or int(labels.min()) < 0:
-        raise InputError(
-            "class-count",
-            f"label {int(labels.max())} is outside the network's {logits.shape[1]} outputs",
-            hint="give a checkpoint with as many outputs as the data has classes",
+            "no-validation",
+            "early stopping needs validation images",
+            why="without them no epoch is better than another",
+            hint="give images to judge on, or leave early_stopping out",
         )
 
 
-def _note(epoch: Epoch) -> str:
-    judged = "" if epoch.validation_accuracy is None else f", validation {epoch.validation_accuracy:.2%}"
-    return f"loss {epoch.loss:.3f}, training {epoch.train_accuracy:.2%}{judged}"
+def _home(module: nn.Module) -> torch.device:
+    for parameter in module.parameters():
+        return parameter.device
+    raise InputError("nothing-to-train", "this network has no weights")
+
+
+def _outputs(module: nn.Module, images: TrainingImages, device: torch.device) -> int:
+    """How many classes the network tells apart. Raises InputError where that does not fit the images."""
+    prepared = images.train.preprocessing
+    module.eval()
+    with torch.no_grad():
+        logits = module(torch.zeros(1, prepared.channels, *prepared.crop, device=device))
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
+        shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise InputError("bad-outputs", f"the network gives {shape} for a batch, not (images, classes)")
+    classes = int(logits.shape[1])
+    for labels in (images.train.labels, images.validation.labels if images.validation else None):
+        wrong = [label for label in labels or () if not 0 <= label < classes]
+        if wrong:
+            raise InputError(
+                "class-count",
+                f"label {max(wrong)} is outside the network's {classes} outputs",
+                hint="give a checkpoint with as many outputs as the data has classes",
+            )
+    return classes
+
+
+def _open(images: LabelledImages, settings: TrainSettings, group: parallel.Group, seed: int, classes: int) -> Feed:
+    from edgecnn.train.feed import open_feed
+
+    return open_feed(
+        images, settings, device=group.device, seed=seed, rank=group.rank, world=group.world, classes=classes
+    )
+
+
+def _name(objective: Objective) -> str:
+    """What kind of objective it is; one that depends on more than its settings says so by a `digest`."""
+    return f"{type(objective).__qualname__} {getattr(objective, 'digest', '')}".rstrip()

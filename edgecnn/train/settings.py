@@ -113,7 +113,8 @@ class Objective(Protocol):
     """What is to be made small: the loss of labels, of a teacher, or of both.
 
     An objective that holds networks or tensors moves them in `to`. `needs_labels` is False for what learns from a
-    teacher alone.
+    teacher alone. One that has `begin_epoch(number)` is told before every epoch, from 1, also where a run goes on; one
+    that has `digest` says by it what it depends on: a run does not go on with another.
     """
 
     needs_labels: bool

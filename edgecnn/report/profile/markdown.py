@@ -22,8 +22,8 @@ def render(profile: LayerProfile, *, top: int) -> str:
         *(f"> **{escape(line)}**" for line in words.warnings(profile)),
         f"![Time of each layer, and the roofline]({PICTURE})",
         "## Where the time goes",
-        _table(("", "time", ""), words.accounting(profile), right={1}),
-        _table(
+        table(("", "time", ""), words.accounting(profile), right={1}),
+        table(
             ("kind", words.unit(profile)[0], "share", "layers"),
             (
                 (word, words.duration(ns, profile), words.share(share, profile), str(layers))
@@ -44,7 +44,7 @@ def render(profile: LayerProfile, *, top: int) -> str:
 def _layers(profile: LayerProfile, layers: Sequence[Layer]) -> str:
     titles = ["#", "layer", "operator", "type", words.unit(profile)[0], "quartiles", "share", "MMAC", "GOP/s", "moved"]
     titles += ["output"] + (["limit"] if profile.peaks is not None else [])
-    return _table(titles, (_cells(profile, layer) for layer in layers), right={0, 4, 5, 6, 7, 8, 9})
+    return table(titles, (_cells(profile, layer) for layer in layers), right={0, 4, 5, 6, 7, 8, 9})
 
 
 def _cells(profile: LayerProfile, layer: Layer) -> list[str]:
@@ -67,7 +67,7 @@ def _cells(profile: LayerProfile, layer: Layer) -> list[str]:
     return cells + ([words.limit(layer)] if profile.peaks is not None else [])
 
 
-def _table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, right: set[int]) -> str:
+def table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, right: set[int]) -> str:
     """A Markdown table; columns in `right` are aligned there."""
     lines = [
         "| " + " | ".join(titles) + " |",

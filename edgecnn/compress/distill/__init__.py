@@ -1,0 +1,1 @@
+"""Distillation: a student network learns from what a teacher answers."""

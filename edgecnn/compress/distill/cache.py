@@ -1,0 +1,71 @@
+"""A teacher's answers to images that are never varied, asked once and kept."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import torch  # noqa: TID253  (kernel, reached by a late import)
+from torch import Tensor, nn  # noqa: TID253
+
+from edgecnn.core.errors import StepError
+from edgecnn.core.events import Progress, Tell
+from edgecnn.core.stage import Images
+from edgecnn.core.store import digest_of, write_atomically
+
+STEP = "teacher"
+BATCH = 64
+HALF_BYTES = 1 << 28
+"""Answers that would fill more in float32 are kept in float16 (ImageNet's: 2.6 GB)."""
+
+
+def teacher_logits(
+    module: nn.Module, images: Images, *, identity: str, folder: Path, device: str, tell: Tell
+) -> Tensor:
+    """Logits (images, classes) in the order of `images`, float32 or float16 on the CPU; read from `folder` if they were
+    computed there before.
+
+    `identity` is the teacher's digest. Raises StepError `teacher-not-finite` when an answer is not a number, and
+    `CannotWrite` when the disk refuses.
+    """
+    kept = folder / f"teacher-{digest_of([identity, images.digest])[:16]}.npy"
+    found = _read(kept, len(images))
+    if found is None:
+        found = _asked(module.eval(), images, device=device, tell=tell)
+        raw = io.BytesIO()
+        np.save(raw, found.numpy(), allow_pickle=False)
+        write_atomically(kept, raw.getvalue())
+    return found
+
+
+@torch.no_grad()
+def _asked(module: nn.Module, images: Images, *, device: str, tell: Tell) -> Tensor:
+    home = next(module.parameters()).device
+    module.to(device)
+    parts: list[Tensor] = []
+    done = 0
+    for batch in images.batches(BATCH):
+        parts.append(module(torch.from_numpy(batch).to(device)).float().cpu())
+        done += len(batch)
+        tell(Progress(STEP, done, len(images), "images"))
+    module.to(home)
+    found = torch.cat(parts)
+    if not torch.isfinite(found).all():
+        raise StepError(
+            "teacher-not-finite",
+            "the teacher answers NaN or infinity",
+            hint="check its weights and the preprocessing: `edgecnn inspect` shows both",
+        )
+    fits = float(found.abs().max()) < torch.finfo(torch.float16).max
+    return found.half() if found.nbytes > HALF_BYTES and fits else found
+
+
+def _read(path: Path, count: int) -> Tensor | None:
+    """None where there is nothing, or nothing that fits: then it is computed."""
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError):
+        return None
+    fits = found.ndim == 2 and len(found) == count and found.dtype in (np.float16, np.float32)
+    return torch.from_numpy(found) if fits else None

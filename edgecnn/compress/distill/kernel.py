@@ -1,0 +1,221 @@
+"""What `distill` runs: find teacher and student, train, and write the student."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch  # noqa: TID253  (kernel, reached by a late import)
+from torch import Tensor, nn  # noqa: TID253
+
+from edgecnn.checkpoint import open_model, save
+from edgecnn.compress.distill.cache import teacher_logits
+from edgecnn.compress.distill.stage import ORIGINAL, Distill
+from edgecnn.core.artifact import Artifact, sha256_of
+from edgecnn.core.errors import InputError
+from edgecnn.core.events import Tell, Warned
+from edgecnn.core.preprocessing import Preprocessing
+from edgecnn.core.stage import Context, LabelledImages, Model
+from edgecnn.train.distillation import (
+    WARMUP_SHARE,
+    CachedLogits,
+    Distilled,
+    LabelLoss,
+    LiveTeacher,
+    classes_differ,
+)
+from edgecnn.train.loop import fit
+from edgecnn.train.losses import cross_entropy, focal
+from edgecnn.train.settings import TrainSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Student:
+    """What is trained, and how a checkpoint of it is named. `changed` is the model whose channels it shares."""
+
+    module: nn.Module
+    architecture: str
+    classes: int
+    changed: Model | None
+
+
+def distill(source: Artifact, context: Context, *, options: Distill) -> Artifact:
+    """Train the student and write it to `context.workdir/model.safetensors`.
+
+    Raises InputError `no-training-images`, `classes-differ`, and what opening the files that the options name raises.
+    """
+    images = training_images(context)
+    teacher = teacher_of(options, context.teacher, images.preprocessing, tell=context.tell)
+    student = _student(options, context, teacher)
+    if student.classes != teacher.num_classes:
+        raise classes_differ(student.classes, teacher.num_classes)
+    objective = Distilled(
+        _asked_teacher(teacher, images, options, context),
+        method=options.method,
+        temperature=options.temperature,
+        label_weight=options.label_weight,
+        label_loss=label_loss(options.training, images.labels, classes=student.classes),
+        warmup_epochs=options.training.epochs * WARMUP_SHARE if options.method == "dkd" else 0.0,
+        identity=teacher.sha256,
+    )
+    fit(
+        student.module,
+        images,
+        settings=options.training,
+        objective=objective,
+        scratch=context.scratch,
+        tell=context.tell,
+        seed=context.seed,
+    )
+    return _written(student, source, context)
+
+
+def training_images(context: Context) -> LabelledImages:
+    """The images to learn from. Raises InputError `no-training-images` where there are none."""
+    images = context.data.training
+    if images is None or not len(images):
+        raise InputError(
+            "no-training-images",
+            "there are no images to learn from",
+            why="distillation trains, on images that are never judged on",
+            hint="give --data DIR with a train/ folder beside val/; `export` and `quantize` need none",
+        )
+    return images
+
+
+def label_loss(settings: TrainSettings, labels: Sequence[int] | None, *, classes: int) -> LabelLoss:
+    """The labels' loss that `settings` ask for, as a function of logits and targets."""
+    weights: Tensor | None = None
+    if settings.class_weights == "balanced" and labels is not None:
+        from edgecnn.train.sampling import balanced_weights
+
+        weights = balanced_weights(labels, classes)
+
+    def loss(logits: Tensor, targets: Tensor) -> Tensor:
+        here = None if weights is None else weights.to(logits.device)
+        how = cross_entropy if settings.loss == "cross-entropy" else partial(focal, gamma=settings.focal_gamma)
+        return how(logits, targets, smoothing=settings.label_smoothing, weights=here)
+
+    return loss
+
+
+def teacher_of(options: Distill, original: Model, given: Preprocessing, *, tell: Tell) -> Model:
+    """The network that `options` name as the teacher. Raises InputError where it is fed with other colours."""
+    if options.teacher == ORIGINAL:
+        return original
+    opened = open_model(Path(options.teacher).expanduser(), architecture=options.teacher_model)
+    stated = _stated(opened)
+    if stated is not None and stated.color != given.color:
+        raise InputError(
+            "preprocessing-differs",
+            f"the teacher takes {stated.color} images and the student {given.color}",
+            hint="give a teacher that was trained on the same images",
+        )
+    if stated is not None and stated.crop != given.crop:
+        sizes = ["x".join(map(str, size)) for size in (stated.crop, given.crop)]
+        said = f"the teacher was trained at {sizes[0]} and sees {sizes[1]}"
+        tell(Warned("teacher-size", said, "a teacher of the same input size answers better"))
+    return opened
+
+
+class Renormalised(nn.Module):
+    """A network behind the change from one mean and standard deviation to its own."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, module: nn.Module, given: Preprocessing, wanted: Preprocessing) -> None:
+        super().__init__()
+        self.module = module
+        mean, std, own_mean, own_std = (
+            torch.tensor(values).view(1, -1, 1, 1) for values in (given.mean, given.std, wanted.mean, wanted.std)
+        )
+        self.register_buffer("scale", std / own_std)
+        self.register_buffer("shift", (mean - own_mean) / own_std)
+
+    def forward(self, x: Tensor) -> Tensor:
+        answer: Tensor = self.module(x * self.scale + self.shift)
+        return answer
+
+
+def seeing(teacher: Model, given: Preprocessing) -> nn.Module:
+    """The teacher's network, fed with images as the student's are prepared."""
+    stated, module = _stated(teacher), teacher.module()
+    if stated is None or (stated.mean, stated.std) == (given.mean, given.std):
+        return module
+    return Renormalised(module, given, stated)
+
+
+def _stated(model: Model) -> Preprocessing | None:
+    """What the file itself says; a library's habit tells nothing of weights trained elsewhere."""
+    said = getattr(model, "preprocessing_source", "") == "checkpoint"
+    found: Preprocessing | None = getattr(model, "preprocessing", None) if said else None
+    return found
+
+
+def device_of(settings: TrainSettings) -> str:
+    """Where training runs, and the teacher beside it."""
+    return settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _asked_teacher(
+    teacher: Model, images: LabelledImages, options: Distill, context: Context
+) -> LiveTeacher | CachedLogits:
+    module = seeing(teacher, images.preprocessing)
+    if not options.caches:
+        return LiveTeacher(module)
+    return CachedLogits(
+        teacher_logits(
+            module,
+            images,
+            identity=teacher.sha256,
+            folder=context.scratch,
+            device=device_of(options.training),
+            tell=context.tell,
+        )
+    )
+
+
+def _student(options: Distill, context: Context, teacher: Model) -> Student:
+    if options.student is None:
+        model = context.model
+        return Student(model.module(), model.name, model.num_classes, model)
+    from edgecnn.checkpoint.building import build
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(context.seed)
+        built = build(
+            options.student,
+            num_classes=teacher.num_classes,
+            pretrained=Path(options.student_weights).expanduser() if options.student_weights else None,
+            dropout=options.training.dropout,
+            stochastic_depth=options.training.stochastic_depth,
+        )
+    for note in built.notes:
+        context.tell(Warned("assumed", note))
+    return Student(built.module, built.architecture, teacher.num_classes, None)
+
+
+def _written(student: Student, source: Artifact, context: Context) -> Artifact:
+    path = context.workdir / "model.safetensors"
+    names = tuple(context.data.class_names)
+    save(
+        path,
+        student.module,
+        architecture=student.architecture,
+        num_classes=student.classes,
+        preprocessing=context.data.preprocessing,
+        class_names=names if len(names) == student.classes else None,
+        **_plan_of(student.changed),
+    )
+    variant = source.variant if student.changed is not None else ""
+    return Artifact(
+        path, "torch", "fp32", (), (), sha256_of(path), (*source.history, Distill.kind), variant=variant or "distilled"
+    )
+
+
+def _plan_of(model: Model | None) -> dict[str, object]:
+    plan = getattr(model, "plan", None)
+    return {} if plan is None else {"plan": plan}

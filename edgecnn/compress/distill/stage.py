@@ -1,0 +1,96 @@
+"""The recipe entry `distill`: train the network, or a smaller one, on a teacher's answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from edgecnn.core.artifact import Artifact, Format, Kind, sha256_of
+from edgecnn.core.stage import Context, Stage
+from edgecnn.core.target import DeviceProfile
+from edgecnn.train.settings import TrainSettings
+
+ORIGINAL = "original"
+
+
+class Distill(Stage):
+    """Learn from a teacher: DIST (arXiv:2205.10536), Hinton (arXiv:1503.02531) or DKD (arXiv:2203.08679).
+
+    `teacher` is the network the run began with, or a checkpoint's path. `student` is None for the network as the stages
+    before left it (a pruned one stays pruned), else an architecture that is built anew: a name or `file.py:factory`,
+    with `student_weights` to begin from. `temperature` and `label_weight` default to what the method's paper takes:
+    see `train.distillation`; images without labels teach by the teacher alone. `cache_logits` asks the teacher once for
+    each image: None where images are not varied. The best settings of `training` are those the network was trained
+    with, at a lower learning rate.
+    """
+
+    kind: ClassVar[str] = "distill"
+    tools: ClassVar[tuple[str, ...]] = ("torch", "torchvision", "timm")
+    trains: ClassVar[bool] = True
+
+    method: Literal["dist", "hinton", "dkd"] = "dist"
+    temperature: float | None = Field(default=None, gt=0, le=1000, allow_inf_nan=False)
+    label_weight: float | None = Field(default=None, ge=0, le=1000, allow_inf_nan=False)
+    teacher: str = Field(default=ORIGINAL, min_length=1)
+    teacher_model: str | None = None
+    """The architecture of a teacher's checkpoint that does not say it: a name or `file.py:factory`."""
+    student: str | None = None
+    student_weights: str | None = None
+    cache_logits: bool | None = None
+    training: TrainSettings = TrainSettings()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Distill:
+        if self.teacher_model is not None and self.teacher == ORIGINAL:
+            raise ValueError("`teacher_model` names the network of a teacher's checkpoint: give `teacher` its path")
+        if self.student_weights is not None and self.student is None:
+            raise ValueError("`student_weights` are for a `student` that is built anew: name its architecture")
+        if self.cache_logits and self.is_varied:
+            raise ValueError(
+                "`cache_logits` keeps one answer for each image, and `training.augment` shows another image in every "
+                "epoch: switch one of them off"
+            )
+        if self.training.early_stopping is not None:
+            raise ValueError(
+                "`training.early_stopping` needs images to judge epochs on, and a stage is given none: what judges the "
+                "result must not choose it; set `training.epochs`"
+            )
+        return self
+
+    @property
+    def is_varied(self) -> bool:
+        """Whether training shows an image differently from epoch to epoch."""
+        return self.training.augment != type(self.training.augment)()
+
+    @property
+    def caches(self) -> bool:
+        return not self.is_varied if self.cache_logits is None else self.cache_logits
+
+    def decides(self, target: DeviceProfile, wanted: Format) -> Any:
+        """The bytes of the files the options name; nothing of the target: one student serves every format."""
+        files = (None if self.teacher == ORIGINAL else self.teacher, self.student_weights)
+        code = (self.student or "").partition(":")[0], (self.teacher_model or "").partition(":")[0]
+        return [_digest(name) for name in (*files, *(name for name in code if name.endswith(".py")))]
+
+    def produces(self, source: Kind, wanted: Format) -> Kind | None:
+        if source[:2] != ("torch", "fp32"):
+            return None
+        kept = source.variant if self.student is None else ""
+        return source._replace(variant=kept or "distilled")
+
+    def run(self, source: Artifact, context: Context) -> Artifact:
+        from edgecnn.compress.distill.kernel import distill
+
+        return distill(source, context, options=self)
+
+
+def _digest(name: str | None) -> str:
+    """Of a file that an option names; one that cannot be read is refused when it is needed."""
+    if name is None:
+        return ""
+    try:
+        return sha256_of(Path(name).expanduser())
+    except OSError:
+        return name

@@ -1,0 +1,1 @@
+"""Structured channel pruning: which channels hang together, which matter least, and how many may go."""

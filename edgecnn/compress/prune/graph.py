@@ -1,0 +1,283 @@
+"""What hangs together: the dependency graph of torch-pruning, followed in our own way.
+
+The only module that imports torch_pruning (1.6.1, DepGraph: arXiv:2301.12900). Its tracing and its edges are used. The
+way along them is ours, for two reasons: where the library cannot follow a reshape it gives the whole network up
+(ZeroDivisionError in ShuffleNetV2, IndexError in others), here only what passes through it; and it walks every path with
+a list of channels, many GB in densely connected networks, here a channel is taken along an edge once.
+
+Nothing is computed: the network is traced on the meta device.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch_pruning  # noqa: TID253
+from torch import Tensor, nn  # noqa: TID253
+from torch_pruning import ops  # noqa: TID253
+from torch_pruning.dependency import index_mapping, shape_infer  # noqa: TID253
+
+from edgecnn.checkpoint.reference import quiet_stdout
+from edgecnn.checkpoint.structure import LARGEST, sizes
+from edgecnn.compress.prune.group import Axis, Coupling, Member
+from edgecnn.core.errors import StepError
+from edgecnn.core.foreign import first_line
+
+MOST_PAIRS = 2_000_000
+"""Pairs of a layer's channel and a root's taken along an edge for one group: beyond it the group is left whole."""
+MOST_QUESTIONS = 5_000
+"""Layers asked to learn how many channels one operation has."""
+OUTPUTS = "its channels are what the network gives: one for each class"
+LOST = "torch-pruning cannot tell where its channels go"
+ENTANGLED = "its channels reach so many others that following them would take too much memory"
+_KNOWN = {
+    *(ops.OPTYPE.CONV, ops.OPTYPE.DEPTHWISE_CONV, ops.OPTYPE.LINEAR, ops.OPTYPE.BN, ops.OPTYPE.LN, ops.OPTYPE.GN),
+    *(ops.OPTYPE.IN, ops.OPTYPE.PRELU, ops.OPTYPE.PARAMETER),
+}
+_UNKNOWN = {ops.OPTYPE.MHA: "multi-head attention", ops.OPTYPE.LSTM: "an LSTM", ops.OPTYPE.EMBED: "an embedding"}
+_Map = index_mapping
+
+
+@dataclass(frozen=True, slots=True)
+class _Spread:
+    """Where the channels of a root go: (node, axis) to sorted pairs `index * channels + root`."""
+
+    pairs: dict[tuple[Any, Axis], np.ndarray]
+    obstacle: str
+
+
+def couplings(module: nn.Module, example: Tensor) -> list[Coupling]:
+    """Everything that has to be pruned together, one entry for each layer that is not part of an earlier one.
+
+    `module` and `example` (N, C, H, W) lie on one device, best the meta device. Raises StepError `cannot-trace`.
+    """
+    try:
+        with warnings.catch_warnings(), quiet_stdout():
+            warnings.simplefilter("ignore")
+            graph = _trace(module, example)
+            unfollowed = _infer(graph)
+    except Exception as error:
+        raise StepError(
+            "cannot-trace",
+            "torch-pruning cannot trace the network",
+            why=first_line(error),
+            hint="leave the stage `prune` out, or give a network whose forward pass is plain PyTorch",
+        ) from error
+    names = {item: path for path, item in module.named_modules()}
+    names.update({item: path for path, item in module.named_parameters()})
+    claimed: dict[tuple[str, Axis], np.ndarray] = {}
+    found = []
+    for root, node in list(graph.module2node.items()):
+        if isinstance(root, ops.TORCH_CONV | ops.TORCH_LINEAR) and (names.get(root), "out") not in claimed:
+            coupling = _coupling(node, names, _follow(node, unfollowed, outputs=graph.outputs), claimed)
+            found.append(coupling)
+    return found
+
+
+class _Graph(torch_pruning.DependencyGraph):  # type: ignore[misc]
+    """The library's graph, and the nodes that make the network's outputs.
+
+    The library infers a channel count by asking along every path there is; `questions` bounds that.
+    """
+
+    outputs: frozenset[Any]
+    questions: int = MOST_QUESTIONS
+
+    def get_out_channels(self, module_or_node: Any) -> Any:
+        self._ask()
+        return super().get_out_channels(module_or_node)
+
+    def get_in_channels(self, module_or_node: Any) -> Any:
+        self._ask()
+        return super().get_in_channels(module_or_node)
+
+    def _ask(self) -> None:
+        self.questions -= 1
+        if self.questions < 0:
+            raise RecursionError("the channels are inferred along too many paths")
+
+
+def _trace(module: nn.Module, example: Tensor) -> _Graph:
+    """The steps of `DependencyGraph.build_dependency` that cannot fail in a part alone."""
+    graph = _Graph()
+    graph.verbose, graph.model, graph.ignored_params = False, module, []
+    graph._module2name = {item: path for path, item in module.named_modules()}
+    graph._param_to_name, graph.unwrapped_parameters = graph._detect_unwrapped_parameters(None)
+    ends: list[Any] = []
+
+    def remember(out: Any) -> Any:
+        ends.extend(item.grad_fn for item in torch_pruning.utils.flatten_as_list(out))
+        return out
+
+    graph.module2node = graph._trace(module, example, None, remember)
+    graph._build_dependency(graph.module2node)
+    graph.outputs = frozenset(node for node in graph.module2node.values() if node.grad_fn in ends)
+    return graph
+
+
+def _infer(graph: _Graph) -> dict[Any, str]:
+    """Where channels of one node lie in the next; and the nodes where the library cannot tell, each with its error."""
+    every, unfollowed = graph.module2node, {}
+    for node in every.values():
+        if node.type == ops.OPTYPE.CONCAT:
+            node.module.concat_sizes = _concatenated(node)
+    for step in (shape_infer.init_shape_information, index_mapping.update_index_mapping):
+        for key, node in every.items():
+            graph.module2node, graph.questions = {key: node}, MOST_QUESTIONS
+            try:
+                step(graph)
+            except Exception as error:
+                unfollowed[node] = type(error).__name__
+    graph.module2node = every
+    return unfollowed
+
+
+def _concatenated(node: Any) -> list[int] | None:
+    """The channels of each input, as autograd has seen them: the library guesses them from layers far away."""
+    found = []
+    for item in node.inputs:
+        metadata = getattr(item.grad_fn, "_input_metadata", ())
+        if len(metadata) != 1 or len(metadata[0].shape) < 2:
+            return None
+        found.append(int(metadata[0].shape[1]))
+    return found
+
+
+def _follow(root: Any, unfollowed: dict[Any, str], *, outputs: frozenset[Any]) -> _Spread:
+    """Take all output channels of `root` along every edge that they trigger, each pair once."""
+    channels = _channels(root)
+    handler = _out_of(root)
+    start = np.arange(channels, dtype=np.int64) * (channels + 1)
+    seen: dict[tuple[Any, Any], np.ndarray] = {(root, handler): start}
+    waiting, taken = [(root, handler, start)], 0
+    obstacle = ""
+    while waiting and not obstacle:
+        node, handler, pairs = waiting.pop()
+        obstacle = _obstacle(node, handler, unfollowed, outputs=outputs)
+        for edge in node.dependencies:
+            if not edge.is_triggered_by(handler):
+                continue
+            reached = _mapped(edge.index_mapping, pairs, channels)
+            if reached is None or not _within(reached, edge.target, _axis(edge.target, edge.handler), channels):
+                obstacle = obstacle or LOST
+                break
+            key = (edge.target, edge.handler)
+            fresh = np.setdiff1d(reached, seen[key], assume_unique=True) if key in seen else reached
+            taken += reached.size
+            if taken > MOST_PAIRS:
+                obstacle = ENTANGLED
+                break
+            if fresh.size:
+                seen[key] = np.union1d(seen[key], fresh) if key in seen else fresh
+                waiting.append((*key, fresh))
+    return _Spread({(node, _axis(node, how)): pairs for (node, how), pairs in seen.items()}, obstacle)
+
+
+def _channels(node: Any) -> int:
+    return int(node.module.out_features if isinstance(node.module, nn.Linear) else node.module.out_channels)
+
+
+def _out_of(node: Any) -> Any:
+    """The library's pruning function of a layer's outputs; for a depthwise convolution that of both sides."""
+    pruners = torch_pruning.pruner.function.PrunerBox
+    return pruners[ops.module2type(node.module)].prune_out_channels
+
+
+def _axis(node: Any, handler: Any) -> Axis:
+    if node.type == ops.OPTYPE.PARAMETER:
+        return "parameter"
+    two_sided = node.type in (ops.OPTYPE.CONV, ops.OPTYPE.LINEAR)
+    return "in" if two_sided and handler.__name__ == "prune_in_channels" else "out"
+
+
+def _obstacle(node: Any, handler: Any, unfollowed: dict[Any, str], *, outputs: frozenset[Any]) -> str:
+    if node in unfollowed:
+        kind = node.type.name.lower()
+        return f"torch-pruning cannot follow its channels through a {kind} ({unfollowed[node]})"
+    if node.type == ops.OPTYPE.OUTPUT or (node in outputs and _axis(node, handler) == "out"):
+        return OUTPUTS
+    if node.type in _UNKNOWN:
+        return f"its channels go through {_UNKNOWN[node.type]}"
+    return ""
+
+
+def _mapped(mappings: list[Any], pairs: np.ndarray, channels: int) -> np.ndarray | None:
+    """The pairs behind an edge, sorted; None for an edge that cannot be followed."""
+    index, root = np.divmod(pairs, channels)
+    for mapping in mappings:
+        if mapping is None:
+            continue
+        if isinstance(mapping, _Map._FlattenIndexMapping):
+            index, root = _flattened(mapping, index, root)
+        elif isinstance(mapping, _Map._ConcatIndexMapping | _Map._SplitIndexMapping) and len(mapping.offset) == 2:
+            # into the whole: shifted; out of it: those of that part, shifted back
+            into = mapping.reverse == isinstance(mapping, _Map._SplitIndexMapping)
+            start, end = mapping.offset
+            inside = slice(None) if into else (index >= start) & (index < end)
+            index, root = index[inside] + (start if into else -start), root[inside]
+        elif isinstance(mapping, _Map._SliceIndexMapping):
+            index, root = _sliced(mapping, index, root)
+        else:
+            return None
+    return np.unique(index * channels + root)
+
+
+def _within(pairs: np.ndarray, node: Any, axis: Axis, channels: int) -> bool:
+    """Whether the channels exist there: an edge along another dimension leads past the end."""
+    if not pairs.size:
+        return True
+    if node.type == ops.OPTYPE.PARAMETER:
+        size = node.module.shape[node.pruning_dim]
+    elif node.type in _KNOWN:
+        counts = sizes(node.module)
+        size = LARGEST if counts is None else counts[axis == "in"]
+    else:
+        size = LARGEST
+    return bool(pairs[0] >= 0 and pairs[-1] // channels < size)
+
+
+def _flattened(mapping: Any, index: np.ndarray, root: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    stride = mapping._stride
+    if mapping.reverse:
+        return index // stride, root
+    return (index[:, None] * stride + np.arange(stride)).ravel(), np.repeat(root, stride)
+
+
+def _sliced(mapping: Any, index: np.ndarray, root: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if mapping.reverse:
+        return index * mapping.step + mapping.start, root
+    inside = (index >= mapping.start) & (index < mapping.end) & ((index - mapping.start) % mapping.step == 0)
+    return (index[inside] - mapping.start) // mapping.step, root[inside]
+
+
+def _coupling(
+    node: Any, names: dict[Any, str], spread: _Spread, claimed: dict[tuple[str, Axis], np.ndarray]
+) -> Coupling:
+    """The group of a root. A channel belongs to one group: what an earlier one has claimed is an obstacle.
+
+    Of a group that could not be followed to its end only the layers are certain whose outputs it reached.
+    """
+    root, channels = names[node.module], _channels(node)
+    members, obstacle = [], spread.obstacle
+    for item, axis, indices, roots in _members(spread, channels):
+        if item.module not in names or (spread.obstacle and axis != "out"):
+            continue
+        member = Member(names[item.module], axis, indices, roots, max(item.pruning_dim, 0))
+        taken = claimed.get((member.path, axis), np.empty(0, np.int64))
+        if np.intersect1d(indices, taken).size:
+            obstacle = obstacle or f"its channels share {member.path} with those of another layer"
+        claimed[member.path, axis] = np.union1d(taken, indices)
+        members.append(member)
+    claimed.setdefault((root, "out"), np.arange(channels))
+    return Coupling(root, channels, tuple(members), obstacle)
+
+
+def _members(spread: _Spread, channels: int) -> Iterator[tuple[Any, Axis, np.ndarray, np.ndarray]]:
+    for (node, axis), pairs in spread.pairs.items():
+        if node.type in _KNOWN:
+            indices, roots = np.divmod(pairs, channels)
+            yield node, axis, indices, roots

@@ -1,0 +1,232 @@
+"""Pruning to a latency: widths chosen by a knapsack over layer times that were measured on the target.
+
+After M. Shen et al., Structural Pruning via Latency-Saliency Knapsack (HALP), NeurIPS 2022, arXiv:2210.06659, in code
+of our own. The network is exported at a few uniform widths, its layers are timed on the target, and from the table the
+channels of each group are chosen; the network that comes of it is measured again, and where it is off the prediction
+the table learns from it and the choice is made once more.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor, nn  # noqa: TID253  (kernel, reached by a late import)
+
+from edgecnn.compress.prune import kernel
+from edgecnn.compress.prune.group import Group, Pruned, Ranking
+from edgecnn.compress.prune.knapsack import Choices, LatencyModel, choose
+from edgecnn.compress.prune.layer_groups import parts_of
+from edgecnn.core import plugins
+from edgecnn.core.artifact import SUFFIXES
+from edgecnn.core.errors import InputError, MissingError
+from edgecnn.core.events import Progress, Warned
+from edgecnn.core.stage import Context
+from edgecnn.core.store import digest_of, write_atomically
+
+STEP = "layer times"
+STEPS = 8
+"""Uniform widths: whole, seven eighths, and so on."""
+OFF = 0.03
+"""A network that is as much slower than its budget, or as much quicker, is chosen once more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How long the layers may take together: a `share` of what they take unpruned, or `ms`. One of the two."""
+
+    share: float | None = None
+    ms: float | None = None
+
+    def ns(self, whole_ns: float) -> float:
+        return whole_ns * self.share if self.share is not None else (self.ms or 0.0) * 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Times are the sums over all layers, in ns, as measured on the target before and after; `predicted_ns` is what the
+    table said of the widths taken."""
+
+    before_ns: float
+    budget_ns: float
+    predicted_ns: float
+    after_ns: float
+    format: str
+    measured: int
+    widths: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def speedup(self) -> float:
+        return self.before_ns / self.after_ns if self.after_ns else 0.0
+
+    @property
+    def is_met(self) -> bool:
+        return self.after_ns <= self.budget_ns * (1 + OFF)
+
+    def __str__(self) -> str:
+        return (
+            f"layers take {self.after_ns / 1e6:.3f} ms together (predicted {self.predicted_ns / 1e6:.3f}), before "
+            f"{self.before_ns / 1e6:.3f}: {self.speedup:.2f}x"
+        )
+
+
+class Table:
+    """Layer times of a network at the widths asked for, measured once each.
+
+    What was measured stays in `context.scratch`: a killed run does not measure it again.
+    """
+
+    def __init__(self, module: nn.Module, example: Tensor, context: Context) -> None:
+        """Raises MissingError where the target cannot be measured."""
+        if context.layer_times is None:
+            raise MissingError(
+                "no-layer-times",
+                f"the layers cannot be timed on {context.target.name}",
+                why="it cannot be reached, or another machine plays it, whose times say nothing",
+                hint="name a board with --device, or give a share of `macs` instead of `latency`",
+            )
+        self._times_of = context.layer_times
+        self._module, self._example, self._context = module, example, context
+        self._file = context.scratch / "layer-times.json"
+        self._known: dict[str, dict[str, float]] = _read(self._file)
+        self._network = [(name, list(value.shape)) for name, value in module.state_dict().items()]
+
+    def of(self, widths: Mapping[str, int]) -> Mapping[str, float]:
+        """ns by node name of the network cut to `widths` (by root)."""
+        key = digest_of([self._network, sorted(widths.items()), self._context.format])
+        if key not in self._known:
+            self._known[key] = self._measure(kernel.shrink(self._module, self._example, widths))
+            write_atomically(self._file, json.dumps(self._known))
+        return self._known[key]
+
+    def _measure(self, module: nn.Module) -> dict[str, float]:
+        format = self._context.format
+        write = plugins.load("exporters", format)
+        with tempfile.TemporaryDirectory(prefix="edgecnn-widths-") as folder:
+            file = Path(folder) / f"model{SUFFIXES[format]}"
+            write(_Network(module, self._context), file, preprocessing=self._context.data.preprocessing)
+            return dict(self._times_of(file, format))
+
+
+class _Network:
+    """A module as the exporters take it; satisfies `core.stage.Model`."""
+
+    def __init__(self, module: nn.Module, context: Context) -> None:
+        self._module = module
+        self.name = context.model.name
+        self.num_classes = context.model.num_classes
+        self.input_shape = context.model.input_shape
+        self.sha256 = ""
+
+    def module(self) -> nn.Module:
+        fresh: nn.Module = copy.deepcopy(self._module).cpu()
+        return fresh.eval()
+
+
+def prune_to_latency(
+    module: nn.Module, example: Tensor, *, ranking: Ranking, budget: Budget, context: Context
+) -> tuple[Pruned, Outcome]:
+    """Take channels away until the layers keep `budget` on the target; `example` is an input (1, C, H, W).
+
+    Warns where the budget is missed, or where nothing became faster. Raises InputError `target-not-met` when the
+    smallest widths take longer than the budget, MissingError where the target cannot be measured.
+    """
+    prunable = kernel.groups(module, example, ranking)
+    groups = list(prunable)
+    table = Table(module, example, context)
+    measured = _measure_widths(table, groups, context)
+    names = dict.fromkeys(name for _, times in measured for name in times)
+    choices = [Choices(g.root, g.widths, tuple(g.worth(width) for width in g.widths)) for g in groups]
+    model = LatencyModel(parts_of(names, module, groups), choices)
+    model.learn(measured)
+    before_ns = sum(measured[0][1].values())
+    outcome = _chosen(model, choices, table, before_ns=before_ns, budget_ns=budget.ns(before_ns), context=context)
+    _say(outcome, context)
+    pruned = kernel.pruned(module, example, outcome.widths, prunable)
+    return pruned, outcome
+
+
+def _measure_widths(
+    table: Table, groups: Sequence[Group], context: Context
+) -> list[tuple[list[int], Mapping[str, float]]]:
+    """The channel counts measured and the times there, the whole network first."""
+    uniform = [[_width(group, step / STEPS) for group in groups] for step in range(STEPS, 0, -1)]
+    different = list(dict.fromkeys(map(tuple, uniform)))
+    found = []
+    for number, counts in enumerate(different, start=1):
+        widths = {group.root: count for group, count in zip(groups, counts, strict=True)}
+        found.append((list(counts), table.of(widths)))
+        context.tell(Progress(STEP, number, len(different), "widths"))
+    return found
+
+
+def _width(group: Group, share: float) -> int:
+    """The admissible width nearest to a share of the channels."""
+    return min(group.widths, key=lambda width: (abs(width - share * group.channels), width))
+
+
+def _chosen(
+    model: LatencyModel,
+    choices: Sequence[Choices],
+    table: Table,
+    *,
+    before_ns: float,
+    budget_ns: float,
+    context: Context,
+) -> Outcome:
+    """The widths taken: the first choice, or the second where the first was off and the second is better."""
+    tried: list[Outcome] = []
+    for _ in range(2):
+        picked = choose(model, choices, budget_ns)
+        if picked is None:
+            break
+        widths = {group.name: group.counts[place] for group, place in zip(choices, picked, strict=True)}
+        if tried and widths == tried[-1].widths:
+            break
+        times = table.of(widths)
+        after_ns = sum(times.values())
+        facts = (before_ns, budget_ns, model.ns(picked), after_ns, context.format)
+        tried.append(Outcome(*facts, measured=len(tried) + 1, widths=widths))
+        if abs(after_ns / budget_ns - 1) <= OFF:
+            break
+        model.correct(picked, times)
+    if not tried:
+        raise _not_met(model.ns([0] * len(choices)), budget_ns, before_ns)
+    return _better(tried)
+
+
+def _better(tried: Sequence[Outcome]) -> Outcome:
+    """Of those that keep the budget the slowest, which keeps most; else the fastest."""
+    kept = [outcome for outcome in tried if outcome.is_met]
+    return max(kept, key=lambda outcome: outcome.after_ns) if kept else min(tried, key=lambda found: found.after_ns)
+
+
+def _not_met(least_ns: float, budget_ns: float, before_ns: float) -> InputError:
+    return InputError(
+        "target-not-met",
+        f"no width is as fast as {budget_ns / 1e6:.3f} ms",
+        why=f"the smallest that is allowed takes {least_ns / 1e6:.3f} ms, {least_ns / before_ns:.0%} of the network's",
+        hint="ask for less, raise `max_layer`, or begin with a smaller architecture",
+    )
+
+
+def _say(outcome: Outcome, context: Context) -> None:
+    context.tell(Progress(STEP, 1, 1, note=str(outcome)))
+    if outcome.after_ns >= outcome.before_ns and outcome.widths:
+        said = f"the pruned network is not faster on {context.target.name}: {outcome}"
+        context.tell(Warned("not-faster", said, "leave the channels, and quantize instead"))
+    elif not outcome.is_met:
+        said = f"the pruned network misses its latency of {outcome.budget_ns / 1e6:.3f} ms: {outcome}"
+        context.tell(Warned("latency-missed", said, "measure again on an idle machine, or ask for less time"))
+
+
+def _read(file: Path) -> dict[str, dict[str, float]]:
+    try:
+        found = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

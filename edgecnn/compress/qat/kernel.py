@@ -1,0 +1,82 @@
+"""What `qat` runs: the exported graph with the rounding of its integer file, trained towards the FP32 network."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from edgecnn.compress.qat.prepared import Prepared
+from edgecnn.compress.qat.stage import VARIANT, Qat
+from edgecnn.core.artifact import SUFFIXES, Artifact, sha256_of
+from edgecnn.core.errors import InputError, MissingError
+from edgecnn.core.stage import Context, LabelledImages
+from edgecnn.quantize.stage import Quantize
+from edgecnn.quantize.trained import leave
+from edgecnn.train.distillation import Distilled
+from edgecnn.train.loop import fit
+
+
+def train(source: Artifact, context: Context, *, options: Qat) -> Artifact:
+    """Write `source` with weights trained for its grid, and beside it the ranges they were trained for.
+
+    Raises InputError without images to train on, StepError where the graph cannot be computed in torch, and what
+    `train.fit` raises.
+    """
+    images = part_of(_images(context), options.epochs, seed=context.seed)
+    deployment = context.target.deployment(context.format)
+    if deployment is None:
+        raise MissingError("no-deployment", f"{context.target.name} does not run {context.format}")
+    quantizing = options.quantizing(deployment.family)
+    prepared = _prepare(source, quantizing, context)
+    fit(
+        prepared.network,
+        images,
+        settings=options.training.model_copy(update={"epochs": math.ceil(options.epochs)}),
+        objective=Distilled(
+            context.teacher.module(),
+            method=options.method,
+            temperature=options.temperature,
+            label_weight=options.label_weight,
+            identity=context.teacher.sha256,
+        ),
+        scratch=context.scratch,
+        tell=context.tell,
+        seed=context.seed,
+    )
+    out = context.workdir / f"model.{VARIANT}{SUFFIXES[context.format]}"
+    prepared.save(prepared.network.weights(), out)
+    leave(context.workdir, prepared.ranges, quantizing)
+    variant = "-".join(filter(None, (source.variant, VARIANT)))
+    return replace(source, path=out, sha256=sha256_of(out), history=(*source.history, Qat.kind), variant=variant)
+
+
+def part_of(images: LabelledImages, epochs: float, *, seed: int) -> LabelledImages:
+    """The images of each of `ceil(epochs)` passes, so that together they are `epochs` times all of them."""
+    count = max(1, round(len(images) * epochs / math.ceil(epochs)))
+    if count == len(images):
+        return images
+    return images.select(sorted(np.random.default_rng(seed).permutation(len(images))[:count].tolist()))
+
+
+def _images(context: Context) -> LabelledImages:
+    images = context.data.training
+    if images is None or not len(images):
+        raise InputError(
+            "no-training-images",
+            "there are no images to train on",
+            why="quantization-aware training learns from images that are never judged on",
+            hint="give --data DIR with a train/ folder beside val/; `export` and `quantize` need none",
+        )
+    return images
+
+
+def _prepare(source: Artifact, quantizing: Quantize, context: Context) -> Prepared:
+    if context.format == "tflite":
+        from edgecnn.compress.qat import tflite
+
+        return tflite.prepare(source, options=quantizing, context=context)
+    from edgecnn.compress.qat import onnx
+
+    return onnx.prepare(source, options=quantizing, context=context)

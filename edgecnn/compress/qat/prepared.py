@@ -1,0 +1,45 @@
+"""What a file format hands to the training: the network, its ranges, and the way back into the file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch  # noqa: TID253  (kernel, reached by a late import)
+from torch import Tensor  # noqa: TID253
+
+from edgecnn.compress.qat.network import Network
+from edgecnn.core.errors import StepError
+from edgecnn.core.stage import Images
+from edgecnn.quantize.observe import Run
+from edgecnn.quantize.ranges import RangeTable
+
+COMPARED = 2
+TOLERANCE = 1e-3
+"""Of the largest logit: far above what the order of float additions makes, far below a wrong operator."""
+
+
+class Prepared(NamedTuple):
+    """`save(weights, path)` writes the float file with the trained weights."""
+
+    network: Network
+    ranges: RangeTable
+    save: Callable[[Mapping[str, Tensor], Path], None]
+
+
+def require_same(network: Network, run: Run, images: Images) -> None:
+    """Raise StepError unless the float `network` answers a batch of images as the runtime answers each by itself."""
+    shown = np.concatenate(list(images.take(COMPARED).batches(1)))
+    wanted = np.concatenate([run(image[None])[network.output] for image in shown])
+    with torch.inference_mode():
+        found = network(torch.from_numpy(shown)).numpy()
+    if found.shape != wanted.shape or np.abs(found - wanted).max() > TOLERANCE * max(float(np.abs(wanted).max()), 1e-6):
+        off = "another shape" if found.shape != wanted.shape else f"up to {np.abs(found - wanted).max():.3g} off"
+        raise StepError(
+            "not-reproduced",
+            "the exported graph cannot be trained: in torch it does not answer what its runtime answers",
+            why=f"{off}, where the largest logit is {np.abs(wanted).max():.3g}",
+            hint="leave `qat` out of the recipe for this network",
+        )

@@ -1,0 +1,89 @@
+"""The recipe entry `qat`: train the weights for the grid that `quantize` will give them."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator, Field
+
+from edgecnn.core.artifact import Artifact, Format, Kind
+from edgecnn.core.stage import Context, Stage
+from edgecnn.core.target import Family
+from edgecnn.quantize.stage import LayerPattern, Observer, Quantize
+from edgecnn.train.settings import TrainSettings
+
+VARIANT = "qat"
+NOT_HERE = ("epochs", "dropout", "stochastic_depth", "bn_images")
+"""Settings of a training run that an exported graph has no use for, or that the stage says itself."""
+
+
+class QatSettings(TrainSettings):
+    """How the weights are trained: gently, from where they are; see `TrainSettings` for the words.
+
+    How long is said by the stage's `epochs`. Computed in float32: half precision has fewer steps than the grids.
+    """
+
+    epochs: int = Field(default=1, ge=1, le=10_000)
+    learning_rate: float = Field(default=1e-4, gt=0, allow_inf_nan=False)
+    weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    warmup: float = Field(default=0.1, gt=0, lt=1)
+    mixed_precision: Literal["auto", "off", "bf16", "fp16"] = "off"
+
+
+def _without(training: QatSettings) -> QatSettings:
+    for name in NOT_HERE:
+        if getattr(training, name) != QatSettings.model_fields[name].default:
+            why = "write it beside `training`" if name == "epochs" else "the exported graph has none"
+            raise ValueError(f"`{name}` is not for the training of `qat`: {why}")
+    return training
+
+
+class Qat(Stage):
+    """Train the exported network with every rounding of the integer file in place, FP32 as the teacher.
+
+    `epochs` is how long, a share for less than all images: 0.25 is one look at every fourth, 2.5 three looks at five
+    sixths. The ranges of activations come from `observer` on the calibration images and stay; weights move within the
+    grid that `quantize` rebuilds from them. `weight_bits` and `keep_float` must be those of the `quantize` behind.
+    `method` and `temperature` are of the distillation, where `label_weight` is that of the labels beside the teacher:
+    0 needs none. Source of the scheme: B. Jacob et al., CVPR 2018, arXiv:1712.05877.
+    """
+
+    kind: ClassVar[str] = "qat"
+    tools: ClassVar[tuple[str, ...]] = ("torch", "torchvision", *Quantize.tools)
+    reads_images: ClassVar[bool] = True
+    trains: ClassVar[bool] = True
+    delivers: ClassVar[bool] = False
+
+    epochs: float = Field(default=1.0, gt=0, le=10_000, allow_inf_nan=False)
+    training: Annotated[QatSettings, AfterValidator(_without)] = QatSettings()
+    observer: Observer = "minmax"
+    percentile: float = Field(default=99.99, gt=50, le=100)
+    weight_bits: Literal[7, 8] = 8
+    keep_float: tuple[LayerPattern, ...] = ()
+    method: Literal["dist", "hinton"] = "hinton"
+    temperature: float | None = Field(default=None, gt=0, le=1000, allow_inf_nan=False)
+    label_weight: float = Field(default=0.0, ge=0, le=1000, allow_inf_nan=False)
+
+    def quantizing(self, family: Family) -> Quantize:
+        """The `quantize` that the weights are trained for."""
+        asked = Quantize(
+            observer=self.observer,
+            percentile=self.percentile,
+            weight_bits=self.weight_bits,
+            keep_float=self.keep_float,
+        )
+        return asked.within(family)
+
+    def produces(self, source: Kind, wanted: Format) -> Kind | None:
+        if source[:2] != (wanted, "fp32") or wanted == "torch" or VARIANT in source.variant.split("-"):
+            return None
+        return source._replace(variant="-".join(filter(None, (source.variant, VARIANT))))
+
+    def missing(self, wanted: Format) -> str | None:
+        return "tflite" if wanted == "tflite" and find_spec("ai_edge_quantizer") is None else None
+
+    def run(self, source: Artifact, context: Context) -> Artifact:
+        from edgecnn.compress.qat.kernel import train
+
+        return train(source, context, options=self)

@@ -1,0 +1,59 @@
+"""The rungs of the ladder: what to try when the plain recipe misses the accuracy budget, cheapest first.
+
+A rung turns the recipe's stages into others. It runs nothing: the stages are walked like any, so what a rung made is
+found again. Those that cost no latency come before those that do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from edgecnn.core.stage import Stage
+
+Stages = tuple[Stage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the climb has learnt so far. `agreement` with FP32 is the best of any attempt, a share, None where nothing
+    could be compared; `worst_layers(count)` names the layers that lose most when they alone are INT8, worst first."""
+
+    agreement: float | None
+    worst_layers: Callable[[int], Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One thing to try: the stages, and how the table calls it."""
+
+    label: str
+    stages: Stages
+
+
+class Rung(BaseModel):
+    """One rung. Its YAML entry is itself the checked value: the fields are the options.
+
+    A subclass sets `kind` (the word in YAML), says whether it `costs_latency`, whether it `trains` (needs images with
+    labels), and gives its attempts. Register it under the entry-point group `edgecnn.rungs`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: ClassVar[str]
+    costs_latency: ClassVar[bool] = False
+    trains: ClassVar[bool] = False
+
+    def attempts(self, stages: Stages, known: Known) -> Iterator[Attempt]:
+        """What to try on top of `stages`, cheapest first; nothing where the rung does not apply."""
+        raise NotImplementedError
+
+    def hopeless(self, known: Known) -> str:
+        """Why it is not worth trying, empty where it is."""
+        return ""
+
+    def options(self) -> dict[str, Any]:
+        return self.model_dump(mode="json")

@@ -1,0 +1,50 @@
+"""Which layers suffer most from INT8: each is quantized alone, and the answers compared with the float network's."""
+
+from __future__ import annotations
+
+import torch  # noqa: TID253  (kernel, reached by a late import)
+from torch import Tensor, nn  # noqa: TID253
+
+from edgecnn.compress.qat.onnx import floating, quantized
+from edgecnn.core.events import Progress
+from edgecnn.core.stage import Context
+from edgecnn.export.onnx import export
+from edgecnn.quantize.onnx import calibrate, chosen, opened
+from edgecnn.quantize.placement import FAMILIES
+from edgecnn.quantize.stage import Quantize
+
+BATCH = 32
+STEP = "rank layers"
+
+
+def rank_layers(context: Context, *, count: int) -> dict[str, float]:
+    """Mean squared error of the logits by layer, largest first, when that layer alone is INT8, on the first `count`
+    calibration images.
+
+    Layers are those with weights, by their paths in the torch module. What joins branches is quantized in each case or
+    in none; LiteRT's layers are ranked on ONNX Runtime's grid, which is the same. Raises StepError for a network that
+    cannot be exported, or has an operator that is unknown here.
+    """
+    artifact = export(context.model, context.workdir / "ranked.onnx", preprocessing=context.data.preprocessing)
+    deployment = context.target.deployment(context.format)
+    placement = FAMILIES.get(deployment.family if deployment else "", FAMILIES["onnxruntime"])
+    options = Quantize()
+    model = opened(artifact.path, placement)
+    names = frozenset(str(node.name) for node in model.graph)
+    places = chosen(model, placement, options)
+    layers = [str(node.name) for node in places.weighted]
+    ranges = calibrate(artifact, places, placement=placement, options=options, context=context)
+    images = [torch.from_numpy(batch) for batch in context.data.calibration.take(count).batches(BATCH)]
+    expected = _answers(floating(artifact.path), images)
+    found: dict[str, float] = {}
+    for number, layer in enumerate(layers, start=1):
+        alone = quantized(artifact.path, placement, ranges, bits=8, keep_float=names - {layer})
+        found[layer] = float((_answers(alone, images) - expected).square().mean())
+        context.tell(Progress(STEP, number, len(layers), "layers"))
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+@torch.inference_mode()
+def _answers(network: nn.Module, images: list[Tensor]) -> Tensor:
+    network.eval()
+    return torch.cat([network(batch) for batch in images])

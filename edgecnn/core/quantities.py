@@ -1,0 +1,53 @@
+"""Shares, times and sizes as a person writes them: `1%`, `5 ms`, `4 MB`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+_QUANTITY = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([A-Za-z]*)\s*")
+_PERCENT = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*%\s*")
+
+
+def share(value: object) -> object:
+    """`1%`, `0.5 %` or 0.01 as a share of one. Raises ValueError for a text that is neither."""
+    if isinstance(value, bool):
+        raise ValueError("write a percentage such as 1%, or a share such as 0.01")
+    if isinstance(value, str):
+        match = _PERCENT.fullmatch(value)
+        try:
+            return float(match[1]) / 100 if match else float(value)
+        except ValueError:
+            raise ValueError("write a percentage such as 1%, or a share such as 0.01") from None
+    return value
+
+
+def milliseconds(value: object) -> object:
+    """`5 ms`, `0.9ms`, `0.01 s` or 5 in milliseconds. Raises ValueError for a text that is none of these."""
+    return _quantity(value, {"ms": 1.0, "s": 1e3, "us": 1e-3, "": 1.0}, "write a time such as 5 ms")
+
+
+def size_bytes(value: object) -> object:
+    """`4 MB`, `900 kB`, `1.5 MiB` or 4000000 in bytes. Raises ValueError for a text that is none of these."""
+    units = {"b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20, "gib": 2**30, "": 1}
+    found = _quantity(value, units, "write a size such as 4 MB")
+    return round(found) if isinstance(found, float) else found
+
+
+def _quantity(value: object, units: Mapping[str, float], hint: str) -> object:
+    if isinstance(value, bool):
+        raise ValueError(hint)
+    if not isinstance(value, str):
+        return value
+    match = _QUANTITY.fullmatch(value)
+    if match is None or match[2].lower() not in units:
+        raise ValueError(hint)
+    return float(match[1]) * units[match[2].lower()]
+
+
+Share = Annotated[float, BeforeValidator(share), Field(ge=0, lt=1, allow_inf_nan=False)]
+Milliseconds = Annotated[float, BeforeValidator(milliseconds), Field(gt=0, allow_inf_nan=False)]
+Bytes = Annotated[int, BeforeValidator(size_bytes), Field(gt=0)]

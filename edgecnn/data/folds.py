@@ -1,0 +1,75 @@
+"""Cross-validation: every image judges once, by a network that did not learn from it or from a copy of it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from edgecnn.core.errors import InputError
+from edgecnn.data.choosing import rank
+from edgecnn.data.images import ImageSet
+
+
+def folds(images: ImageSet, count: int, *, seed: int = 0) -> list[tuple[ImageSet, ImageSet]]:
+    """`count` pairs of (training, validation) that divide each class as evenly as can be.
+
+    Copies of one file are in one fold, and count once. Both sets keep the order of `images`. Raises InputError for
+    fewer than two folds, images without labels, or a class with fewer different images than folds. Source: R. Kohavi,
+    A Study of Cross-Validation and Bootstrap for Accuracy Estimation and Model Selection, IJCAI 1995.
+    """
+    if count < 2:
+        raise InputError(
+            "bad-folds",
+            f"{count} {'fold is' if count == 1 else 'folds are'} too few",
+            why="one fold judges and the others train",
+            hint="give 2 folds or more, such as --folds 5",
+        )
+    if images.labels is None:
+        raise InputError(
+            "no-labels",
+            "cross-validation needs labels",
+            why="nobody knows the classes of these images",
+            hint="give images in a folder per class, or a table with the column label",
+        )
+    digests = images.file_digests()
+    by_class: defaultdict[int, list[str]] = defaultdict(list)
+    for digest, label in dict(zip(digests, images.labels, strict=True)).items():
+        by_class[label].append(digest)
+    _require_enough(images, by_class, count)
+    fold_of = _deal(by_class, count, seed)
+    return [
+        (
+            images.select(at for at, digest in enumerate(digests) if fold_of[digest] != fold),
+            images.select(at for at, digest in enumerate(digests) if fold_of[digest] == fold),
+        )
+        for fold in range(count)
+    ]
+
+
+def _deal(by_class: dict[int, list[str]], count: int, seed: int) -> dict[str, int]:
+    """Class after class, shuffled, to the folds in turn: no fold has two images more than another, of a class or in
+    all."""
+    shuffled = [
+        digest for label in sorted(by_class) for digest in sorted(by_class[label], key=lambda word: rank(seed, word))
+    ]
+    return {digest: position % count for position, digest in enumerate(shuffled)}
+
+
+def _require_enough(images: ImageSet, by_class: dict[int, list[str]], count: int) -> None:
+    if not by_class:
+        raise InputError("no-images", "there are no images to divide", hint="give a folder with images: --data DIR")
+    smallest = min(by_class, key=lambda label: len(by_class[label]))
+    found = len(by_class[smallest])
+    if found >= count:
+        return
+    name = _folder_of(images, smallest)
+    raise InputError(
+        "too-few-images",
+        f"{count} folds need {count} different images of each class; class {smallest} ({name}) has {found}",
+        hint=f"give --folds {found}, or add images of it" if found > 1 else f"add images to {name}, or leave it out",
+    )
+
+
+def _folder_of(images: ImageSet, label: int) -> str:
+    labels: Sequence[int] = images.labels or ()
+    return images.paths[labels.index(label)].parent.name

@@ -1,0 +1,58 @@
+"""Times of a model's layers by node name: what a latency-aware choice of channels is made from."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgecnn.core.artifact import Artifact, Format, sha256_of
+from edgecnn.core.errors import MissingError
+from edgecnn.core.events import Tell, nobody, under
+from edgecnn.core.stage import LayerTimes
+from edgecnn.core.target import DeviceProfile
+from edgecnn.measure.layers import STEP, profile
+from edgecnn.measure.site import Site
+
+RUNS = 50
+"""Of each file; what is read is the median."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredTimes:
+    """Layer times on one device; satisfies `core.stage.LayerTimes`."""
+
+    site: Site
+    target: DeviceProfile
+    threads: int
+    tell: Tell
+
+    def __call__(self, file: Path, format: Format) -> Mapping[str, float]:
+        """Median time in ns by node name; rows of one name are added up. Raises EdgecnnError."""
+        deployment = self.target.deployment(format)
+        if deployment is None or (self.site.local and deployment.backend == "tensorrt"):
+            raise MissingError(
+                "no-layer-times",
+                f"the layers of a {format} file cannot be timed here",
+                why="TensorRT times them on the board" if deployment else f"{self.target.name} does not run {format}",
+                hint="name a board with --device, or give the share of MACs instead of the latency",
+            )
+        found = profile(
+            Artifact(file, format, "fp32", (), (), sha256_of(file)),
+            device=self.site.device,
+            profile=self.target,
+            backend=deployment.backend,
+            threads=self.threads,
+            runs=RUNS,
+            tell=under(STEP, self.tell),
+        )
+        times: dict[str, float] = defaultdict(float)
+        for layer in found.layers:
+            times[layer.name] += layer.time_ns
+        return dict(times)
+
+
+def layer_times_on(site: Site, target: DeviceProfile, *, threads: int, tell: Tell = nobody) -> LayerTimes | None:
+    """What measures layers at `site`; None where another machine plays the board, whose times say nothing."""
+    return None if site.emulated else MeasuredTimes(site, target, threads, tell)

@@ -1,0 +1,1 @@
+"""What `edgecnn evaluate` found: model, the words all renderers share, text, markdown, json, and the pictures."""

@@ -1,0 +1,55 @@
+"""Finds the first batch whose loss, or whose gradient, is no finite number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch  # noqa: TID253  (kernel, reached by a late import)
+from torch import Tensor  # noqa: TID253
+
+from edgecnn.core.errors import StepError
+from edgecnn.train.settings import LabelledImages
+
+NAMED_IMAGES = 4
+UNREAD = 32
+CODE = "training-diverged"
+
+
+class Lookout:
+    """On the CPU every value is read; elsewhere many at once, for reading one makes the loop wait for the device."""
+
+    def __init__(self, images: LabelledImages, device: torch.device) -> None:
+        self.found: StepError | None = None
+        self._images = images
+        self._most = 1 if device.type == "cpu" else UNREAD
+        self._unread: list[tuple[str, Tensor, Sequence[Tensor], str]] = []
+
+    def note(self, what: str, value: Tensor, batches: Sequence[Tensor], when: str) -> None:
+        """`what` (loss, gradient) was `value` on the images with these indices; `when` is for the message."""
+        self._unread.append((what, value, batches, when))
+        if len(self._unread) >= self._most:
+            self.read()
+
+    def read(self) -> None:
+        """Set `found` to the error that names the first bad batch, if there is one."""
+        unread, self._unread = self._unread, []
+        if not unread or self.found is not None:
+            return
+        values = [float(unread[0][1])] if len(unread) == 1 else torch.stack([entry[1] for entry in unread]).tolist()
+        for value, (what, _, batches, when) in zip(values, unread, strict=True):
+            if not math.isfinite(value):
+                self.found = self._error(what, value, torch.cat([part.cpu() for part in batches]).tolist(), when)
+                return
+
+    def _error(self, what: str, value: float, indices: Sequence[int], when: str) -> StepError:
+        paths = getattr(self._images, "paths", None)
+        names = [str(index if paths is None else paths[index]) for index in indices]
+        shown = ", ".join(names[:NAMED_IMAGES])
+        more = f" and {len(names) - NAMED_IMAGES} more" if len(names) > NAMED_IMAGES else ""
+        return StepError(
+            CODE,
+            f"the training {what} is no longer a number",
+            why=f"it was {value} {when}, on the batch with {'images ' if paths is None else ''}{shown}{more}",
+            hint="lower the learning rate, for example to a tenth, and look at these images",
+        )

@@ -1,0 +1,75 @@
+"""Losses of labels: cross-entropy and focal, with smoothing, mixed targets and class weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch  # noqa: TID253  (kernel, reached by a late import)
+from torch import Tensor, nn  # noqa: TID253
+from torch.nn import functional  # noqa: TID253
+
+from edgecnn.train.settings import Batch, TrainSettings
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, *, smoothing: float = 0.0, weights: Tensor | None = None) -> Tensor:
+    """Mean cross-entropy of logits (N, classes) in float32.
+
+    `targets` are labels, int64 (N,), or shares, float (N, classes). `weights` (classes,) multiply each image's loss;
+    the mean is over images, not over weights, so it does not depend on how a batch is cut: scale them to a mean of 1
+    over the training images. Smoothing: C. Szegedy et al., 2015, arXiv:1512.00567, section 7.
+    """
+    logits = logits.float()
+    if weights is None:
+        return functional.cross_entropy(logits, targets, label_smoothing=smoothing)
+    each = functional.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="none")
+    return (each * _weight_of(targets, weights)).mean()
+
+
+def focal(
+    logits: Tensor, targets: Tensor, *, gamma: float = 2.0, smoothing: float = 0.0, weights: Tensor | None = None
+) -> Tensor:
+    """Mean focal loss: cross-entropy in which what is already told well counts little, as (1 - p) ** gamma.
+
+    Arguments as for `cross_entropy`; for shares the sum over classes of share times (1 - p) ** gamma times -log p.
+    Source: T.-Y. Lin et al., 2017, arXiv:1708.02002, equation 4.
+    """
+    log_p = functional.log_softmax(logits.float(), dim=1)
+    shares = targets
+    if not targets.is_floating_point():
+        shares = functional.one_hot(targets, log_p.shape[1]).to(log_p.dtype)
+    if smoothing:
+        shares = shares * (1 - smoothing) + smoothing / log_p.shape[1]
+    each = -(shares * (-torch.expm1(log_p)).clamp(min=0) ** gamma * log_p).sum(1)
+    return (each if weights is None else each * _weight_of(targets, weights)).mean()
+
+
+def _weight_of(targets: Tensor, weights: Tensor) -> Tensor:
+    return targets @ weights if targets.is_floating_point() else weights[targets]
+
+
+class Labels:
+    """The objective that learns from labels alone, as `TrainSettings` says."""
+
+    needs_labels = True
+
+    def __init__(self, settings: TrainSettings, labels: Sequence[int], *, classes: int) -> None:
+        self._settings = settings
+        self._weights: Tensor | None = None
+        if settings.class_weights == "balanced":
+            from edgecnn.train.sampling import balanced_weights
+
+            self._weights = balanced_weights(labels, classes)
+
+    def __call__(self, module: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        logits: Tensor = module(batch.x)
+        assert batch.targets is not None  # `fit` has seen to it
+        given, smoothing = self._settings, self._settings.label_smoothing
+        if given.loss == "focal":
+            loss = focal(logits, batch.targets, gamma=given.focal_gamma, smoothing=smoothing, weights=self._weights)
+        else:
+            loss = cross_entropy(logits, batch.targets, smoothing=smoothing, weights=self._weights)
+        return loss, logits
+
+    def to(self, device: str) -> None:
+        if self._weights is not None:
+            self._weights = self._weights.to(device)

@@ -1,0 +1,173 @@
+"""Several processes that train one network, each on its part of every batch: torchrun's, or a group that is there.
+
+    torchrun --nproc-per-node 2 -m edgecnn train DATA ...
+
+`TrainSettings.batch` is what one process holds, so the batch that the learning rate must fit is that times the number
+of processes. Gradients are averaged (`DistributedDataParallel`; gloo between CPUs, nccl between GPUs). Batch-norm
+statistics are each process's own, taken over its part of the batch, and the first process's are kept: from about 16
+images per process on that costs nothing. For fewer, and on CUDA only, convert the network before training with
+`torch.nn.SyncBatchNorm.convert_sync_batchnorm`. One process tells, judges and saves: the first.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from edgecnn.core.errors import MissingError, StepError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+LONGEST_WAIT = timedelta(hours=2)
+"""For a process that waits while the first one judges."""
+
+
+def place() -> tuple[int, int]:
+    """(rank of this process, number of processes): of the group that is there, or of torchrun's environment.
+
+    (0, 1) where neither is. Imports torch only where a group can be there.
+    """
+    import sys
+
+    if "torch.distributed" in sys.modules:
+        import torch.distributed as dist
+
+        if dist.is_available() and dist.is_initialized():
+            return dist.get_rank(), dist.get_world_size()
+    if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+        return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    return 0, 1
+
+
+class Group:
+    """The processes of one training, seen from one of them. Alone, nothing here costs anything."""
+
+    def __init__(self, rank: int, world: int, device: torch.device) -> None:
+        self.rank = rank
+        self.world = world
+        self.device = device
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """The module whose backward pass averages gradients over the processes."""
+        if self.world == 1:
+            return module
+        from torch.nn.parallel import DistributedDataParallel
+
+        own = [self.device.index] if self.device.type == "cuda" else None
+        return DistributedDataParallel(module, device_ids=own, gradient_as_bucket_view=True)
+
+    def quiet(self, wrapped: nn.Module) -> AbstractContextManager[None]:
+        """Inside the block gradients are only added up: for all but the last part of an accumulated step."""
+        if self.world == 1:
+            return nullcontext()
+        found: AbstractContextManager[None] = wrapped.no_sync()  # type: ignore[operator]
+        return found
+
+    def total(self, *values: float) -> list[float]:
+        """Each value summed over the processes."""
+        if self.world == 1:
+            return list(values)
+        import torch
+        import torch.distributed as dist
+
+        summed = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(summed)
+        return [float(value) for value in summed.tolist()]
+
+    def of_first(self, *values: float) -> list[float]:
+        """The first process's values, in every process."""
+        if self.world == 1:
+            return list(values)
+        import torch
+        import torch.distributed as dist
+
+        sent = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.broadcast(sent, 0)
+        return [float(value) for value in sent.tolist()]
+
+    def bytes_of_first(self, content: bytes) -> bytes:
+        """The first process's bytes, in every process: the others need not see its disk."""
+        if self.world == 1:
+            return content
+        import torch
+        import torch.distributed as dist
+
+        size = int(self.of_first(len(content))[0])
+        if not size:
+            return b""
+        sent = torch.empty(size, dtype=torch.uint8, device=self.device)
+        if self.is_first:
+            sent.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
+        dist.broadcast(sent, 0)
+        return sent.cpu().numpy().tobytes()
+
+    def share_weights(self, module: nn.Module) -> None:
+        """Every process gets the first one's parameters and buffers."""
+        if self.world == 1:
+            return
+        import torch.distributed as dist
+
+        for value in (*module.parameters(), *module.buffers()):
+            whole = value.detach().contiguous()
+            dist.broadcast(whole, 0)
+            value.detach().copy_(whole)
+
+
+@contextmanager
+def joined(device: str | None) -> Iterator[Group]:
+    """The group of this process on `device` (None: CUDA where there is one, else the CPU); alone, a group of one.
+
+    A group made here ends with the block. Raises MissingError for a device that is not there, StepError when another
+    process is gone.
+    """
+    import torch.distributed as dist
+
+    rank, world = place()
+    chosen = _device(device)
+    mine = world > 1 and not dist.is_initialized()
+    if mine:
+        backend = "nccl" if chosen.type == "cuda" else "gloo"
+        dist.init_process_group(backend, timeout=LONGEST_WAIT, device_id=chosen if chosen.type == "cuda" else None)
+    try:
+        yield Group(rank, world, chosen)
+    except RuntimeError as error:
+        if world > 1 and (isinstance(error, dist.DistError) or "gloo" in str(error).lower()):
+            raise StepError(
+                "process-lost",
+                "another process of this training is gone",
+                why=str(error).splitlines()[0],
+                hint="see what that process said; then run the same command again",
+            ) from error
+        raise
+    finally:
+        if mine:
+            dist.destroy_process_group()
+
+
+def _device(wanted: str | None) -> torch.device:
+    import torch
+
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    try:
+        chosen = torch.device(wanted or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if chosen.type == "cuda":
+            chosen = torch.device("cuda", local if chosen.index is None else chosen.index)
+            torch.cuda.set_device(chosen)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise MissingError(
+            "no-device",
+            f"there is no device '{wanted}' to train on",
+            why=str(error).splitlines()[0],
+            hint="leave the device out: CUDA is taken where there is one, else the CPU",
+        ) from error
+    return chosen

@@ -1,0 +1,40 @@
+"""The integer file answers what the trained network answered, on every runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from edgecnn.compress.qat.kernel import _prepare
+from edgecnn.compress.qat.stage import Qat
+from edgecnn.core.artifact import Artifact, Format
+from edgecnn.core.events import nobody
+from edgecnn.data import ImageSet
+from edgecnn.measure.accuracy import logits
+from edgecnn.quantize.stage import Quantize
+
+BACKENDS: dict[Format, str] = {"onnx": "onnxruntime", "tensorrt": "onnxruntime", "tflite": "tflite"}
+AGREEMENT = 0.995
+
+
+@pytest.mark.parametrize("format", ["onnx", "tensorrt", "tflite"])
+def test_the_file_answers_like_the_trained_network(around, exported, digits, format: Format) -> None:
+    _, everything = digits
+    source: Artifact = exported(format)
+    stage = Qat.model_validate({"training": {"learning_rate": 1e-3, "device": "cpu"}})
+    trained = stage.run(source, around.context("qat", format))
+    assert trained.kind == (format, "fp32", "qat")
+    made = Quantize().run(trained, around.context("quantize", format))
+    assert made.kind == (format, "int8", "qat")
+
+    family = around.context("again", format).target.deployment(format).family
+    network = _prepare(trained, stage.quantizing(family), around.context("again", format)).network
+    with torch.inference_mode():
+        expected = np.concatenate([network(torch.from_numpy(batch)).numpy() for batch in everything.batches(256)])
+    found = logits(made, everything, backend=BACKENDS[format], threads=1, tell=nobody)
+    agreement = (found.argmax(1) == expected.argmax(1)).mean()
+    print(format, "agreement", agreement, "accuracy", (found.argmax(1) == np.array(everything.labels)).mean())
+    assert agreement >= AGREEMENT

@@ -1,0 +1,95 @@
+"""`edgecnn distill`, as it is typed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import workbench
+from workbench import FLAGS, Workbench, in_process_of_its_own, make_workbench
+
+TRAINING = ("--epochs", "2", "--batch", "8", "--device", "cpu", "--workers", "0")
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
+    return make_workbench(tmp_path_factory.mktemp("distill"))
+
+
+@pytest.fixture(scope="module")
+def student(bench: Workbench) -> Path:
+    """The trained network with its classifier shaken."""
+    state = torch.load(bench.checkpoint, weights_only=True)
+    state["fc.weight"] = 0.1 * torch.randn(state["fc.weight"].shape, generator=torch.Generator().manual_seed(0))
+    path = bench.folder / "student.pth"
+    torch.save(state, path)
+    return path
+
+
+def command(bench: Workbench, checkpoint: Path, out: Path, *more: str) -> list[str]:
+    source = [str(checkpoint), "--model", bench.model, *FLAGS, "--data", str(bench.data)]
+    return ["distill", *source, "--out", str(out), *TRAINING, *more]
+
+
+def test_a_checkpoint_learns_from_a_teacher_and_is_held_against_both(
+    bench: Workbench, student: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "taught.safetensors"
+    teacher = ("--teacher", str(bench.checkpoint), "--teacher-model", bench.model)
+    ended = in_process_of_its_own(*command(bench, student, out, *teacher, "--lr", "0.01", "--json"))
+    assert ended.code == 0, ended.err
+    found = ended.json
+    assert found["path"] == str(out)
+    assert found["variant"] == "distilled"
+    assert found["images"] == 4 * workbench.VAL_PER_CLASS
+    assert found["after"] > found["before"]
+    assert found["against_before"]["drop"] == pytest.approx(found["before"] - found["after"])
+    assert found["against_before"]["low"] < found["against_before"]["drop"] < found["against_before"]["high"]
+    assert found["against_teacher"]["drop"] == pytest.approx(found["teacher_accuracy"] - found["after"])
+    assert [path.name for path in tmp_path.iterdir()] == [out.name]
+    again = in_process_of_its_own("inspect", str(out), "--model", bench.model)
+    assert again.code == 0, again.err
+
+
+def test_a_new_student_learns_from_the_checkpoint(bench: Workbench, tmp_path: Path) -> None:
+    out = tmp_path / "small"
+    ended = in_process_of_its_own(*command(bench, bench.checkpoint, out, "--student", bench.model))
+    assert ended.code == 0, ended.err
+    assert (tmp_path / "small.safetensors").is_file()
+    assert "learned from" in ended.out
+    assert "teacher: " in ended.out
+    assert "before: " not in ended.out
+
+
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        (("--teacher", "nothing.pth"), "no-file"),
+        (("--teacher", "CKPT", "--temperature", "0"), "bad-option"),
+        (("--teacher", "CKPT", "--method", "crd"), "bad-option"),
+        (("--teacher", "CKPT", "--teacher-model", "MODEL", "--out", "x.pth"), "wrong-suffix"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_made(
+    more: tuple[str, ...], code: str, bench: Workbench, student: Path, tmp_path: Path
+) -> None:
+    words = [{"CKPT": str(bench.checkpoint), "MODEL": bench.model}.get(word, word) for word in more]
+    ended = in_process_of_its_own(*command(bench, student, tmp_path / "out.safetensors", *words), cwd=tmp_path)
+    assert ended.code == 2
+    assert ended.error == code
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
+def test_one_of_teacher_and_student_is_wanted(bench: Workbench, student: Path, tmp_path: Path) -> None:
+    for more in ((), ("--teacher", "a.pth", "--student", "resnet18")):
+        ended = in_process_of_its_own(*command(bench, student, tmp_path / "out.safetensors", *more))
+        assert ended.code == 2
+        assert "give one of the two" in ended.err
+
+
+def test_images_to_judge_on_alone_teach_nothing(bench: Workbench, student: Path, tmp_path: Path) -> None:
+    words = command(bench, student, tmp_path / "o.safetensors", "--teacher", str(bench.checkpoint))
+    words[words.index(str(bench.data))] = str(bench.data / "val")
+    ended = in_process_of_its_own(*words)
+    assert ended.error == "no-training-images"
