@@ -16,6 +16,7 @@ from edgecnn.core.events import Finished, Started, Tell, Warned
 from edgecnn.core.store import cannot_write, write_atomically
 from edgecnn.data.images import ImageSet
 from edgecnn.data.judging import Judging, list_labelled, open_judging
+from edgecnn.data.listing import below
 from edgecnn.inputs import Source
 from edgecnn.measure import tta
 from edgecnn.measure.classification import classify, probabilities_of
@@ -142,7 +143,7 @@ def _hardest(judging: Judging, scores: np.ndarray, probabilities: np.ndarray) ->
     return [
         Mistake(
             path=images.paths[row],
-            shown=_below(images.paths[row], images.root),
+            shown=below(images.paths[row], images.root),
             true=names[truth[row]],
             predicted=names[said[row]],
             confidence=float(confidence[row]),
@@ -150,10 +151,6 @@ def _hardest(judging: Judging, scores: np.ndarray, probabilities: np.ndarray) ->
         )
         for row in wrong
     ]
-
-
-def _below(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
 def write(evaluation: Evaluation, folder: Path) -> list[Path]:

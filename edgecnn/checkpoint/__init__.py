@@ -6,18 +6,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgecnn.checkpoint.loaded import LoadedModel, open_model, save
+    from edgecnn.checkpoint.loaded import LoadedModel, open_model, reopen
+    from edgecnn.checkpoint.saving import save
     from edgecnn.checkpoint.weights import Weights, read_weights
 
 _WHERE = {
     "LoadedModel": "loaded",
     "open_model": "loaded",
-    "save": "loaded",
+    "reopen": "loaded",
+    "save": "saving",
     "Weights": "weights",
     "read_weights": "weights",
 }
 
-__all__ = ["LoadedModel", "Weights", "open_model", "read_weights", "save"]
+__all__ = ["LoadedModel", "Weights", "open_model", "read_weights", "reopen", "save"]
 
 
 def __getattr__(name: str) -> Any:

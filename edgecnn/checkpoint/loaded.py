@@ -1,26 +1,25 @@
-"""A checkpoint with its network: opening one, and writing one that opens without questions."""
+"""A checkpoint with its network: opening one."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
-import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch  # noqa: TID253
 from torch import nn  # noqa: TID253
 
 from edgecnn.checkpoint import facts, match, reference
+from edgecnn.checkpoint.rebuilding import rebuild
 from edgecnn.checkpoint.registry import Entry, build_empty, shapes
 from edgecnn.checkpoint.sources import library_versions, source_files
-from edgecnn.checkpoint.weights import METADATA_KEY, Weights, read_weights
+from edgecnn.checkpoint.structure import PLAN_KEY, Plan
+from edgecnn.checkpoint.weights import Weights, read_weights
 from edgecnn.core.errors import EdgecnnError, InputError, MissingError, StepError
 from edgecnn.core.preprocessing import Preprocessing
-from edgecnn.core.store import write_atomically
 
 _SIZES = (224, 32, 28, 64, 96, 128, 256, 299)
 
@@ -31,7 +30,8 @@ class LoadedModel:
 
     `input_shape` is (C, H, W); `sha256` identifies architecture and weights; `preprocessing_source` is checkpoint,
     timm, torchvision, given or empty; `form` says how the file stored the weights, `dtype` in which type;
-    `notes` what was assumed; `source_files` are (module, sha256) of the user's code it is made of.
+    `notes` what was assumed; `source_files` are (module, sha256) of the user's code it is made of; `plan` says which
+    channels of the architecture are left in a pruned one.
     """
 
     name: str
@@ -46,6 +46,7 @@ class LoadedModel:
     dtype: str
     notes: tuple[str, ...]
     source_files: tuple[tuple[str, str], ...]
+    plan: Plan | None
     _network: nn.Module = field(repr=False, compare=False)
 
     def module(self) -> nn.Module:
@@ -82,6 +83,7 @@ class _Found:
     entry: Entry | None = None
     notes: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
+    plan: Plan | None = None
 
 
 def open_model(path: Path, *, architecture: str | None = None) -> LoadedModel:
@@ -90,9 +92,37 @@ def open_model(path: Path, *, architecture: str | None = None) -> LoadedModel:
     `architecture` is a registered name, `file.py:factory` or `pkg.module:factory`; without it the file's own metadata
     decides, then the names and shapes of the weights. Raises InputError, MissingError or StepError.
     """
+    return _opened(read_weights(Path(path)), architecture)
+
+
+def reopen(path: Path, *, near: str | None = None) -> LoadedModel:
+    """Read a file that this program wrote itself: the architecture in it is trusted, also where it is code.
+
+    `near` is the architecture of the network it began as: where both name the same code, the code is taken from there.
+    """
     weights = read_weights(Path(path))
+    text = facts.stated_architecture(weights.metadata)
+    stated, known = (reference.parse(item) if item else None for item in (text, near))
+    if isinstance(stated, reference.Factory) and isinstance(known, reference.Factory) and stated.is_file:
+        same = stated.identity() == known.identity() and Path(stated.source).name == Path(known.source).name
+        text = near if same else text
+    return _opened(weights, text)
+
+
+def _opened(weights: Weights, architecture: str | None) -> LoadedModel:
+    if PLAN_KEY in weights.metadata:
+        return _complete(_rebuilt(weights, Plan.from_dict(weights.metadata[PLAN_KEY]), architecture), weights)
     found = _given(weights, architecture) if architecture else _stated(weights) or _searched(weights)
     return _complete(found, weights)
+
+
+def _rebuilt(weights: Weights, plan: Plan, architecture: str | None) -> _Found:
+    """The architecture with the channels that are left, and the weights of those."""
+    text = architecture or _named(weights)
+    wanted = reference.parse(text) if text is not None else None
+    entry, identity, network, note = rebuild(weights, plan, wanted)
+    modules = (wanted.module,) if isinstance(wanted, reference.Factory) else ()
+    return _Found(str(entry or text), identity, network, entry, (note,), modules, plan)
 
 
 def _given(weights: Weights, text: str) -> _Found:
@@ -111,18 +141,24 @@ def _given(weights: Weights, text: str) -> _Found:
     raise match.mismatch(str(entry), differs, given)
 
 
-def _stated(weights: Weights) -> _Found | None:
-    """The registered architecture the file names, if it fits. Code that a file names is not run."""
+def _named(weights: Weights) -> str | None:
+    """The registered architecture the file names. Code that a file names is not run."""
     text = facts.stated_architecture(weights.metadata)
-    if text is None:
-        return None
-    if ":" in text and text.partition(":")[0] not in ("torchvision", "timm") and text not in OWN:
+    if text is not None and ":" in text and text.partition(":")[0] not in ("torchvision", "timm") and text not in OWN:
         raise InputError(
             "architecture-is-code",
             f"the checkpoint says that its network is built by {text}",
             why="code named by a file is not run unasked",
             hint=f"if you trust it: --model {shlex.quote(text)}",
         )
+    return text
+
+
+def _stated(weights: Weights) -> _Found | None:
+    """The registered architecture the file names, if it fits."""
+    text = _named(weights)
+    if text is None:
+        return None
     try:
         return _given(weights, text)
     except MissingError:
@@ -220,10 +256,11 @@ def _complete(found: _Found, weights: Weights) -> LoadedModel:
         preprocessing_source=source,
         class_names=names,
         parameters=sum(item.numel() for item in found.network.parameters()),
-        form=weights.form,
+        form=f"{weights.form}, pruned" if found.plan else weights.form,
         dtype=weights.dtype,
         notes=tuple(notes),
         source_files=sources,
+        plan=found.plan,
         _network=found.network,
     )
 
@@ -284,24 +321,3 @@ def _digest(identity: str, network: nn.Module) -> str:
             digest.update(f"\n{key} {tuple(value.shape)} {value.dtype}\n".encode())
             digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def save(
-    path: Path,
-    module: nn.Module,
-    *,
-    architecture: str,
-    num_classes: int | None = None,
-    preprocessing: Preprocessing | None = None,
-    class_names: Sequence[str] | None = None,
-) -> None:
-    """Write weights and what is known about them as .safetensors, for `open_model` to read back bit for bit."""
-    from safetensors.torch import save as to_bytes
-
-    about: dict[str, Any] = {"architecture": architecture, "num_classes": num_classes}
-    if preprocessing is not None:
-        about["preprocessing"] = preprocessing.to_dict()
-    if class_names is not None:
-        about["class_names"] = list(class_names)
-    state = {key: value.detach().cpu().clone().contiguous() for key, value in module.state_dict().items()}
-    write_atomically(Path(path), to_bytes(state, metadata={METADATA_KEY: json.dumps(about), "format": "pt"}))

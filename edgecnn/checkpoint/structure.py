@@ -22,6 +22,8 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd  # noqa: TID253
 from edgecnn.core.errors import InputError
 
 VERSION = 1
+PLAN_KEY = "edgecnn_plan"
+"""Under which the plan stands in a checkpoint's metadata."""
 LARGEST = 1 << 20
 """More channels than any layer has: what a plan may not go beyond."""
 _RANGES = re.compile(r"\d{1,7}(?:-\d{1,7})?(?:,\d{1,7}(?:-\d{1,7})?)*")

@@ -76,7 +76,7 @@ def distill(
     """Train a student on a teacher's answers; judge it on DIR/val beside what it was before and beside its teacher.
 
     `edgecnn distill SMALL --teacher LARGE` trains the checkpoint SMALL, a pruned one for example;
-    `edgecnn distill LARGE --student NAME` builds a new network and trains that on LARGE. Images need no labels then.
+    `edgecnn distill LARGE --student NAME` builds a new network and trains that on LARGE. Unlabelled images will do.
     """
     from edgecnn import distillation
     from edgecnn.cli import console

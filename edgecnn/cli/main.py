@@ -11,6 +11,7 @@ from edgecnn import __version__
 from edgecnn.cli import (
     benchmark,
     console,
+    data,
     demo,
     devices,
     distill,
@@ -61,6 +62,7 @@ app.command(short_help="Measure models on this host, interleaved.")(benchmark.be
 app.command(short_help="Time each layer of a model on a device.")(profile.profile)
 app.command(short_help="Take a small CNN to INT8 in two minutes. No download.")(demo.demo)
 app.command(short_help="Show what works on this host, and what is missing.")(doctor.doctor)
+app.add_typer(data.app, name="data")
 app.add_typer(devices.app, name="devices")
 app.add_typer(recipes.app, name="recipes")
 

@@ -97,12 +97,12 @@ class Bars:
 
         self._console = console
         self._verbose = verbose
-        style = {"complete_style": "cyan", "finished_style": "cyan", "pulse_style": "dim cyan"}
+        bar = BarColumn(bar_width=24, complete_style="cyan", finished_style="cyan", pulse_style="dim cyan")
         self._live = Live(
             SpinnerColumn(style="cyan", finished_text=" "),
             TextColumn("{task.description}", markup=False),
             # Where the line is short, the words say more.
-            *([BarColumn(bar_width=24, **style)] if console.width >= WIDE else []),
+            *([bar] if console.width >= WIDE else []),
             TextColumn("{task.fields[count]}", markup=False, style="dim"),
             TimeElapsedColumn(),
             console=console,

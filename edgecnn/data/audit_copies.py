@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -64,7 +65,7 @@ def near_copies(looked: Looked) -> list[Copies]:
 def _candidates(hashes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Pairs of positions whose hashes are at most `DISTANCE` bits apart; a pair may come more than once."""
     edges = np.linspace(0, BITS, DISTANCE + 2).astype(int)
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in pairwise(edges):
         band = (hashes >> np.uint64(low)) & np.uint64((1 << int(high - low)) - 1)
         order = np.lexsort((hashes, band))
         ordered, bands = hashes[order], band[order]
@@ -129,8 +130,3 @@ def _groups(pairs: dict[tuple[int, int], bool]) -> list[Copies]:
         groups[lead(place)].append(place)
     turned = {lead(pair[0]) for pair, mirrored in pairs.items() if mirrored}
     return [Copies(tuple(places), exact=False, mirrored=first in turned) for first, places in sorted(groups.items())]
-
-
-def labels_of(copies: Copies, labels: Sequence[str]) -> tuple[str, ...]:
-    """The different labels of a group, in the order met."""
-    return tuple(dict.fromkeys(labels[place] for place in copies.places))

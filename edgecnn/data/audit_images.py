@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from edgecnn.core.events import Progress, Tell
 from edgecnn.data import pixels
@@ -103,7 +103,7 @@ def _look(path: Path) -> tuple[Look, np.ndarray]:
                 found if found.size == (EDGE, EDGE) else found.resize((EDGE, EDGE), Image.Resampling.BOX)
             )
         return Look(hashlib.sha256(raw).digest(), width, height, mode, oddities), small
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         return Look(error="no image in a format Pillow knows"), _NOTHING
     except (OSError, ValueError, MemoryError, Image.DecompressionBombError, *pixels.DAMAGED) as error:
         return Look(error=getattr(error, "strerror", None) or str(error) or type(error).__name__), _NOTHING
@@ -126,8 +126,8 @@ def _oddities(image: Image.Image) -> Iterable[str]:
 
 def _deep(image: Image.Image) -> bool:
     """A PNG of 16 bits a channel is told by how it is unpacked: Pillow's mode is that of 8."""
-    tile: Any = image.tile[0] if image.format == "PNG" and image.tile else None
-    return tile is not None and "16" in str(tile[3])
+    tiles: Any = getattr(image, "tile", None)
+    return image.format == "PNG" and bool(tiles) and "16" in str(tiles[0][3])
 
 
 def _orientation(image: Image.Image) -> int:

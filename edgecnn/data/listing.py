@@ -39,3 +39,8 @@ class Listing:
     @property
     def samples(self) -> tuple[Sample, ...]:
         return (*self.train, *self.evaluation, *self.undivided)
+
+
+def below(path: Path, root: Path) -> str:
+    """A file's name as a person sees it: below the data folder where it lies there."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)

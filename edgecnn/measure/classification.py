@@ -138,7 +138,7 @@ def classify(
         macro=_average(found, weighted=False),
         weighted=_average(found, weighted=True),
         confusion=confusion,
-        confidence=float(winning.mean()),
+        confidence=float(winning.mean(dtype=np.float64)),
         calibration_error=error,
         bins=tuple(_reliability(winning, predictions == truth)),
     )
@@ -219,7 +219,8 @@ def _average(scores: Sequence[ClassScore], *, weighted: bool) -> Average:
 
 def _reliability(confidence: np.ndarray, right: np.ndarray) -> Iterator[Bin]:
     """The bins that have images."""
-    place = np.searchsorted(np.linspace(0, 1, BINS + 1), _below_one(confidence), side="right") - 1
+    confidence = _below_one(confidence)
+    place = np.searchsorted(np.linspace(0, 1, BINS + 1), confidence, side="right") - 1
     for number in range(BINS):
         inside = place == number
         images = int(np.count_nonzero(inside))

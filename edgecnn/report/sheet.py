@@ -85,10 +85,14 @@ def _font(size: int) -> Any:
 
 
 def _fitting(line: str, font: Any) -> str:
-    """The line, its end cut off where it is wider than a picture."""
+    """The line where it is not wider than a picture, else without its end; of a file's name without its beginning."""
     line = " ".join(line.split())
     if font.getlength(line) <= EDGE:
         return line
-    while line and font.getlength(line + "…") > EDGE:
+    if "/" in line:
+        while font.getlength("…" + line) > EDGE:
+            line = line[1:]
+        return "…" + line
+    while font.getlength(line + "…") > EDGE:
         line = line[:-1]
     return line + "…"

@@ -22,8 +22,9 @@ class Interruption:
 def noticed() -> Iterator[Interruption]:
     """Inside the block the first SIGINT only sets `asked`; the second does what the first would have done before.
 
-    So does one SIGTERM under torchrun, which sends it to every process when it is interrupted itself. Handlers are
-    those of before afterwards. Outside the main thread, and where SIGINT is ignored, nothing changes.
+    Under torchrun every SIGINT and SIGTERM only sets `asked`: one Ctrl-C comes twice there, from the terminal and from
+    torchrun, which itself ends what takes too long. Handlers are those of before afterwards. Outside the main thread,
+    and for signals that are ignored, nothing changes.
     """
     found = Interruption()
     if threading.current_thread() is not threading.main_thread():
@@ -31,23 +32,19 @@ def noticed() -> Iterator[Interruption]:
         return
     before: dict[int, Any] = {}
 
-    def on_interrupt(number: int, frame: FrameType | None) -> None:
-        if not found.asked:
+    launched = "TORCHELASTIC_RUN_ID" in os.environ
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if launched or not found.asked:
             found.asked = True
         elif callable(before[number]):
             before[number](number, frame)
         else:
             raise KeyboardInterrupt
 
-    def on_end(number: int, frame: FrameType | None) -> None:
-        found.asked = True
-
-    wanted: dict[int, Any] = {signal.SIGINT: on_interrupt}
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        wanted[signal.SIGTERM] = on_end
-    for number, handler in wanted.items():
+    for number in (signal.SIGINT, signal.SIGTERM) if launched else (signal.SIGINT,):
         if signal.getsignal(number) not in (signal.SIG_IGN, None):
-            before[number] = signal.signal(number, handler)
+            before[number] = signal.signal(number, on_signal)
     try:
         yield found
     finally:

@@ -148,12 +148,12 @@ class Workers:
             yield
         except (RuntimeError, OSError, EOFError) as error:
             dead = [process for process in self._processes if not process.is_alive()]
-            if not dead and "shared memory" not in str(error):
+            if not dead:
                 raise
             raise StepError(
                 "loader-died",
                 "a process that loads images has ended",
-                why=_cause(dead[0].exitcode) if dead else str(error),
+                why=_cause(dead[0].exitcode),
                 hint="set workers to a smaller number, or to 0 to load in the main process (--workers 0)",
             ) from error
 
@@ -194,22 +194,34 @@ class _Work(Dataset[Any]):
 
     def __getitem__(self, task: Task) -> Tensor | _Failed:
         try:
-            return self._source.pixels(task)
+            pixels = self._source.pixels(task)
         except EdgecnnError as error:
             return _Failed(error.code, error.message, error.why, error.hint)
+        try:
+            # Left to the queue, this fails in a thread of its own and the main process waits for ever.
+            return pixels.share_memory_()  # type: ignore[no-any-return, no-untyped-call]
+        except (RuntimeError, OSError) as error:
+            return _Failed(
+                "no-shared-memory",
+                f"{pixels.nbytes / 1e6:.1f} MB of images cannot be handed to the main process",
+                str(error),
+                "give more shared memory (docker run --shm-size 2g), or set workers to 0 (--workers 0)",
+                family=StepError,
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class _Failed:
-    """An InputError on its way between processes: exceptions lose their keywords there."""
+    """An error on its way between processes: exceptions lose their keywords there."""
 
     code: str
     message: str
     why: str
     hint: str
+    family: type[EdgecnnError] = InputError
 
-    def error(self) -> InputError:
-        return InputError(self.code, self.message, why=self.why, hint=self.hint)
+    def error(self) -> EdgecnnError:
+        return self.family(self.code, self.message, why=self.why, hint=self.hint)
 
 
 def _as_it_is(made: Any) -> Any:
@@ -217,9 +229,17 @@ def _as_it_is(made: Any) -> Any:
 
 
 def _begin(_: int) -> None:
-    """In a new worker: Ctrl-C is the main process's affair, and what libraries warn of is said there or nowhere."""
+    """In a new worker: Ctrl-C is the main process's affair, and what is to be said is said there.
+
+    The hook silences the thread that hands tensors over: it shows a traceback when the main process goes meanwhile.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.simplefilter("ignore")
+    sys.excepthook = _say_nothing
+
+
+def _say_nothing(*_: object) -> None:
+    """An exception hook that does not print."""
 
 
 @contextmanager

@@ -89,7 +89,7 @@ class Teller:
             words.append(f"training {epoch.train_accuracy:.2%}")
         if epoch.validation_accuracy is not None:
             words.append(f"validation {epoch.validation_accuracy:.2%}")
-            self._validation = f" (validation {epoch.validation_accuracy:.1%})"
+            self._validation = f" (val {epoch.validation_accuracy:.1%})"
         words.append(f"{epoch.images_per_second:.0f} images/s")
         if number < self._epochs:
             words.append(self._left(number, self._batches))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from edgecnn.core.artifact import Artifact, Format
+from edgecnn.core.artifact import SUFFIXES, Artifact, Format
 from edgecnn.core.events import Event
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Context
@@ -138,12 +139,14 @@ def reader(digits: tuple[ImageSet, ImageSet]) -> Network:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = Reader()
-        optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
+        optimizer = torch.optim.Adam(network.parameters())
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, epochs=8, steps_per_epoch=19)
         for _ in range(8):
             for chosen in torch.randperm(len(images)).split(64):
                 optimizer.zero_grad()
                 F.cross_entropy(network(images[chosen]), labels[chosen]).backward()
                 optimizer.step()
+                schedule.step()
     torch.set_num_threads(threads)
     return Network(network.eval())
 
@@ -155,16 +158,35 @@ def around(tmp_path: Path, reader: Network, digits: tuple[ImageSet, ImageSet]) -
     return Surroundings(tmp_path, reader, Pictures(training.take(64), training.take(256)))
 
 
-@pytest.fixture
-def exported(around: Surroundings) -> Callable[[Format], Artifact]:
-    """The reader in a format, in float."""
+@pytest.fixture(scope="session")
+def exports(tmp_path_factory: pytest.TempPathFactory, reader: Network) -> Callable[[Format], Artifact]:
+    """The reader in a format, in float; exported once."""
+    from edgecnn.core import plugins
+
+    folder = tmp_path_factory.mktemp("exports")
+    made: dict[Format, Artifact] = {}
 
     def export(format: Format) -> Artifact:
-        if format == "tflite":
-            pytest.importorskip("litert_torch")
-        from edgecnn.export.stage import Export
-
-        source = Artifact(around.folder / "reader.pth", "torch", "fp32", (), (), "")
-        return Export().run(source, around.context("export", format))
+        if format not in made:
+            write = plugins.load("exporters", format)
+            out = folder / f"{format}{SUFFIXES[format]}"
+            made[format] = replace(write(reader, out, preprocessing=PREPARED), format=format)
+        return made[format]
 
     return export
+
+
+@pytest.fixture
+def exported(tmp_path: Path, exports: Callable[[Format], Artifact]) -> Callable[[Format], Artifact]:
+    """A copy of the reader in a format, in float, in a folder of its own."""
+
+    def copy(format: Format) -> Artifact:
+        if format == "tflite":
+            pytest.importorskip("litert_torch")
+            pytest.importorskip("ai_edge_quantizer")
+        source = exports(format)
+        folder = tmp_path / "export"
+        folder.mkdir(exist_ok=True)
+        return source.at(Path(shutil.copy(source.path, folder)))
+
+    return copy

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 import torch
@@ -12,7 +10,6 @@ from edgecnn.compress.qat.kernel import _prepare
 from edgecnn.compress.qat.stage import Qat
 from edgecnn.core.artifact import Artifact, Format
 from edgecnn.core.events import nobody
-from edgecnn.data import ImageSet
 from edgecnn.measure.accuracy import logits
 from edgecnn.quantize.stage import Quantize
 
@@ -36,5 +33,4 @@ def test_the_file_answers_like_the_trained_network(around, exported, digits, for
         expected = np.concatenate([network(torch.from_numpy(batch)).numpy() for batch in everything.batches(256)])
     found = logits(made, everything, backend=BACKENDS[format], threads=1, tell=nobody)
     agreement = (found.argmax(1) == expected.argmax(1)).mean()
-    print(format, "agreement", agreement, "accuracy", (found.argmax(1) == np.array(everything.labels)).mean())
     assert agreement >= AGREEMENT

@@ -27,8 +27,12 @@ from edgecnn.compress.prune.group import Axis, Coupling, Member
 from edgecnn.core.errors import StepError
 from edgecnn.core.foreign import first_line
 
-MOST_PAIRS = 2_000_000
+MOST_PAIRS = 3_000_000
 """Pairs of a layer's channel and a root's taken along an edge for one group: beyond it the group is left whole."""
+MOST_EDGES = 4_000
+"""Edges that all channels of a root may be taken along; the widest group of a ResNet-152 has about 900."""
+MOST_ROOTS = 128
+"""Channels of the root that one channel of a layer comes from; a flattened 7 x 7 map has 49."""
 MOST_QUESTIONS = 5_000
 """Layers asked to learn how many channels one operation has."""
 OUTPUTS = "its channels are what the network gives: one for each class"
@@ -113,10 +117,21 @@ def _trace(module: nn.Module, example: Tensor) -> _Graph:
         ends.extend(item.grad_fn for item in torch_pruning.utils.flatten_as_list(out))
         return out
 
-    graph.module2node = graph._trace(module, example, None, remember)
+    graph.module2node = graph._trace(module, example, _with_training_heads, remember)
     graph._build_dependency(graph.module2node)
     graph.outputs = frozenset(node for node in graph.module2node.values() if node.grad_fn in ends)
     return graph
+
+
+def _with_training_heads(module: nn.Module, example: Tensor) -> Any:
+    """The outputs in inference; in training where that gives more of them: auxiliary heads read pruned channels too."""
+    flat = torch_pruning.utils.flatten_as_list
+    try:
+        trained = module.train()(example.expand(2, *example.shape[1:]))
+    except Exception:
+        trained = None
+    given = module.eval()(example)
+    return trained if trained is not None and len(flat(trained)) > len(flat(given)) else given
 
 
 def _infer(graph: _Graph) -> dict[Any, str]:
@@ -167,14 +182,21 @@ def _follow(root: Any, unfollowed: dict[Any, str], *, outputs: frozenset[Any]) -
                 break
             key = (edge.target, edge.handler)
             fresh = np.setdiff1d(reached, seen[key], assume_unique=True) if key in seen else reached
-            taken += reached.size
-            if taken > MOST_PAIRS:
+            taken += pairs.size + reached.size
+            if not fresh.size:
+                continue
+            seen[key] = np.union1d(seen[key], fresh) if key in seen else fresh
+            waiting.append((*key, fresh))
+            taken += seen[key].size
+            if taken > min(MOST_PAIRS, MOST_EDGES * channels) or _roots_of_one(seen[key], channels) > MOST_ROOTS:
                 obstacle = ENTANGLED
                 break
-            if fresh.size:
-                seen[key] = np.union1d(seen[key], fresh) if key in seen else fresh
-                waiting.append((*key, fresh))
     return _Spread({(node, _axis(node, how)): pairs for (node, how), pairs in seen.items()}, obstacle)
+
+
+def _roots_of_one(pairs: np.ndarray, channels: int) -> float:
+    """How many channels of the root a channel here comes from, in the mean."""
+    return pairs.size / np.unique(pairs // channels).size if pairs.size > channels else 1.0
 
 
 def _channels(node: Any) -> int:
@@ -212,6 +234,8 @@ def _mapped(mappings: list[Any], pairs: np.ndarray, channels: int) -> np.ndarray
         if mapping is None:
             continue
         if isinstance(mapping, _Map._FlattenIndexMapping):
+            if not 0 < index.size * mapping._stride <= MOST_PAIRS:
+                return None
             index, root = _flattened(mapping, index, root)
         elif isinstance(mapping, _Map._ConcatIndexMapping | _Map._SplitIndexMapping) and len(mapping.offset) == 2:
             # into the whole: shifted; out of it: those of that part, shifted back
@@ -236,8 +260,16 @@ def _within(pairs: np.ndarray, node: Any, axis: Axis, channels: int) -> bool:
         counts = sizes(node.module)
         size = LARGEST if counts is None else counts[axis == "in"]
     else:
-        size = LARGEST
+        size = max(_widest(item) for item in (node, *node.inputs))
     return bool(pairs[0] >= 0 and pairs[-1] // channels < size)
+
+
+def _widest(node: Any) -> int:
+    """The largest dimension of what a node gave, the batch aside: a channel's index cannot be larger."""
+    shapes = [tuple(item.shape) for item in getattr(node.grad_fn, "_input_metadata", ())]
+    if not shapes or not node.inputs or any(len(shape) > 4 for shape in shapes):
+        return LARGEST
+    return max((int(side) for shape in shapes for side in shape[1:]), default=1)
 
 
 def _flattened(mapping: Any, index: np.ndarray, root: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,14 +11,14 @@ from __future__ import annotations
 import copy
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from torch import Tensor, nn  # noqa: TID253  (kernel, reached by a late import)
+from torch import nn  # noqa: TID253  (kernel, reached by a late import)
 
-from edgecnn.compress.prune import kernel
-from edgecnn.compress.prune.group import Group, Pruned, Ranking
+from edgecnn.compress.prune.group import Group
 from edgecnn.compress.prune.knapsack import Choices, LatencyModel, choose
 from edgecnn.compress.prune.layer_groups import parts_of
 from edgecnn.core import plugins
@@ -35,6 +35,12 @@ OFF = 0.03
 """A network that is as much slower than its budget, or as much quicker, is chosen once more."""
 
 
+Cut = Callable[[Mapping[str, int]], nn.Module]
+"""The network with so many channels left in each group, by root; groups that are not named stay whole."""
+TimesOf = Callable[[nn.Module], Mapping[str, float]]
+"""Time of each layer in ns by node name; names begin with the paths of modules."""
+
+
 @dataclass(frozen=True, slots=True)
 class Budget:
     """How long the layers may take together: a `share` of what they take unpruned, or `ms`. One of the two."""
@@ -49,15 +55,13 @@ class Budget:
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """Times are the sums over all layers, in ns, as measured on the target before and after; `predicted_ns` is what the
-    table said of the widths taken."""
+    table said of `widths` (channels left, by root)."""
 
     before_ns: float
     budget_ns: float
     predicted_ns: float
     after_ns: float
-    format: str
-    measured: int
-    widths: Mapping[str, int] = field(default_factory=dict)
+    widths: Mapping[str, int]
 
     @property
     def speedup(self) -> float:
@@ -66,6 +70,9 @@ class Outcome:
     @property
     def is_met(self) -> bool:
         return self.after_ns <= self.budget_ns * (1 + OFF)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "speedup": self.speedup}
 
     def __str__(self) -> str:
         return (
@@ -77,39 +84,45 @@ class Outcome:
 class Table:
     """Layer times of a network at the widths asked for, measured once each.
 
-    What was measured stays in `context.scratch`: a killed run does not measure it again.
+    What was measured stays in the file `kept`: a killed run does not measure it again.
     """
 
-    def __init__(self, module: nn.Module, example: Tensor, context: Context) -> None:
-        """Raises MissingError where the target cannot be measured."""
-        if context.layer_times is None:
-            raise MissingError(
-                "no-layer-times",
-                f"the layers cannot be timed on {context.target.name}",
-                why="it cannot be reached, or another machine plays it, whose times say nothing",
-                hint="name a board with --device, or give a share of `macs` instead of `latency`",
-            )
-        self._times_of = context.layer_times
-        self._module, self._example, self._context = module, example, context
-        self._file = context.scratch / "layer-times.json"
-        self._known: dict[str, dict[str, float]] = _read(self._file)
-        self._network = [(name, list(value.shape)) for name, value in module.state_dict().items()]
+    def __init__(self, cut: Cut, times_of: TimesOf, kept: Path) -> None:
+        self._cut, self._times_of, self._kept = cut, times_of, kept
+        self._known = _read(kept)
 
     def of(self, widths: Mapping[str, int]) -> Mapping[str, float]:
-        """ns by node name of the network cut to `widths` (by root)."""
-        key = digest_of([self._network, sorted(widths.items()), self._context.format])
+        """ns by node name of the network cut to `widths`."""
+        module = self._cut(widths)
+        key = digest_of([(name, list(value.shape)) for name, value in module.state_dict().items()])
         if key not in self._known:
-            self._known[key] = self._measure(kernel.shrink(self._module, self._example, widths))
-            write_atomically(self._file, json.dumps(self._known))
+            self._known[key] = dict(self._times_of(module))
+            write_atomically(self._kept, json.dumps(self._known))
         return self._known[key]
 
-    def _measure(self, module: nn.Module) -> dict[str, float]:
-        format = self._context.format
-        write = plugins.load("exporters", format)
+
+def exported_times(context: Context) -> TimesOf:
+    """Times of modules on the target, each exported to the format of `context`.
+
+    Raises MissingError where the target cannot be measured.
+    """
+    layer_times, format = context.layer_times, context.format
+    if layer_times is None:
+        raise MissingError(
+            "no-layer-times",
+            f"the layers cannot be timed on {context.target.name}",
+            why="it cannot be reached, or another machine plays it, whose times say nothing",
+            hint="name a board with --device, or give a share of `macs` instead of `latency`",
+        )
+    write = plugins.load("exporters", format)
+
+    def times_of(module: nn.Module) -> Mapping[str, float]:
         with tempfile.TemporaryDirectory(prefix="edgecnn-widths-") as folder:
             file = Path(folder) / f"model{SUFFIXES[format]}"
-            write(_Network(module, self._context), file, preprocessing=self._context.data.preprocessing)
-            return dict(self._times_of(file, format))
+            write(_Network(module, context), file, preprocessing=context.data.preprocessing)
+            return layer_times(file, format)
+
+    return times_of
 
 
 class _Network:
@@ -127,27 +140,23 @@ class _Network:
         return fresh.eval()
 
 
-def prune_to_latency(
-    module: nn.Module, example: Tensor, *, ranking: Ranking, budget: Budget, context: Context
-) -> tuple[Pruned, Outcome]:
-    """Take channels away until the layers keep `budget` on the target; `example` is an input (1, C, H, W).
+def widths_for(
+    module: nn.Module, groups: Sequence[Group], table: Table, *, budget: Budget, context: Context
+) -> Outcome:
+    """The channels that each group of `module` keeps within `budget` on the target, as `table` tells.
 
-    Warns where the budget is missed, or where nothing became faster. Raises InputError `target-not-met` when the
-    smallest widths take longer than the budget, MissingError where the target cannot be measured.
+    Warns where the budget is missed, or where nothing becomes faster. Raises InputError `target-not-met` when the
+    smallest widths take longer than the budget.
     """
-    prunable = kernel.groups(module, example, ranking)
-    groups = list(prunable)
-    table = Table(module, example, context)
     measured = _measure_widths(table, groups, context)
     names = dict.fromkeys(name for _, times in measured for name in times)
     choices = [Choices(g.root, g.widths, tuple(g.worth(width) for width in g.widths)) for g in groups]
     model = LatencyModel(parts_of(names, module, groups), choices)
     model.learn(measured)
     before_ns = sum(measured[0][1].values())
-    outcome = _chosen(model, choices, table, before_ns=before_ns, budget_ns=budget.ns(before_ns), context=context)
+    outcome = _chosen(model, choices, table, before_ns=before_ns, budget_ns=budget.ns(before_ns))
     _say(outcome, context)
-    pruned = kernel.pruned(module, example, outcome.widths, prunable)
-    return pruned, outcome
+    return outcome
 
 
 def _measure_widths(
@@ -170,15 +179,9 @@ def _width(group: Group, share: float) -> int:
 
 
 def _chosen(
-    model: LatencyModel,
-    choices: Sequence[Choices],
-    table: Table,
-    *,
-    before_ns: float,
-    budget_ns: float,
-    context: Context,
+    model: LatencyModel, choices: Sequence[Choices], table: Table, *, before_ns: float, budget_ns: float
 ) -> Outcome:
-    """The widths taken: the first choice, or the second where the first was off and the second is better."""
+    """The first choice, or the second where the first was off and the second is better."""
     tried: list[Outcome] = []
     for _ in range(2):
         picked = choose(model, choices, budget_ns)
@@ -189,8 +192,7 @@ def _chosen(
             break
         times = table.of(widths)
         after_ns = sum(times.values())
-        facts = (before_ns, budget_ns, model.ns(picked), after_ns, context.format)
-        tried.append(Outcome(*facts, measured=len(tried) + 1, widths=widths))
+        tried.append(Outcome(before_ns, budget_ns, model.ns(picked), after_ns, widths))
         if abs(after_ns / budget_ns - 1) <= OFF:
             break
         model.correct(picked, times)
@@ -216,10 +218,12 @@ def _not_met(least_ns: float, budget_ns: float, before_ns: float) -> InputError:
 
 def _say(outcome: Outcome, context: Context) -> None:
     context.tell(Progress(STEP, 1, 1, note=str(outcome)))
-    if outcome.after_ns >= outcome.before_ns and outcome.widths:
+    if outcome.is_met:
+        return
+    if outcome.after_ns >= outcome.before_ns:
         said = f"the pruned network is not faster on {context.target.name}: {outcome}"
         context.tell(Warned("not-faster", said, "leave the channels, and quantize instead"))
-    elif not outcome.is_met:
+    else:
         said = f"the pruned network misses its latency of {outcome.budget_ns / 1e6:.3f} ms: {outcome}"
         context.tell(Warned("latency-missed", said, "measure again on an idle machine, or ask for less time"))
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F  # noqa: TID253
 from torch import Tensor  # noqa: TID253
 
 from edgecnn.compress.qat.network import Attributes, Inputs, Operator
-from edgecnn.compress.qat.onnx_operators import fake_quantize, given, integers, optional
+from edgecnn.compress.qat.onnx_operators import given, integers, optional
 from edgecnn.compress.qat.windows import same_padding, split_padding
 
 FUSED: Mapping[int, Callable[[Tensor], Tensor]] = {
@@ -176,6 +176,10 @@ def gelu(inputs: Inputs, attributes: Attributes) -> Tensor:
     return F.gelu(given(inputs, 0), approximate="tanh" if attributes.get("approximate") else "none")
 
 
+def select(inputs: Inputs, _: Attributes) -> Tensor:
+    return torch.where(given(inputs, 0), given(inputs, 1), given(inputs, 2))
+
+
 def _unary(run: Callable[[Tensor], Tensor]) -> Operator:
     return lambda inputs, _: run(given(inputs, 0))
 
@@ -198,12 +202,17 @@ OPERATORS: Mapping[str, Operator] = {
     "DEQUANTIZE": _unary(lambda x: x),
     "DIV": _binary(torch.div),
     "ELU": _unary(F.elu),
+    "EQUAL": _binary(torch.eq),
     "EXP": _unary(torch.exp),
     "EXPAND_DIMS": reshape,
     "FULLY_CONNECTED": fully_connected,
     "GELU": gelu,
+    "GREATER": _binary(torch.gt),
+    "GREATER_EQUAL": _binary(torch.ge),
     "HARD_SWISH": _unary(F.hardswish),
     "LEAKY_RELU": lambda inputs, attributes: F.leaky_relu(given(inputs, 0), attributes.get("alpha", 0.0)),
+    "LESS": _binary(torch.lt),
+    "LESS_EQUAL": _binary(torch.le),
     "LOGISTIC": _unary(torch.sigmoid),
     "MAXIMUM": _binary(torch.maximum),
     "MAX_POOL_2D": max_pool_2d,
@@ -225,6 +234,8 @@ OPERATORS: Mapping[str, Operator] = {
     "RESIZE_BILINEAR": resize("bilinear"),
     "RESIZE_NEAREST_NEIGHBOR": resize("nearest"),
     "RSQRT": _unary(torch.rsqrt),
+    "SELECT": select,
+    "SELECT_V2": select,
     "SLICE": slice_,
     "SOFTMAX": softmax,
     "SPLIT": split,
@@ -244,5 +255,3 @@ MOVES = frozenset(
     | {"SQUEEZE", "STRIDED_SLICE", "TRANSPOSE", "DEQUANTIZE"}
 )
 """Operators whose results are on the grid of their inputs already."""
-
-__all__ = ["MOVES", "OPERATORS", "fake_quantize"]

@@ -1,0 +1,227 @@
+"""ResNet-56 on CIFAR-10 JPEG images: fine-tuned, halved, INT8; the same by a die; and what a teacher is worth.
+
+    python benchmarks/cifar/run.py --images DIR --weights FOLDER --work FOLDER [level half control gain]
+
+Every step is an `edgecnn` command or a call of its training loop, and is found finished in --work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+import records  # noqa: E402
+
+from edgecnn.core.errors import EdgecnnError, MissingError, StepError  # noqa: E402
+
+PARTS = ("level", "half", "control", "gain")
+LEVEL_EPOCHS = 3
+GAIN_EPOCHS, GAIN_IMAGES, SEEDS = 6, 20_000, (0, 1, 2)
+SCHEDULE = ("--batch", "128", "--optimizer", "sgd", "--learning-rate", "0.05", "--weight-decay", "0.0005")
+IMAGES = ("--crop-padding", "4", "--flip", "--resize", "none", "--crop", "32")
+
+
+def main() -> None:
+    options = _arguments()
+    found: dict[str, Any] = _known(options.work)
+    for part in options.parts or PARTS:
+        records.say(f"== {part}")
+        found[part] = {"level": level, "half": half, "control": control, "gain": gain}[part](options)
+        (options.work / "found.json").write_text(json.dumps(found, indent=1))
+    _show(found)
+    records.save("cifar", found, settings=_settings(), goals=(goals := _goals(found)))
+    records.print_goals(goals)
+
+
+def level(options: argparse.Namespace) -> dict[str, Any]:
+    """Both published checkpoints fine-tuned to these images, which lost detail to JPEG."""
+    found = {}
+    for depth in (20, 56):
+        weights = next(iter(sorted(options.weights.glob(f"cifar10_resnet{depth}-*.th"))), None)
+        if weights is None:
+            raise MissingError(
+                "no-weights", f"no cifar10_resnet{depth}-*.th in {options.weights}", hint="--weights DIR"
+            )
+        told = _edgecnn(
+            *("train", str(options.images), "--arch", f"{HERE / 'resnet.py'}:resnet{depth}"),
+            *("--pretrained", str(weights), "--epochs", str(LEVEL_EPOCHS), *SCHEDULE, *IMAGES),
+            *("--out", str(options.work / f"level{depth}"), "--json"),
+        )
+        found[f"resnet{depth}"] = told
+    return found
+
+
+def half(options: argparse.Namespace, recipe: str = "half") -> dict[str, Any]:
+    """Half the multiply-adds, distilled, exported, INT8, judged on all 10,000 validation images."""
+    best = options.work / "level56" / "best.safetensors"
+    began = time.monotonic()
+    report = _edgecnn(
+        *("optimize", str(best), "--model", f"{HERE / 'resnet.py'}:resnet56", "--data", str(options.images)),
+        *("--recipe", str(HERE / f"{recipe}.yaml"), "--format", "onnx", "--out", str(options.work / recipe), "--json"),
+        codes=(0, 1, 3),
+    )
+    rows = {" ".join(filter(None, (row["format"], row["precision"], row["variant"]))): row for row in report["rows"]}
+    return {
+        "seconds": time.monotonic() - began,
+        "outcome": report["outcome"],
+        "rows": {name: _figures(row) for name, row in rows.items()},
+        "warnings": report["warnings"],
+    }
+
+
+def control(options: argparse.Namespace) -> dict[str, Any]:
+    return half(options, "control")
+
+
+def _figures(row: Mapping[str, Any]) -> dict[str, Any]:
+    accuracy, speed = row["accuracy"] or {}, row["speed"] or {}
+    kept = {key: accuracy.get(key) for key in ("images", "top1", "drop", "drop_low", "drop_high", "agreement")}
+    return {**kept, "size_bytes": row["size_bytes"], "outcome": row["outcome"], "speedup": speed.get("speedup")}
+
+
+def gain(options: argparse.Namespace) -> dict[str, Any]:
+    """ResNet-20 from nothing, with labels alone and with ResNet-56 as teacher: same seeds, images and epochs."""
+    runs = []
+    for seed in SEEDS:
+        for method in ("labels", "dist"):
+            place = options.work / f"gain-{method}-{seed}.json"
+            if not place.exists():
+                place.write_text(json.dumps(_student(options, method, seed)))
+            runs.append(json.loads(place.read_text()))
+            records.say(f"seed {seed} {method}: {runs[-1]['top1']:.2%}")
+    gains = [
+        next(run["top1"] for run in runs if (run["seed"], run["method"]) == (seed, "dist"))
+        - next(run["top1"] for run in runs if (run["seed"], run["method"]) == (seed, "labels"))
+        for seed in SEEDS
+    ]
+    return {"runs": runs, "gains": gains, "mean": sum(gains) / len(gains), "interval": _student_interval(gains)}
+
+
+def _student(options: argparse.Namespace, method: str, seed: int) -> dict[str, Any]:
+    """One student trained; its top-1 on the validation images."""
+    import torch
+    from resnet import resnet20, resnet56
+
+    from edgecnn.checkpoint import open_model
+    from edgecnn.core.preprocessing import Preprocessing
+    from edgecnn.data import open_data
+    from edgecnn.train import TrainSettings, fit, measure_accuracy
+    from edgecnn.train.distillation import Distilled
+
+    # the published normalisation of these checkpoints
+    data = open_data(options.images, num_classes=10, preprocessing=Preprocessing(crop=(32, 32), resize=None))
+    torch.manual_seed(seed)
+    student, objective = resnet20(), None
+    if method != "labels":
+        best = options.work / "level56" / "best.safetensors"
+        teacher = open_model(best, architecture=f"{HERE / 'resnet.py'}:{resnet56.__name__}")
+        objective = Distilled(teacher.module(), method="dist", label_weight=1.0)
+    settings = TrainSettings.model_validate(
+        {
+            **{"epochs": GAIN_EPOCHS, "batch": 128, "optimizer": "sgd", "learning_rate": 0.2, "weight_decay": 5e-4},
+            "augment": {"crop_padding": 4, "flip": True},
+        }
+    )
+    images, began = data.training.take(GAIN_IMAGES), time.monotonic()
+    fit(student, images, settings=settings, objective=objective, seed=seed, tell=records.tell)
+    top1 = measure_accuracy(student, data.evaluation)
+    return {"seed": seed, "method": method, "top1": top1, "seconds": time.monotonic() - began}
+
+
+def _student_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Student's two-sided 95 % interval of the mean."""
+    import numpy as np
+    from scipy.stats import t
+
+    half = float(t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
+    return float(np.mean(values)) - half, float(np.mean(values)) + half
+
+
+def _goals(found: Mapping[str, Any]) -> list[records.Goal]:
+    goals = []
+    if {"level", "half"} <= set(found):
+        rows = found["half"]["rows"]
+        fp32, pruned, small = (
+            rows["onnx fp32"]["top1"],
+            rows["onnx fp32 pruned"]["top1"],
+            rows["onnx int8 pruned"]["top1"],
+        )
+        lost, more = 100 * (fp32 - pruned), 100 * (pruned - small)
+        goals.append(records.Goal("ResNet-56 at half the MACs loses", "<= 0.5 points", f"{lost:.2f}", lost <= 0.5))
+        goals.append(records.Goal("INT8 of it loses more", "<= 0.3 points", f"{more:.2f}", more <= 0.3))
+        if "control" in found:
+            ahead = 100 * (pruned - found["control"]["rows"]["onnx fp32 pruned"]["top1"])
+            goals.append(records.Goal("ahead of the random control", ">= 1 point", f"{ahead:.2f}", ahead >= 1))
+    if "gain" in found:
+        low, high = found["gain"]["interval"]
+        shown = f"{100 * found['gain']['mean']:.2f} [{100 * low:.2f}, {100 * high:.2f}] points"
+        goals.append(records.Goal("a teacher is worth, to ResNet-20", "a gain", shown, low > 0))
+    return goals
+
+
+def _show(found: Mapping[str, Any]) -> None:
+    rows = [
+        (
+            part,
+            name,
+            f"{100 * row['top1']:.2f}",
+            "-" if row["drop"] is None else f"{100 * row['drop']:.2f}",
+            row["outcome"],
+        )
+        for part in ("half", "control")
+        for name, row in found.get(part, {}).get("rows", {}).items()
+        if row["top1"] is not None
+    ]
+    if rows:
+        records.table("ResNet-56", ("recipe", "file", "top-1 %", "drop", "verdict"), rows)
+
+
+def _settings() -> dict[str, Any]:
+    return {
+        "level_epochs": LEVEL_EPOCHS,
+        "gain": {"epochs": GAIN_EPOCHS, "images": GAIN_IMAGES, "seeds": SEEDS},
+        "half": (HERE / "half.yaml").read_text(),
+    }
+
+
+def _known(work: Path) -> dict[str, Any]:
+    work.mkdir(parents=True, exist_ok=True)
+    place = work / "found.json"
+    return json.loads(place.read_text()) if place.exists() else {}
+
+
+def _edgecnn(*words: str, codes: Sequence[int] = (0,)) -> Any:
+    """One command; its JSON. Raises StepError with its last words when it ends otherwise."""
+    done = subprocess.run(
+        [sys.executable, "-m", "edgecnn", *words], stdout=subprocess.PIPE, text=True, check=False, env=os.environ
+    )
+    if done.returncode not in codes:
+        raise StepError("command-failed", f"edgecnn {words[0]} ended with {done.returncode}")
+    return json.loads(done.stdout)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("parts", nargs="*", choices=[[], *PARTS], metavar="PART", help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--images", type=Path, required=True, help="train/ and val/ with the ten class folders")
+    parser.add_argument("--weights", type=Path, required=True, help="folder with cifar10_resnet20-*.th, resnet56-*.th")
+    parser.add_argument("--work", type=Path, default=Path("cifar-work"))
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except EdgecnnError as error:
+        records.err.print(f"{error.message}: {error.why} {error.hint}", highlight=False)
+        sys.exit(error.exit_code)

@@ -1,0 +1,193 @@
+"""How many channels go where, so that a cost is met: the least important first, counted on the network that results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch  # noqa: TID253
+from torch import Tensor, nn  # noqa: TID253
+
+from edgecnn.checkpoint.cost import count_macs
+from edgecnn.checkpoint.structure import Plan, is_layer, narrowed, skeleton
+from edgecnn.compress.prune.group import Group
+from edgecnn.compress.prune.steps import plan_of
+from edgecnn.core.errors import InputError
+
+Measure = Literal["macs", "parameters", "size"]
+SLACK = 0.005
+"""A target met with more than this share to spare is approached by giving channels back."""
+MOST_RETURNS = 48
+UNITS = {"macs": "multiply-accumulates", "parameters": "parameters", "size": "bytes as INT8"}
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What a network costs at given widths, counted on a copy without weights where that runs."""
+
+    module: nn.Module
+    bare: nn.Module
+    example: Tensor
+    groups: Sequence[Group]
+
+    def at(self, widths: Mapping[str, int], measure: Measure) -> int:
+        smaller = narrowed(self.bare, plan_at(self.module, self.groups, widths))
+        return cost(smaller, self.example, measure)
+
+
+def costs(module: nn.Module, example: Tensor, groups: Sequence[Group]) -> Costs:
+    bare = skeleton(module)
+    try:
+        with torch.no_grad():
+            bare(example.to("meta"))
+    except Exception:
+        bare = module
+    return Costs(module, bare, example, groups)
+
+
+def cost(module: nn.Module, example: Tensor, measure: Measure) -> int:
+    if measure == "macs":
+        return count_macs(module, tuple(example.shape))
+    return parameters(module) if measure == "parameters" else int8_bytes(module)
+
+
+def parameters(module: nn.Module) -> int:
+    return sum(item.numel() for item in module.parameters())
+
+
+def int8_bytes(module: nn.Module) -> int:
+    """The weights in an INT8 file: one byte for each weight of a convolution or linear layer; for each of their outputs
+    4 of bias, 4 of scale and 1 of zero point, batch norms being folded into them; 4 for every other parameter."""
+    total = 0
+    norms = (nn.modules.batchnorm._BatchNorm,)
+    for item in module.modules():
+        own = sum(value.numel() for value in item.parameters(recurse=False))
+        if is_layer(item):
+            weight = item.get_parameter("weight")
+            outputs = int(item.out_features if isinstance(item, nn.Linear) else item.out_channels)  # type: ignore[arg-type]
+            biases = outputs if getattr(item, "bias", None) is not None else 0
+            total += weight.numel() + 9 * outputs + 4 * (own - weight.numel() - biases)
+        elif not isinstance(item, norms):
+            total += 4 * own
+    return total
+
+
+def plan_at(module: nn.Module, groups: Sequence[Group], widths: Mapping[str, int]) -> Plan:
+    """The plan that gives each root layer its width."""
+    chosen = [(group, widths[group.root]) for group in groups if widths.get(group.root, group.channels) < group.channels]
+    return plan_of(module, [(group.coupling, group.kept(width)) for group, width in chosen if group.coupling])
+
+
+class Unreachable(Exception):
+    """The narrowest network still costs `least`."""
+
+    def __init__(self, least: int) -> None:
+        super().__init__(least)
+        self.least = least
+
+
+def reach(
+    scopes: Sequence[Sequence[Group]], count: Callable[[Mapping[str, int]], int], limit: int
+) -> dict[str, int]:
+    """Widths at which `count` is at most `limit`, and as near to it as the widths allow.
+
+    Channels are ranked within each scope, and each scope gives the same share of its channels. Raises Unreachable with
+    what the narrowest widths cost.
+    """
+    queues = [_queue(groups) for groups in scopes]
+    total = max((len(queue) for queue in queues), default=0)
+
+    def widths_at(position: int) -> dict[str, int]:
+        left = {group.root: group.channels for groups in scopes for group in groups}
+        for queue in queues:
+            for _, group in queue[: round(position / max(total, 1) * len(queue))]:
+                left[group.root] -= group.step
+        return {group.root: _nearest(group, left[group.root]) for groups in scopes for group in groups}
+
+    least = count(widths_at(total))
+    if least > limit:
+        raise Unreachable(least)
+    low, high = 0, total
+    known: dict[tuple[int, ...], int] = {}
+    while low < high:
+        middle = (low + high) // 2
+        widths = widths_at(middle)
+        key = tuple(widths.values())
+        if key not in known:
+            known[key] = count(widths)
+        low, high = (low, middle) if known[key] <= limit else (middle + 1, high)
+    return _returned([group for groups in scopes for group in groups], widths_at(high), count, limit)
+
+
+def _queue(groups: Sequence[Group]) -> list[tuple[float, Group]]:
+    """The steps that may be taken, the least important first; those beyond a group's narrowest width are not in it."""
+    found = []
+    for group in groups:
+        taken = (group.channels - group.widths[0]) // group.step
+        for place in range(taken):
+            going = group.order[place * group.step : (place + 1) * group.step]
+            found.append((sum(group.scores[index] for index in going) / group.step, group))
+    return sorted(found, key=lambda item: item[0])
+
+
+def _nearest(group: Group, width: int) -> int:
+    return min(group.widths, key=lambda item: (abs(item - width), -item))
+
+
+def _returned(
+    groups: Sequence[Group], widths: dict[str, int], count: Callable[[Mapping[str, int]], int], limit: int
+) -> dict[str, int]:
+    """Give back a portion where the target leaves room: the portions worth most first."""
+    spent = count(widths)
+    offers = []
+    for group in groups:
+        width = widths[group.root]
+        wider = next((item for item in group.widths if item > width), None)
+        if wider is not None:
+            offers.append((group.worth(wider) - group.worth(width), group.root, wider))
+    for _, root, wider in sorted(offers, reverse=True)[:MOST_RETURNS]:
+        if limit - spent <= SLACK * limit:
+            break
+        trial = {**widths, root: wider}
+        now = count(trial)
+        if now <= limit:
+            widths, spent = trial, now
+    return widths
+
+
+def scopes_of(groups: Sequence[Group], module: nn.Module, *, isomorphic: bool) -> list[list[Group]]:
+    """One scope for all; or one for each pattern of coupled layers (isomorphic pruning, arXiv:2407.04616)."""
+    if not isomorphic:
+        return [list(groups)]
+    found: dict[tuple[str, ...], list[Group]] = {}
+    for group in groups:
+        found.setdefault(_pattern(group, module), []).append(group)
+    return list(found.values())
+
+
+def _pattern(group: Group, module: nn.Module) -> tuple[str, ...]:
+    members = group.coupling.members if group.coupling else ()
+    named = []
+    for item in members:
+        layer = None if item.axis == "parameter" else module.get_submodule(item.path)
+        side = getattr(layer, "kernel_size", "")
+        depthwise = int(getattr(layer, "groups", 1)) > 1
+        named.append(f"{type(layer).__name__} {item.axis} {side} {depthwise}")
+    return tuple(sorted(named))
+
+
+def too_much(measure: Measure, wanted: int, least: int, whole: int, *, round_to: int, max_layer: float) -> InputError:
+    """The error for a target that cannot be met: what can."""
+    loosen = [f"a smaller --round-to than {round_to}"] if round_to > 1 else []
+    loosen += [f"a larger --max-layer than {max_layer:.0%}"]
+    return InputError(
+        "target-out-of-reach",
+        f"{wanted / whole:.1%} of the {UNITS[measure]} cannot be reached by pruning channels",
+        why=f"with all that may go gone, {least / whole:.1%} are left ({least:,} of {whole:,})",
+        hint=f"--{measure} {_percent_above(least / whole)}, or {' or '.join(loosen)}",
+    )
+
+
+def _percent_above(share: float) -> str:
+    return f"{int(share * 100) + 1}%"

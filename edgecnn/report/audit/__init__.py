@@ -1,0 +1,1 @@
+"""What `edgecnn data audit` found: model, findings, text, markdown and json."""
