@@ -26,7 +26,7 @@ from edgecnn.core.errors import EdgecnnError, MissingError, StepError  # noqa: E
 
 PARTS = ("level", "half", "control", "gain")
 LEVEL_EPOCHS = 3
-GAIN_EPOCHS, GAIN_IMAGES, SEEDS = 6, 20_000, (0, 1, 2)
+GAIN_EPOCHS, GAIN_IMAGES, SEEDS = 6, 10_000, (0, 1, 2)
 SCHEDULE = ("--batch", "128", "--optimizer", "sgd", "--learning-rate", "0.05", "--weight-decay", "0.0005")
 IMAGES = ("--crop-padding", "4", "--flip", "--resize", "none", "--crop", "32")
 

@@ -45,9 +45,7 @@ def rebuild(
     raise first
 
 
-def _whole(
-    wanted: reference.Factory | list[Entry], weights: Weights
-) -> Iterator[tuple[Entry | None, str, nn.Module]]:
+def _whole(wanted: reference.Factory | list[Entry], weights: Weights) -> Iterator[tuple[Entry | None, str, nn.Module]]:
     """Networks it may have been pruned from, with weights that mean nothing."""
     if not isinstance(wanted, reference.Factory):
         for entry in wanted:

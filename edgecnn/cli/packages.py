@@ -32,6 +32,10 @@ PACKAGES: tuple[Package, ...] = (
     Package("pillow", "PIL"),
     Package("safetensors", "safetensors"),
     Package("scikit-learn", "sklearn"),
+    Package("matplotlib", "matplotlib"),
+    Package("tensorboard", "tensorboard"),
+    Package("torchmetrics", "torchmetrics"),
+    Package("torch-pruning", "torch_pruning"),
     Package("pydantic", "pydantic"),
     Package("pyyaml", "yaml"),
     Package("rich", "rich"),
@@ -42,6 +46,8 @@ PACKAGES: tuple[Package, ...] = (
     Package("tensorrt-rtx-cu13-bindings", "tensorrt_rtx_bindings", "tensorrt"),
     Package("onnxruntime-ep-nv-tensorrt-rtx-cu13", "onnxruntime_ep_nv_tensorrt_rtx", "tensorrt"),
     Package("timm", "timm", "timm"),
+    Package("mlflow-skinny", "mlflow", "mlflow"),
+    Package("wandb", "wandb", "wandb"),
 )
 
 

@@ -16,6 +16,7 @@ DISTANCE = 5
 """Bits of the 63 in which the hashes of near-copies may differ."""
 LEVELS = 16.0
 """Root of the mean squared difference of the 8x8 thumbnails up to which two images look the same, of 255."""
+PAIRS_AT_ONCE = 1 << 15
 WINDOW = 256
 """Neighbours an image is compared with at most in one bucket: a set of near-identical images must not take for
 ever."""
@@ -53,21 +54,26 @@ def near_copies(looked: Looked) -> list[Copies]:
     places = np.array(sorted(firsts.values()), np.int64)
     if len(places) < 2:
         return []
-    found: dict[tuple[int, int], bool] = {}
-    hashes = np.concatenate([looked.hashes[places], looked.mirrored[places]])
-    for left, right in _candidates(hashes):
-        for first, second, mirrored in _same_look(looked, places, left, right):
-            pair = (min(first, second), max(first, second))
-            found[pair] = found.get(pair, True) and mirrored
-    return _groups(found)
+    direct, thumbs = looked.hashes[places], looked.thumbs[places]
+    groups = _Groups(thumbs)
+    brightness = thumbs.mean((1, 2, 3))
+    for left, right in _candidates(direct, brightness):
+        groups.join(left, right)
+    # Mirror images only afterwards: what is its own mirror image is a plain copy.
+    mirrored = looked.mirrored[places]
+    count = len(places)
+    for left, right in _candidates(np.concatenate([direct, mirrored]), np.concatenate([brightness, brightness])):
+        mixed = (left < count) != (right < count)
+        groups.join(left[mixed] % count, right[mixed] % count, mirrored=True)
+    return [Copies(tuple(places[members].tolist()), exact=False, mirrored=turned) for members, turned in groups.found()]
 
 
-def _candidates(hashes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _candidates(hashes: np.ndarray, brightness: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Pairs of positions whose hashes are at most `DISTANCE` bits apart; a pair may come more than once."""
     edges = np.linspace(0, BITS, DISTANCE + 2).astype(int)
     for low, high in pairwise(edges):
         band = (hashes >> np.uint64(low)) & np.uint64((1 << int(high - low)) - 1)
-        order = np.lexsort((hashes, band))
+        order = np.lexsort((brightness, hashes, band))
         ordered, bands = hashes[order], band[order]
         here = np.arange(len(order) - 1)
         for ahead in range(1, min(WINDOW, len(order) - 1) + 1):
@@ -96,37 +102,54 @@ else:  # numpy 1
 _TABLE = np.array([bin(value).count("1") for value in range(256)], np.uint8)
 
 
-def _same_look(
-    looked: Looked, places: np.ndarray, left: np.ndarray, right: np.ndarray
-) -> Iterator[tuple[int, int, bool]]:
-    """(place, place, mirrored) of the candidates whose thumbnails agree. From `len(places)` on, a position is that of
-    a mirror image; two mirror images say nothing that their originals do not."""
-    count = len(places)
-    kept = ((left < count) | (right < count)) & (left % count != right % count)
-    left, right = left[kept], right[kept]
-    first, second = places[left % count], places[right % count]
-    mirrored = (left >= count) != (right >= count)
-    one, other = looked.thumbs[first].astype(np.float32), looked.thumbs[second].astype(np.float32)
-    other[mirrored] = other[mirrored][:, :, ::-1]
-    different = np.sqrt(np.square(one - other).mean((1, 2, 3)))
-    for row in np.flatnonzero(different <= LEVELS):
-        yield int(first[row]), int(second[row]), bool(mirrored[row])
+class _Groups:
+    """Images that were found to look the same; those already in one group are not compared again, so the work of a
+    set of thousands that all look alike stays within bounds."""
 
+    def __init__(self, thumbs: np.ndarray) -> None:
+        self._thumbs = thumbs
+        self._leader = np.arange(len(thumbs))
+        self._turned: set[int] = set()
 
-def _groups(pairs: dict[tuple[int, int], bool]) -> list[Copies]:
-    """Pairs that share an image are one group."""
-    leader: dict[int, int] = {}
+    def join(self, left: np.ndarray, right: np.ndarray, *, mirrored: bool = False) -> None:
+        """Join the pairs whose thumbnails are at most `LEVELS` apart, the right one mirrored if asked."""
+        apart = self._leader[left] != self._leader[right]
+        left, right = left[apart], right[apart]
+        for start in range(0, len(left), PAIRS_AT_ONCE):
+            some = slice(start, start + PAIRS_AT_ONCE)
+            same = self._same(left[some], right[some], mirrored)
+            for first, second in zip(left[some][same].tolist(), right[some][same].tolist(), strict=True):
+                self._unite(first, second, mirrored)
+        if len(left):
+            self._flatten()
 
-    def lead(place: int) -> int:
-        while leader.setdefault(place, place) != place:
-            leader[place] = leader[leader[place]]
-            place = leader[place]
+    def found(self) -> Iterator[tuple[list[int], bool]]:
+        """(positions, whether one of them is a mirror image) of each group, in the order of their first."""
+        members: defaultdict[int, list[int]] = defaultdict(list)
+        for place, leader in enumerate(self._leader.tolist()):
+            members[leader].append(place)
+        turned = {int(self._leader[place]) for place in self._turned}
+        return ((places, leader in turned) for leader, places in sorted(members.items()) if len(places) > 1)
+
+    def _same(self, left: np.ndarray, right: np.ndarray, mirrored: bool) -> np.ndarray:
+        one, other = self._thumbs[left].astype(np.float32), self._thumbs[right].astype(np.float32)
+        other = other[:, :, ::-1] if mirrored else other
+        same: np.ndarray = np.square(one - other).mean((1, 2, 3)) <= LEVELS**2
+        return same
+
+    def _unite(self, first: int, second: int, mirrored: bool) -> None:
+        first, second = self._lead(first), self._lead(second)
+        if first != second:
+            self._leader[max(first, second)] = min(first, second)
+            self._turned |= {first} if mirrored else set()
+
+    def _lead(self, place: int) -> int:
+        while self._leader[place] != place:
+            self._leader[place] = self._leader[self._leader[place]]
+            place = int(self._leader[place])
         return place
 
-    for first, second in pairs:
-        leader[max(lead(first), lead(second))] = min(lead(first), lead(second))
-    groups: defaultdict[int, list[int]] = defaultdict(list)
-    for place in sorted(leader):
-        groups[lead(place)].append(place)
-    turned = {lead(pair[0]) for pair, mirrored in pairs.items() if mirrored}
-    return [Copies(tuple(places), exact=False, mirrored=first in turned) for first, places in sorted(groups.items())]
+    def _flatten(self) -> None:
+        """Every image points at the first of its group."""
+        while not np.array_equal(above := self._leader[self._leader], self._leader):
+            self._leader = above

@@ -27,6 +27,10 @@ SMALL_ENOUGH = 4 * EDGE
 """JPEG files are decoded at an eighth, a quarter or half of their size where that leaves so many pixels a side."""
 GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
 BIT = np.uint64(1)
+MARGIN = 0.1
+"""Above the median, of the standard deviation of an image's frequencies."""
+NOISE = 64.0
+"""Four times what white noise of one level makes of a frequency."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +154,13 @@ def _summed_up(images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _bits(low: np.ndarray) -> np.ndarray:
-    """uint64 (N,): which frequencies are above their median; the mean brightness is left out."""
+    """uint64 (N,): which frequencies are clearly above their median; the mean brightness is left out.
+
+    Clearly, for those a flat or a symmetric image lacks are 0 but for noise, and would be a coin's toss each.
+    """
     values = low.reshape(len(low), -1)[:, 1:]
-    above = values > np.median(values, axis=1, keepdims=True)
+    margin = np.maximum(MARGIN * values.std(1, keepdims=True), NOISE)
+    above = values > np.median(values, axis=1, keepdims=True) + margin
     weights = BIT << np.arange(values.shape[1], dtype=np.uint64)
     found: np.ndarray = (above * weights).sum(1, dtype=np.uint64)
     return found

@@ -10,10 +10,12 @@ import pytest
 import torch
 import workbench
 
-from edgecnn.checkpoint import LoadedModel, open_model, save
+from edgecnn.checkpoint import LoadedModel, open_model, reopen, save
 from edgecnn.compress.distill.cache import teacher_logits
 from edgecnn.compress.distill.kernel import seeing
 from edgecnn.compress.distill.stage import Distill
+from edgecnn.compress.prune.group import Ranking
+from edgecnn.compress.prune.kernel import shrink
 from edgecnn.core import written
 from edgecnn.core.artifact import Artifact, Kind
 from edgecnn.core.errors import InputError, StepError
@@ -164,8 +166,20 @@ def test_a_pruned_network_stays_one_and_a_new_student_is_distilled(bench: Bench)
     assert Distill().produces(Kind("torch", "fp32"), "tflite") == Kind("torch", "fp32", "distilled")
     assert Distill().produces(Kind("onnx", "fp32"), "onnx") is None
     assert Distill().produces(Kind("torch", "int8"), "onnx") is None
-    made = distill(training={"epochs": 1}).run(replace(bench.source, variant="pruned"), bench.context("kept"))
+
+
+def test_a_pruned_network_learns_from_the_whole_one_and_keeps_its_plan(bench: Bench) -> None:
+    whole, example = bench.teacher.module(), torch.zeros(1, 3, 32, 32)
+    smaller = shrink(whole, example, {"blocks.4.conv1": 16}, ranking=Ranking(round_to=16))
+    path = bench.folder / "pruned.safetensors"
+    save(path, smaller.module, architecture=SMALL, num_classes=4, preprocessing=PREPROCESSING, plan=smaller.plan)
+    context = bench.context("pruned", model=reopen(path).with_preprocessing(PREPROCESSING))
+    made = distill(training={"epochs": 1}).run(replace(bench.source, variant="pruned"), context)
     assert made.variant == "pruned"
+    after = reopen(made.path)
+    assert after.plan == smaller.plan
+    assert after.module().get_submodule("blocks.4.conv1").out_channels == 16
+    assert after.sha256 != context.model.sha256
 
 
 def test_a_new_student_of_the_users_code_is_built_by_seed(made: Bench, bench: Bench) -> None:

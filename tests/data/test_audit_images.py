@@ -137,7 +137,7 @@ def test_hashes_that_are_close_are_all_found() -> None:
     expected = {(a, b) for a, b in np.argwhere(distance <= audit_copies.DISTANCE).tolist() if a < b}
     found = {
         tuple(sorted(pair))
-        for left, right in audit_copies._candidates(hashes)
+        for left, right in audit_copies._candidates(hashes, np.zeros(len(hashes)))
         for pair in zip(left.tolist(), right.tolist(), strict=True)
     }
     assert found == expected and len(expected) > 100
@@ -154,7 +154,7 @@ def test_many_images_that_look_alike_do_not_take_for_ever() -> None:
     started = time.process_time()
     found = near_copies(Looked(samples, looks, hashes, rng.integers(0, 1 << 62, count, dtype=np.uint64), thumbs))
     assert [len(group.places) for group in found] == [count]
-    assert time.process_time() - started < 60
+    assert time.process_time() - started < 10
 
 
 def test_the_balance_of_classes_and_parts() -> None:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgecnn.core.artifact import Artifact, sha256_of
+from edgecnn.core.artifact import Artifact, Kind, sha256_of
 from edgecnn.core.errors import StepError
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.export.onnx import METADATA_KEY, export
@@ -101,7 +101,7 @@ def test_the_artifact_says_what_the_file_takes_and_gives(exported: Artifact) -> 
     assert (source.name, source.shape[1:], source.dtype, source.layout) == ("input", (3, 32, 32), "float32", "NCHW")
     assert isinstance(source.shape[0], str), "the batch is free"
     assert (logits.name, logits.shape[1:], logits.dtype) == ("logits", (7,), "float32")
-    assert exported.kind == ("onnx", "fp32")
+    assert exported.kind == Kind("onnx", "fp32")
     assert exported.history == ("export",)
     assert exported.sha256 == sha256_of(exported.path)
 

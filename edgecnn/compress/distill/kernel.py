@@ -208,14 +208,9 @@ def _written(student: Student, source: Artifact, context: Context) -> Artifact:
         num_classes=student.classes,
         preprocessing=context.data.preprocessing,
         class_names=names if len(names) == student.classes else None,
-        **_plan_of(student.changed),
+        plan=getattr(student.changed, "plan", None),
     )
     variant = source.variant if student.changed is not None else ""
     return Artifact(
         path, "torch", "fp32", (), (), sha256_of(path), (*source.history, Distill.kind), variant=variant or "distilled"
     )
-
-
-def _plan_of(model: Model | None) -> dict[str, object]:
-    plan = getattr(model, "plan", None)
-    return {} if plan is None else {"plan": plan}

@@ -75,7 +75,9 @@ def int8_bytes(module: nn.Module) -> int:
 
 def plan_at(module: nn.Module, groups: Sequence[Group], widths: Mapping[str, int]) -> Plan:
     """The plan that gives each root layer its width."""
-    chosen = [(group, widths[group.root]) for group in groups if widths.get(group.root, group.channels) < group.channels]
+    chosen = [
+        (group, widths[group.root]) for group in groups if widths.get(group.root, group.channels) < group.channels
+    ]
     return plan_of(module, [(group.coupling, group.kept(width)) for group, width in chosen if group.coupling])
 
 
@@ -87,9 +89,7 @@ class Unreachable(Exception):
         self.least = least
 
 
-def reach(
-    scopes: Sequence[Sequence[Group]], count: Callable[[Mapping[str, int]], int], limit: int
-) -> dict[str, int]:
+def reach(scopes: Sequence[Sequence[Group]], count: Callable[[Mapping[str, int]], int], limit: int) -> dict[str, int]:
     """Widths at which `count` is at most `limit`, and as near to it as the widths allow.
 
     Channels are ranked within each scope, and each scope gives the same share of its channels. Raises Unreachable with

@@ -2,8 +2,8 @@
 
 The only module that imports torch_pruning (1.6.1, DepGraph: arXiv:2301.12900). Its tracing and its edges are used. The
 way along them is ours, for two reasons: where the library cannot follow a reshape it gives the whole network up
-(ZeroDivisionError in ShuffleNetV2, IndexError in others), here only what passes through it; and it walks every path with
-a list of channels, many GB in densely connected networks, here a channel is taken along an edge once.
+(ZeroDivisionError in ShuffleNetV2, IndexError in others), here only what passes through it; and it walks every path
+with a list of channels, many GB in densely connected networks, here a channel is taken along an edge once.
 
 Nothing is computed: the network is traced on the meta device.
 """
@@ -155,7 +155,7 @@ def _concatenated(node: Any) -> list[int] | None:
     """The channels of each input, as autograd has seen them: the library guesses them from layers far away."""
     found = []
     for item in node.inputs:
-        metadata = getattr(item.grad_fn, "_input_metadata", ())
+        metadata: Any = getattr(item.grad_fn, "_input_metadata", ())
         if len(metadata) != 1 or len(metadata[0].shape) < 2:
             return None
         found.append(int(metadata[0].shape[1]))

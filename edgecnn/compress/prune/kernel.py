@@ -55,7 +55,9 @@ def groups(
     else:
         reasons = dict.fromkeys(found, "")
     reasons = {item: why or _spared(item, ranking, module) for item, why in reasons.items()}
-    left_whole = {path: why for item, why in reasons.items() if why for path in item.layers if _is_layer_at(module, path)}
+    left_whole = {
+        path: why for item, why in reasons.items() if why for path in item.layers if _is_layer_at(module, path)
+    }
     usable_now = [item for item, why in reasons.items() if not why]
     made = []
     for item, scores in zip(usable_now, importances(module, usable_now, ranking), strict=True):
@@ -122,7 +124,7 @@ def prune(
         tell(Progress("prune", number - 1, target.rounds, "rounds"))
         prunable = _within_bounds(groups(smaller, example, ranking=ranking), outputs, ranking)
         if not prunable.groups:
-            raise _nothing(prunable)
+            raise nothing(prunable)
         limit_now = whole - (whole - limit) * number // target.rounds
         widths = _widths(smaller, example, prunable, replace(target, kept=limit_now), whole=whole, ranking=ranking)
         made = shrink(smaller, example, widths, ranking=ranking, prunable=prunable)
@@ -132,7 +134,7 @@ def prune(
             smaller = smaller.cpu().eval()
     assert prunable is not None
     if not plan.kept:
-        raise _nothing(prunable)
+        raise nothing(prunable)
     tell(Progress("prune", target.rounds, target.rounds, "rounds"))
     facts = {
         **_facts(module, smaller, example, plan),
@@ -251,15 +253,16 @@ def _too_narrow(group: Group, ranking: Ranking) -> str:
     return f"of its {group.channels} channels at least {1 - ranking.max_layer:.0%} have to stay, rounded to {unit}"
 
 
-def _nothing(prunable: Prunable) -> InputError:
+def nothing(prunable: Prunable, why: str = "") -> InputError:
+    """The error for a pruning that would change nothing."""
     reasons: dict[str, int] = {}
-    for why in prunable.left_whole.values():
-        reasons[why] = reasons.get(why, 0) + 1
-    first = sorted(reasons, key=lambda why: -reasons[why])[:3]
+    for reason in prunable.left_whole.values():
+        reasons[reason] = reasons.get(reason, 0) + 1
+    first = sorted(reasons, key=lambda item: -reasons[item])[:3]
     return InputError(
         "nothing-to-prune",
         "no channel of this network can go",
-        why="; ".join(f"{reasons[why]} layers: {why}" for why in first) or "no layer has channels to lose",
+        why=why or "; ".join(f"{reasons[item]} layers: {item}" for item in first) or "no layer has channels to lose",
         hint="a smaller round_to leaves more to choose from; quantization alone needs no pruning",
     )
 
@@ -284,7 +287,7 @@ def _check(module: nn.Module, smaller: nn.Module, example: Tensor) -> None:
 
 def _facts(module: nn.Module, smaller: nn.Module, example: Tensor, plan: Plan) -> dict[str, Any]:
     measures: tuple[Measure, ...] = ("macs", "parameters", "size")
-    costs = {
+    costs: dict[str, Any] = {
         name: {"before": amount.cost(module, example, name), "after": amount.cost(smaller, example, name)}
         for name in measures
     }

@@ -12,13 +12,16 @@ import copy
 import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn  # noqa: TID253  (kernel, reached by a late import)
+from torch import Tensor, nn  # noqa: TID253  (kernel, reached by a late import)
 
-from edgecnn.compress.prune.group import Group
+from edgecnn.checkpoint.structure import narrowed
+from edgecnn.compress.prune import kernel
+from edgecnn.compress.prune.amount import plan_at
+from edgecnn.compress.prune.group import Group, Pruned, Ranking
 from edgecnn.compress.prune.knapsack import Choices, LatencyModel, choose
 from edgecnn.compress.prune.layer_groups import parts_of
 from edgecnn.core import plugins
@@ -140,13 +143,47 @@ class _Network:
         return fresh.eval()
 
 
+def prune_to_latency(
+    module: nn.Module, example: Tensor, *, budget: Budget, ranking: Ranking, context: Context
+) -> Pruned:
+    """A smaller copy whose layers keep `budget` on the target, with what was measured in `facts["latency"]`.
+
+    `module` is on the CPU, `example` an input (1, C, H, W). Raises what `kernel.groups` and `widths_for` raise, and
+    MissingError `no-layer-times` where the target cannot be measured.
+    """
+    times_of = exported_times(context)
+    prunable = kernel.groups(module, example, ranking=ranking)
+    if not prunable.groups:
+        raise InputError(
+            "nothing-to-prune",
+            "no channel of this network can go",
+            why="; ".join(f"{path}: {why}" for path, why in list(prunable.left_whole.items())[:3]),
+            hint="a smaller round_to leaves more to choose from; quantization alone needs no pruning",
+        )
+
+    def cut(widths: Mapping[str, int]) -> nn.Module:
+        return narrowed(module, plan_at(module, prunable.groups, widths)).eval()
+
+    table = Table(cut, times_of, context.scratch / "layer-times.json")
+    outcome = widths_for(module, prunable.groups, table, budget=budget, context=context)
+    made = kernel.shrink(module, example, outcome.widths, ranking=ranking, prunable=prunable)
+    facts = {
+        **made.facts,
+        "latency": outcome.to_dict(),
+        "importance": ranking.importance,
+        "round_to": ranking.round_to,
+        "left_whole": dict(prunable.left_whole),
+    }
+    return replace(made, facts=facts)
+
+
 def widths_for(
     module: nn.Module, groups: Sequence[Group], table: Table, *, budget: Budget, context: Context
 ) -> Outcome:
     """The channels that each group of `module` keeps within `budget` on the target, as `table` tells.
 
-    Warns where the budget is missed, or where nothing becomes faster. Raises InputError `target-not-met` when the
-    smallest widths take longer than the budget.
+    Warns where the budget is missed, or where nothing becomes faster. Raises InputError `target-out-of-reach` when the
+    smallest widths take longer than the budget, `nothing-to-prune` when all channels fit into it.
     """
     measured = _measure_widths(table, groups, context)
     names = dict.fromkeys(name for _, times in measured for name in times)
@@ -154,7 +191,15 @@ def widths_for(
     model = LatencyModel(parts_of(names, module, groups), choices)
     model.learn(measured)
     before_ns = sum(measured[0][1].values())
-    outcome = _chosen(model, choices, table, before_ns=before_ns, budget_ns=budget.ns(before_ns))
+    budget_ns = budget.ns(before_ns)
+    if budget_ns >= before_ns:
+        raise InputError(
+            "nothing-to-prune",
+            f"the network's layers take no more than {budget_ns / 1e6:.3f} ms as it is",
+            why=f"they take {before_ns / 1e6:.3f} ms on {context.target.name}",
+            hint="ask for less",
+        )
+    outcome = _chosen(model, choices, table, before_ns=before_ns, budget_ns=budget_ns)
     _say(outcome, context)
     return outcome
 
@@ -209,10 +254,10 @@ def _better(tried: Sequence[Outcome]) -> Outcome:
 
 def _not_met(least_ns: float, budget_ns: float, before_ns: float) -> InputError:
     return InputError(
-        "target-not-met",
-        f"no width is as fast as {budget_ns / 1e6:.3f} ms",
-        why=f"the smallest that is allowed takes {least_ns / 1e6:.3f} ms, {least_ns / before_ns:.0%} of the network's",
-        hint="ask for less, raise `max_layer`, or begin with a smaller architecture",
+        "target-out-of-reach",
+        f"{budget_ns / before_ns:.1%} of the latency cannot be reached by pruning channels",
+        why=f"with all that may go gone, the layers take {least_ns / 1e6:.3f} of {before_ns / 1e6:.3f} ms",
+        hint=f"--latency {int(100 * least_ns / before_ns) + 1}%, a smaller --round-to or a larger --max-layer",
     )
 
 

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -54,14 +55,12 @@ def examine(module: nn.Module, example: Tensor) -> Seen:
         quiet_stdout(),
         torch.enable_grad(),
         torch.random.fork_rng(devices=[]),
-        _statistics_kept(module),
+        _given_back(module),
     ):
         warnings.simplefilter("ignore")
-        module.zero_grad(set_to_none=True)
         output = module.eval()(example)
         output.float().square().sum().backward()
         given = frozenset(name for name, item in module.named_parameters() if item.grad is not None)
-        module.zero_grad(set_to_none=True)
         trained = None
         try:
             found = module.train()(example.expand(2, *example.shape[1:]))
@@ -73,14 +72,21 @@ def examine(module: nn.Module, example: Tensor) -> Seen:
 
 
 @contextmanager
-def _statistics_kept(module: nn.Module) -> Iterator[None]:
-    """A forward pass in training mode moves the running statistics: they are put back."""
-    before = {name: item.clone() for name, item in module.named_buffers()}
+def _given_back(module: nn.Module) -> Iterator[None]:
+    """All parameters ask for a gradient meanwhile; running statistics, which move in training mode, are put back."""
+    buffers = {name: item.clone() for name, item in module.named_buffers()}
+    frozen = [item for item in module.parameters() if not item.requires_grad and item.is_floating_point()]
+    for item in frozen:
+        item.requires_grad_(True)
     try:
         yield
     finally:
-        for name, item in module.named_buffers():
-            item.copy_(before[name])
+        module.zero_grad(set_to_none=True)
+        for item in frozen:
+            item.requires_grad_(False)
+        with torch.no_grad():
+            for name, buffer in module.named_buffers():
+                buffer.copy_(buffers[name])
 
 
 def _tensors(found: Any) -> list[Tensor]:
@@ -193,13 +199,16 @@ def smaller_example(module: nn.Module, example: Tensor) -> Tensor:
             shape = (1, example.shape[1], side, side) if side else tuple(example.shape)
             if side and side > max(example.shape[2:]) // 2:
                 continue
-            try:
-                if side and module(torch.zeros(shape)).ndim != 2:
-                    continue
-            except Exception:
-                continue
-            break
+            if not side or _takes(module, shape):
+                break
     return torch.randn(shape, generator=generator)
+
+
+def _takes(module: nn.Module, shape: tuple[int, ...]) -> bool:
+    try:
+        return bool(module(torch.zeros(shape)).ndim == 2)
+    except Exception:
+        return False
 
 
 def scrambled(module: nn.Module, example: Tensor, *, seed: int) -> nn.Module:
@@ -216,19 +225,24 @@ def scrambled(module: nn.Module, example: Tensor, *, seed: int) -> nn.Module:
                 item.uniform_(0.5, 1.5, generator=generator)
                 if name.endswith("bias"):
                     item.sub_(1.0)
-        norms = [item for item in copied.modules() if isinstance(item, _BatchNorm) and item.track_running_stats]
-        momenta = [item.momentum for item in norms]
-        for item in norms:
-            item.train()
-            item.momentum = 1.0
-        try:
-            copied(_like(copied, torch.cat([example, example.flip(-1) + 0.5])))
-        except Exception:
-            for item in norms:
-                item.reset_running_stats()
-        for item, momentum in zip(norms, momenta, strict=True):
-            item.momentum = momentum
+        _adjust(copied, _like(copied, torch.cat([example, example.flip(-1) + 0.5])))
     return copied.eval()
+
+
+def _adjust(module: nn.Module, images: Tensor) -> None:
+    """Running statistics to those of the images, for weights at random would otherwise make numbers explode."""
+    norms = [item for item in module.modules() if isinstance(item, _BatchNorm) and item.track_running_stats]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.train()
+        norm.momentum = 1.0
+    try:
+        module(images)
+    except Exception:
+        for norm in norms:
+            norm.reset_running_stats()
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
 
 
 def _like(module: nn.Module, images: Tensor) -> Tensor:
@@ -264,7 +278,7 @@ def _unread(whole: nn.Module, smaller: nn.Module, plan: Plan) -> Iterator[None]:
             module = whole.get_submodule(path)
             if kept.into is not None and is_layer(module) and not is_depthwise(module):
                 weight = module.get_parameter("weight")
-                undo.append(lambda weight=weight, value=weight.clone(): weight.copy_(value))
+                undo.append(partial(weight.copy_, weight.clone()))
                 _blind(module, weight, kept)
             elif isinstance(module, nn.LayerNorm | nn.GroupNorm) and kept.out is not None:
                 hook = _Among(smaller.get_submodule(path), kept.out)

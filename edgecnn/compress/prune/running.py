@@ -1,0 +1,176 @@
+"""What the stage `prune` runs: rank, choose, take away, and write what is left."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch  # noqa: TID253  (kernel, reached by a late import)
+from torch import Tensor, nn  # noqa: TID253
+
+from edgecnn.checkpoint import save
+from edgecnn.checkpoint.structure import narrowed
+from edgecnn.compress.prune.amount import Measure, plan_at
+from edgecnn.compress.prune.graph import OUTPUTS
+from edgecnn.compress.prune.group import Pruned, Ranking
+from edgecnn.compress.prune.kernel import Between, Target, check_names, groups, nothing, prune, shrink
+from edgecnn.compress.prune.stage import Prune
+from edgecnn.core.artifact import Artifact, sha256_of
+from edgecnn.core.errors import InputError
+from edgecnn.core.events import Tell, Warned
+from edgecnn.core.stage import Context, LabelledImages
+from edgecnn.core.store import write_atomically
+
+BATCH = 64
+NAMED = 4
+"""Layers that a warning names; the facts have all."""
+
+
+def run(source: Artifact, context: Context, *, options: Prune) -> Artifact:
+    """Write `model.safetensors` and `facts.json` to `context.workdir`.
+
+    Raises InputError `target-out-of-reach`, `nothing-to-prune`, `no-such-layer` or `no-training-images`.
+    """
+    images = _training_images(context, options) if options.trains else None
+    module = context.model.module()
+    example = torch.zeros(1, *context.model.input_shape)
+    ranking = Ranking(
+        importance=options.importance,
+        round_to=options.round_to,
+        max_layer=options.max_layer,
+        ignore=options.ignore,
+        seed=context.seed,
+        losses=None if images is None else _losses(images, options.taylor_images, context.seed),
+    )
+    check_names(module, ranking)
+    if options.latency is not None:
+        made = _for_latency(module, example, ranking, options=options, context=context)
+    else:
+        target = Target(*_wanted(options), options.iterations, options.isomorphic)
+        between = None if options.finetune is None else _between(options, context)
+        made = prune(module, example, target, ranking=ranking, between=between, tell=context.tell)
+    made.facts["bn_images"] = 0 if options.finetune is not None else _reestimated(made.module, context, options)
+    warn(made.left_whole, context.tell)
+    return _written(made, source, context)
+
+
+def _wanted(options: Prune) -> tuple[Measure, float]:
+    """The measure and how much of it is kept: a share, or from 1 on that many."""
+    if options.macs is not None:
+        return "macs", options.macs
+    if options.parameters is not None:
+        return "parameters", options.parameters
+    assert options.size is not None
+    return "size", float(options.size.removesuffix(" B"))
+
+
+def _training_images(context: Context, options: Prune) -> LabelledImages:
+    images = context.data.training
+    if images is None or images.labels is None:
+        what = f"importance '{options.importance}' needs" if options.finetune is None else "`finetune` needs"
+        raise InputError(
+            "no-training-images",
+            "there are no labelled images to learn from",
+            why=f"{what} them",
+            hint="give --data DIR with a train/ folder, or prune by group-l2 without finetune, which needs none",
+        )
+    return images
+
+
+def _losses(images: LabelledImages, count: int, seed: int) -> Callable[[nn.Module], Iterator[Tensor]]:
+    """The loss of the labels, batch by batch, on images chosen by the seed."""
+    chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:count].tolist()
+    part = images.select(chosen)
+
+    def losses(module: nn.Module) -> Iterator[Tensor]:
+        assert part.labels is not None
+        done = 0
+        for pixels in part.batches(BATCH):
+            labels = torch.tensor(part.labels[done : done + len(pixels)])
+            done += len(pixels)
+            yield nn.functional.cross_entropy(module(torch.from_numpy(pixels)), labels)
+
+    return losses
+
+
+def _between(options: Prune, context: Context) -> Between:
+    from edgecnn.train.loop import fit
+
+    settings, images = options.finetune, context.data.training
+    assert settings is not None and images is not None
+
+    def train(module: nn.Module, number: int, rounds: int) -> None:
+        scratch = context.scratch / f"round-{number}"
+        scratch.mkdir(parents=True, exist_ok=True)
+        fit(module, images, settings=settings, scratch=scratch, tell=context.tell, seed=context.seed)
+
+    return train
+
+
+def _for_latency(module: nn.Module, example: Tensor, ranking: Ranking, *, options: Prune, context: Context) -> Pruned:
+    """Widths chosen by what they cost on the target."""
+    from edgecnn.compress.prune.latency import Budget, Table, exported_times, widths_for
+
+    assert options.latency is not None
+    times_of = exported_times(context)
+    prunable = groups(module, example, ranking=ranking)
+    if not prunable.groups:
+        raise nothing(prunable)
+
+    def cut(widths: Mapping[str, int]) -> nn.Module:
+        return narrowed(module, plan_at(module, prunable.groups, widths)).eval()
+
+    table = Table(cut, times_of, context.scratch / "layer-times.json")
+    in_ms = options.latency.endswith("ms")
+    budget = Budget(ms=float(options.latency.removesuffix(" ms"))) if in_ms else Budget(share=float(options.latency))
+    outcome = widths_for(module, prunable.groups, table, budget=budget, context=context)
+    made = shrink(module, example, outcome.widths, ranking=ranking, prunable=prunable)
+    if not made.plan.kept:
+        raise nothing(prunable, "the network is within the latency as it is")
+    made.facts.update(latency=outcome.to_dict(), importance=ranking.importance, round_to=ranking.round_to)
+    made.facts["left_whole"] = dict(prunable.left_whole)
+    return made
+
+
+def _reestimated(module: nn.Module, context: Context, options: Prune) -> int:
+    """Batch-norm statistics of the smaller network, on real images alone; how many were used."""
+    images: Any = context.data.calibration
+    if options.bn_images == 0 or context.data.training is None or not hasattr(images, "select"):
+        return 0
+    from edgecnn.train.norms import reestimate
+
+    count = min(options.bn_images, len(images))
+    return count if reestimate(module, images, count=count, batch=BATCH, seed=context.seed) else 0
+
+
+def warn(left_whole: Mapping[str, str], tell: Tell) -> None:
+    """Name what was left whole, reason by reason; that the classes stay is no news."""
+    by_reason: dict[str, list[str]] = {}
+    for path, why in left_whole.items():
+        if why != OUTPUTS:
+            by_reason.setdefault(why, []).append(path)
+    for why, paths in by_reason.items():
+        more = f" and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
+        verb = "stays" if len(paths) == 1 else "stay"
+        tell(Warned("left-whole", f"{', '.join(paths[:NAMED])}{more} {verb} whole: {why}"))
+
+
+def _written(made: Pruned, source: Artifact, context: Context) -> Artifact:
+    model = context.model
+    history = (*source.history, Prune.kind)
+    plan = made.plan.after(getattr(model, "plan", None))
+    names = tuple(context.data.class_names)
+    path = context.workdir / "model.safetensors"
+    save(
+        path,
+        made.module,
+        architecture=model.name,
+        num_classes=model.num_classes,
+        preprocessing=context.data.preprocessing,
+        class_names=names if len(names) == model.num_classes else None,
+        plan=plan,
+        history=history,
+    )
+    write_atomically(context.workdir / "facts.json", json.dumps(made.facts, indent=2) + "\n")
+    return Artifact(path, "torch", "fp32", (), (), sha256_of(path), history, variant="pruned")
