@@ -23,6 +23,7 @@ from edgecnn.cli import (
     optimize,
     plan,
     profile,
+    prune,
     quantize,
     recipes,
     train,
@@ -56,6 +57,7 @@ app.command(short_help="Train a network on your images.")(train.train)
 app.command(short_help="Say what a checkpoint or an exported model is.")(inspect.inspect)
 app.command(short_help="Export a checkpoint, checked against PyTorch.")(export.export)
 app.command(short_help="Quantize a checkpoint to INT8; judge nothing.")(quantize.quantize)
+app.command(short_help="Take channels away until a network costs less.")(prune.prune)
 app.command(short_help="Train a student network on a teacher's answers.")(distill.distill)
 app.command(short_help="Judge a model on labelled images: accuracy, each class.")(evaluate.evaluate)
 app.command(short_help="Measure models on this host, interleaved.")(benchmark.benchmark)

@@ -76,7 +76,8 @@ def test_batches_of_any_size_hold_the_same_views(tmp_path: Path, size: int) -> N
     found = tta.Views(images(tmp_path, P), ("flip", "shift"), P)
     assert all(len(batch) <= size for batch in found.pixels(size))
     assert np.array_equal(pixels(found, size), pixels(found))
-    assert np.array_equal(np.concatenate(list(found.batches(size))), pixels(found).transpose(0, 3, 1, 2) / np.float32(255))
+    normalised = pixels(found).transpose(0, 3, 1, 2) / np.float32(255)
+    assert np.array_equal(np.concatenate(list(found.batches(size))), normalised)
 
 
 def test_the_first_of_the_views(tmp_path: Path) -> None:
@@ -92,14 +93,18 @@ def test_the_mean_belongs_to_the_image() -> None:
     np.testing.assert_allclose(tta.averaged(seen, 2), [[0.3, 0.7], [0.5, 0.5]], rtol=1e-6)
 
 
-@pytest.mark.parametrize(("text", "code"), [("flipp", "unknown-tta"), ("shift,five-crop", "bad-option"), (",", "unknown-tta")])
+WRONG = [("flipp", "unknown-tta"), ("shift,five-crop", "bad-option"), (",", "unknown-tta")]
+NO_LARGER = [P, Preprocessing(crop=(8, 8), resize=8), Preprocessing(crop=(8, 8), stretch=True)]
+
+
+@pytest.mark.parametrize(("text", "code"), WRONG)
 def test_views_nobody_knows_are_refused(text: str, code: str) -> None:
     with pytest.raises(InputError) as caught:
         tta.parse(text)
     assert caught.value.code == code and caught.value.hint
 
 
-@pytest.mark.parametrize("preprocessing", [P, Preprocessing(crop=(8, 8), resize=8), Preprocessing(crop=(8, 8), stretch=True)])
+@pytest.mark.parametrize("preprocessing", NO_LARGER)
 def test_nothing_can_be_cropped_of_an_image_that_is_no_larger(preprocessing: Preprocessing) -> None:
     with pytest.raises(InputError, match="larger than") as caught:
         tta.enlarged(("five-crop",), preprocessing)

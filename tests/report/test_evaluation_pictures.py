@@ -65,12 +65,13 @@ def test_pictures_of_any_kind_on_one_sheet(tmp_path: Path) -> None:
     Image.new("LA", (1, 600)).save(tmp_path / "thin.png")
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n")
     names = ["small.png", "large.jpg", "thin.png", "broken.png", "gone.png"]
-    cells = [Cell(tmp_path / name, (name, "some words that are far too long for one picture", "a/b/c/" * 9)) for name in names]
+    words = ("some words that are far too long for one picture", "a/b/c/" * 9)
+    cells = [Cell(tmp_path / name, (name, *words)) for name in names]
     sheet(cells, tmp_path / "sheet.png", title="what was found", columns=2)
     with Image.open(tmp_path / "sheet.png") as image:
         found = np.asarray(image.convert("RGB"))
     assert found.shape[1] >= 2 * EDGE and found.shape[0] > 3 * EDGE
-    assert (found == [255, 0, 0]).all(2).sum() == (EDGE // 32 * 32) ** 2, "a small picture is enlarged by a whole factor"
+    assert (found == [255, 0, 0]).all(2).sum() == (EDGE // 32 * 32) ** 2, "a small one is enlarged by a whole factor"
     assert (found == [0xD8] * 3).all(2).sum() >= 2 * EDGE * EDGE * 0.9, "what cannot be read leaves its place grey"
 
 

@@ -1,0 +1,108 @@
+"""`edgecnn prune`: one step alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgecnn.cli import options
+
+
+def prune(
+    checkpoint: options.Checkpoint,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where it goes: .safetensors.")],
+    macs: Annotated[
+        str | None, typer.Option("--macs", metavar="SHARE", help="Multiply-accumulates kept, such as 50%.")
+    ] = None,
+    parameters: Annotated[
+        str | None, typer.Option("--parameters", metavar="SHARE", help="Parameters kept, such as 50%.")
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option("--size", metavar="SIZE", help="Weights of the INT8 file: 50%, or bytes such as 2 MB.")
+    ] = None,
+    importance: Annotated[
+        str | None,
+        typer.Option(
+            "--importance",
+            metavar="WORD",
+            help="group-l2, taylor (needs --data), bn-scale, fpgm, lamp or random. Default: group-l2.",
+        ),
+    ] = None,
+    round_to: Annotated[
+        int | None, typer.Option("--round-to", min=1, help="Channels left are a multiple of it. Default: 16.")
+    ] = None,
+    max_layer: Annotated[
+        str | None, typer.Option("--max-layer", metavar="SHARE", help="Most that goes of one layer. Default: 75%.")
+    ] = None,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--ignore", metavar="NAME", help="A layer or module that stays whole, or a regular expression; repeatable."
+        ),
+    ] = None,
+    isomorphic: Annotated[
+        bool, typer.Option("--isomorphic", help="Compare channels among layers of one pattern only.")
+    ] = False,
+    iterations: Annotated[
+        int | None, typer.Option("--iterations", min=1, help="Prune in so many equal parts. Default: 1.")
+    ] = None,
+    finetune: Annotated[
+        int | None,
+        typer.Option("--finetune", min=1, metavar="EPOCHS", help="Train after each part, on DIR/train. Default: none."),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", metavar="FILE", help="Settings of --finetune in YAML: the words of a recipe."),
+    ] = None,
+    data: options.DataDir = None,
+    model: options.ModelName = None,
+    class_map: options.ClassMap = None,
+    resize: options.Resize = None,
+    crop: options.Crop = None,
+    interpolation: options.Interpolation = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    color: options.Color = None,
+    seed: options.Seed = 0,
+    json: options.Json = False,
+) -> None:
+    """Take the least important channels away until the network costs what is wanted. Judges nothing: see evaluate.
+
+    The file opens like any checkpoint. What cannot be pruned stays whole and is named. Accuracy falls at once: train
+    it back with `edgecnn distill OUT --teacher CKPT`.
+    """
+    from edgecnn import pruning
+    from edgecnn.cli import console
+    from edgecnn.inputs import Source
+    from edgecnn.training.request import settings_of
+
+    flags = options.preprocessing_fields(
+        resize=resize, crop=crop, interpolation=interpolation, mean=mean, std=std, color=color
+    )
+    if config is not None and finetune is None:
+        raise typer.BadParameter("--config says how to train: give --finetune EPOCHS")
+    given = {
+        "macs": macs,
+        "parameters": parameters,
+        "size": size,
+        "importance": importance,
+        "round_to": round_to,
+        "max_layer": max_layer,
+        "ignore": ignore,
+        "isomorphic": isomorphic or None,
+        "iterations": iterations,
+        "finetune": None if finetune is None else settings_of(config, {"epochs": finetune}),
+    }
+    with console.listener() as tell:
+        smaller = pruning.prune(
+            Source(checkpoint, model, data, class_map, flags, seed),
+            {name: value for name, value in given.items() if value is not None},
+            out=out,
+            tell=tell,
+        )
+    if json:
+        console.json(smaller)
+    else:
+        console.result(smaller.page())

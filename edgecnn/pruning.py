@@ -1,0 +1,117 @@
+"""Pruning alone: fewer channels, written as a checkpoint that opens like any other; judges nothing."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from edgecnn.compress.prune.stage import Prune
+from edgecnn.core.artifact import Artifact
+from edgecnn.core.errors import InputError, StepError
+from edgecnn.core.events import Tell
+from edgecnn.core.store import Store, cannot_write
+from edgecnn.core.target import Deployment, DeviceProfile
+from edgecnn.inputs import Source, open_inputs
+from edgecnn.lanes import Surroundings, steps, walk
+from edgecnn.recipe import Calibration, Recipe
+from edgecnn.write import copy_into_place
+
+SUFFIX = ".safetensors"
+HERE = DeviceProfile(
+    name="host",
+    title="This machine",
+    local=True,
+    deployments=(Deployment(format="onnx", backend="onnxruntime", family="onnxruntime"),),
+)
+"""A pruned network serves every format: what the lane is named after decides nothing."""
+SHOWN = {"macs": "MACs", "parameters": "parameters", "size": "bytes as INT8"}
+
+
+@dataclass(frozen=True, slots=True)
+class Smaller:
+    """A pruned network's file. `facts` are those of the stage: costs and layers before and after, what was left whole
+    (path to reason)."""
+
+    artifact: Artifact
+    facts: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        file = {"path": str(self.artifact.path), "size_bytes": self.artifact.size_bytes}
+        return {**self.artifact.to_dict(), **file, **self.facts}
+
+    def page(self) -> str:
+        """Plain lines for a person: the costs, the layers, what was left whole and why."""
+        facts = self.facts
+        lines = [f"{self.artifact.path}  {self.artifact.kind}  {self.artifact.size_bytes / 1e6:.2f} MB", ""]
+        rows = [("layer", "before", "after")]
+        rows += [(item["name"], str(item["before"]), str(item["after"])) for item in facts["layers"]]
+        lines += [*_aligned(rows), ""]
+        rows = [(name, _short(facts[key]["before"]), _short(facts[key]["after"])) for key, name in SHOWN.items()]
+        kept = [f"{facts[key]['after'] / max(facts[key]['before'], 1):.1%}" for key in SHOWN]
+        lines += [f"{line}  {share}" for line, share in zip(_aligned(rows), kept, strict=True)]
+        by_reason: dict[str, list[str]] = {}
+        for path, why in facts["left_whole"].items():
+            by_reason.setdefault(why, []).append(path)
+        if by_reason:
+            lines += ["", "left whole:", *(f"  {', '.join(paths)}: {why}" for why, paths in by_reason.items())]
+        return "\n".join(lines)
+
+
+def _aligned(rows: list[tuple[str, str, str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return [f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}" for row in rows]
+
+
+def _short(count: int) -> str:
+    return f"{count / 1e6:,.2f} million" if count >= 1e5 else f"{count:,}"
+
+
+def prune(source: Source, options: Mapping[str, Any], *, out: Path, tell: Tell) -> Smaller:
+    """Prune the checkpoint of `source` as the stage `prune` with these options does, and write `out`.
+
+    A killed run whose stage trains goes on where it was. Raises InputError, MissingError or StepError.
+    """
+    stage = _stage(options)
+    if out.suffix != SUFFIX:
+        raise InputError(
+            "wrong-suffix", f"--out {out} does not end in {SUFFIX}", hint=f"--out {out.with_suffix(SUFFIX)}"
+        )
+    if out.is_dir():
+        raise cannot_write(out, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
+    images = max(1, stage.bn_images) if source.data is not None else 1
+    recipe = Recipe(name="prune", stages=(stage,), calibration=Calibration(images=min(images, 100_000)))
+    inputs = open_inputs(source, recipe, tell=tell)
+    store = Store(out.parent / f".{out.stem}.prune")
+    store.prepare()
+    around = Surroundings(inputs.model, inputs.data, HERE, store, tell, source.seed)
+    checkpoint = Artifact(source.checkpoint, "torch", "fp32", (), (), inputs.model.sha256)
+    lane = walk("onnx", steps(recipe, "onnx", around), source=checkpoint, around=around)
+    for error in lane.failed.values():
+        raise error
+    if not lane.networks:
+        raise StepError("nothing-made", "no pruned network came of it", hint="--verbose shows the steps")
+    artifact = next(iter(lane.networks.values()))
+    facts = json.loads((artifact.path.parent / "facts.json").read_text())
+    copy_into_place(artifact.path, out)
+    shutil.rmtree(store.root, ignore_errors=True)
+    return Smaller(artifact.at(out), facts)
+
+
+def _stage(options: Mapping[str, Any]) -> Prune:
+    try:
+        return Prune(**options)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        flag = str(first["loc"][0]).replace("_", "-") if first["loc"] else ""
+        said = first["msg"].removeprefix("Value error, ")
+        raise InputError(
+            "bad-option", f"--{flag} {first.get('input')}: {said}" if flag else said, hint="see edgecnn prune --help"
+        ) from error
