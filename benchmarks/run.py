@@ -11,7 +11,7 @@ import records
 from inputs import arguments, real_data
 
 HERE = Path(__file__).parent
-ALONE = ("command_line", "harness", "fusion", "fleet", "measurement")
+ALONE = ("command_line", "harness", "fusion", "fleet", "measurement", "training")
 REAL = ("calibration", "efficientnet_lite0")
 """Parts that need the real weights and images."""
 

@@ -28,7 +28,7 @@ from edgecnn.data import ImageSet
 from edgecnn.train import TrainSettings, fit, resnet_small
 
 LEAST_SHARE, LEAST_SPEED_UP = 0.95, 1.6
-COUNT, SIDE, CLASSES = 2048, 32, 10
+COUNT, SIDE, CLASSES = 1024, 32, 10
 PREPROCESSING = Preprocessing(crop=(SIDE, SIDE), resize=SIDE, mean=(0.5,) * 3, std=(0.25,) * 3)
 ARMS: dict[str, dict[str, Any]] = {
     "bare": {"engine": False, "processes": 1},
@@ -181,8 +181,8 @@ def goals(results: list[dict[str, Any]]) -> list[records.Goal]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--epochs", type=int, default=4, help="per arm and round; the first is not counted")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=3, help="per arm and round; the first is not counted")
     parser.add_argument("--batch", type=int, default=128, help="of all processes of an arm together")
     parser.add_argument("--blocks", type=int, nargs="+", default=[2, 9], help="per stage: 2 is ResNet-14, 9 ResNet-56")
     parser.add_argument("--precision", nargs="+", default=["off", "bf16"], choices=("off", "bf16"))

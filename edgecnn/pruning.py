@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from edgecnn.compress.prune.stage import Prune
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.errors import InputError, StepError
-from edgecnn.core.events import Tell
+from edgecnn.core.events import Tell, Warned
 from edgecnn.core.store import Store, cannot_write
 from edgecnn.core.target import Deployment, DeviceProfile
 from edgecnn.inputs import Source, open_inputs
@@ -86,6 +86,7 @@ def prune(source: Source, options: Mapping[str, Any], *, out: Path, tell: Tell) 
         )
     if out.is_dir():
         raise cannot_write(out, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
+    tell = _without_data(tell)
     images = max(1, stage.bn_images) if source.data is not None else 1
     recipe = Recipe(name="prune", stages=(stage,), calibration=Calibration(images=min(images, 100_000)))
     inputs = open_inputs(source, recipe, tell=tell)
@@ -93,7 +94,11 @@ def prune(source: Source, options: Mapping[str, Any], *, out: Path, tell: Tell) 
     store.prepare()
     around = Surroundings(inputs.model, inputs.data, HERE, store, tell, source.seed)
     checkpoint = Artifact(source.checkpoint, "torch", "fp32", (), (), inputs.model.sha256)
-    lane = walk("onnx", steps(recipe, "onnx", around), source=checkpoint, around=around)
+    try:
+        lane = walk("onnx", steps(recipe, "onnx", around), source=checkpoint, around=around)
+    except InputError:
+        shutil.rmtree(store.root, ignore_errors=True)
+        raise
     for error in lane.failed.values():
         raise error
     if not lane.networks:
@@ -103,6 +108,11 @@ def prune(source: Source, options: Mapping[str, Any], *, out: Path, tell: Tell) 
     copy_into_place(artifact.path, out)
     shutil.rmtree(store.root, ignore_errors=True)
     return Smaller(artifact.at(out), facts)
+
+
+def _without_data(tell: Tell) -> Tell:
+    """That nothing can be calibrated or judged without images is no news here."""
+    return lambda event: None if isinstance(event, Warned) and event.code == "no-data" else tell(event)
 
 
 def _stage(options: Mapping[str, Any]) -> Prune:

@@ -48,11 +48,12 @@ def audit(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Look at every image: broken files, copies, class balance, sizes, odd modes; with a model, suspicious labels.
+    """Look at every image and say what is wrong with the data.
 
-    Exit code 1 when something spoils a verdict: files that cannot be read, an image of val that is in train, one
-    image with two labels, a class that is in val only, a single class, or look-alikes of train that make up 1 % of
-    val or more. Anything else is a remark, and exit code 0.
+    Broken files, copies by bytes and by look, class balance, sizes, odd modes; with --checkpoint, labels a model
+    confidently disagrees with. Exit code 1 when something spoils a verdict: files that cannot be read, an image
+    of val that is in train, one image with two labels, a class that is in val only, a single class, or look-alikes of
+    train that make up 1 % of val or more. Anything else is a remark, and exit code 0.
     """
     from edgecnn import audit as room
     from edgecnn.cli import console

@@ -57,7 +57,8 @@ def _on(module: nn.Module, device: str) -> nn.Module:
 def _rows(module: nn.Module, images: Images, *, batch: int, device: str, tell: Tell) -> np.ndarray:
     parts: list[np.ndarray] = []
     done, total = 0, len(images)
-    with torch.inference_mode():
+    # Not in TF32, which a GPU would take for convolutions by itself.
+    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         for pixels in images.batches(batch):
             parts.append(module(torch.from_numpy(pixels).to(device)).float().cpu().numpy())
             done += len(pixels)

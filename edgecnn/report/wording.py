@@ -236,7 +236,7 @@ def grouped_notes(report: Report) -> list[tuple[str, str]]:
     the artifact with the largest."""
     groups: dict[str, list[tuple[str, str]]] = {}
     for row in report.rows:
-        for text in notes(row):
+        for text in (*notes(row), *_judged_on(row, report)):
             groups.setdefault(_NUMBER.sub("#", text), []).append((row.name, text))
     said = []
     for group in groups.values():
@@ -244,6 +244,14 @@ def grouped_notes(report: Report) -> list[tuple[str, str]]:
         text = max((text for _, text in group), key=lambda words: [float(found) for found in _NUMBER.findall(words)])
         said.append((names[0] if len(names) == 1 else f"{len(names)} artifacts", text))
     return said
+
+
+def _judged_on(row: Row, report: Report) -> list[str]:
+    """Where the other images had a part in choosing the file: on how many it is judged."""
+    images = max((other.accuracy.images for other in report.rows if other.accuracy), default=0)
+    if row.accuracy is None or row.accuracy.images == images:
+        return []
+    return [f"judged on the {row.accuracy.images:,} of {images:,} images that had no part in choosing it"]
 
 
 def warnings(report: Report) -> list[str]:

@@ -42,8 +42,9 @@ class TrainSettings(BaseModel):
     `batch` is what one process holds at once, `accumulate` how many of them make one optimizer step. `learning_rate`
     is the peak of the schedule; `warmup` the share of steps before it (the one-cycle and cosine schedules).
     `clip_norm` bounds the gradient's L2 norm. `ema` is the decay per step of a moving average of the weights, which
-    then is what is judged and kept. `mixed_precision`: auto is fp16 on CUDA and bf16 on a CPU with AVX512-BF16 or AMX,
-    else off. `early_stopping` is how many epochs without a better validation accuracy end the run; None never.
+    then is what is judged and kept. `mixed_precision`: auto is fp16 on CUDA and bf16 on a CPU with AVX512-BF16 or AMX
+    for networks without depthwise convolutions (which become slower), else off. `early_stopping` is how many epochs
+    without a better validation accuracy end the run; None never.
     `class_weights` and `sampling` answer unequal classes: weights in the loss, or more draws of the rare ones
     (weighted: in proportion to the inverse count; balanced: every class equally often in each batch). `freeze` names
     modules by their paths or regular expressions whose weights and batch-norm statistics stay; `layer_decay` multiplies

@@ -200,6 +200,15 @@ def test_a_checkpoint_is_not_sent_to_a_board(bench: Workbench, invoke: Invoke) -
     assert (ended.code, ended.error) == (2, "needs-export") and "edgecnn export" in ended.err
 
 
+def test_a_gpu_that_is_not_there(bench: Workbench, invoke: Invoke) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    ended = invoke("evaluate", *bench.source, "--data", str(bench.data), "--device", "cuda")
+    assert (ended.code, ended.error) == (4, "no-device") and "--device cpu" in ended.err
+
+
 def test_a_file_from_elsewhere_is_guessed_at_and_says_so(
     exported: Path, bench: Workbench, invoke: Invoke, tmp_path: Path
 ) -> None:

@@ -38,6 +38,7 @@ def together(images: ImageSet, out: Path, *more: str, **changes: Any) -> subproc
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environment)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_two_processes_end_where_one_does(images: ImageSet, tmp_path: Path, accumulate: int) -> None:
     alone = net(plain=True)
@@ -56,6 +57,7 @@ def test_two_processes_end_where_one_does(images: ImageSet, tmp_path: Path, accu
     assert torch.load(tmp_path / "state" / LAST, weights_only=True)["stepper"]["taken"] == 3 * 3
 
 
+@pytest.mark.slow
 def test_a_process_that_fails_ends_the_other(images: ImageSet, tmp_path: Path) -> None:
     done = together(images, tmp_path / "out.pt", "--plain", "--fails", "1", **ALIKE)
     assert done.returncode != 0

@@ -201,6 +201,7 @@ def _student(options: Distill, context: Context, teacher: Model) -> Student:
 def _written(student: Student, source: Artifact, context: Context) -> Artifact:
     path = context.workdir / "model.safetensors"
     names = tuple(context.data.class_names)
+    history = (*source.history, Distill.kind)
     save(
         path,
         student.module,
@@ -209,8 +210,7 @@ def _written(student: Student, source: Artifact, context: Context) -> Artifact:
         preprocessing=context.data.preprocessing,
         class_names=names if len(names) == student.classes else None,
         plan=getattr(student.changed, "plan", None),
+        history=history,
     )
     variant = source.variant if student.changed is not None else ""
-    return Artifact(
-        path, "torch", "fp32", (), (), sha256_of(path), (*source.history, Distill.kind), variant=variant or "distilled"
-    )
+    return Artifact(path, "torch", "fp32", (), (), sha256_of(path), history, variant=variant or "distilled")

@@ -54,23 +54,23 @@ def groups(
         reasons = usable(module, example, candidates, seed=ranking.seed)
     else:
         reasons = dict.fromkeys(found, "")
-    reasons = {item: why or _spared(item, ranking, module) for item, why in reasons.items()}
-    left_whole = {
-        path: why for item, why in reasons.items() if why for path in item.layers if _is_layer_at(module, path)
-    }
+    reasons = {item: why or _spared(item, ranking) for item, why in reasons.items()}
     usable_now = [item for item, why in reasons.items() if not why]
-    made = []
+    made: list[Group] = []
     for item, scores in zip(usable_now, importances(module, usable_now, ranking), strict=True):
-        group = None if scores is None else _group(item, scores, module, ranking)
-        if group is None:
-            left_whole[item.root] = f"nothing in it ranks its channels by {ranking.importance}"
-        else:
+        if scores is None:
+            reasons[item] = f"nothing in it ranks its channels by {ranking.importance}"
+            continue
+        group = _group(item, scores, module, ranking)
+        if len(group.widths) > 1:
             made.append(group)
-    narrow = [group for group in made if len(group.widths) < 2]
-    left_whole.update({group.root: _too_narrow(group, ranking) for group in narrow})
-    named = {path for item in usable_now for path in item.layers} | set(left_whole)
-    left_whole.update({path: "the forward pass does not use it" for path in _layers(module) if path not in named})
-    return Prunable(tuple(group for group in made if len(group.widths) > 1), left_whole)
+        else:
+            reasons[item] = _too_narrow(group, ranking)
+    left_whole = {path: why for item, why in reasons.items() for path in item.layers if why}
+    named = {path for item in reasons for path in item.layers}
+    layers = _layers(module)
+    left_whole.update({path: "the forward pass does not use it" for path in layers if path not in named})
+    return Prunable(tuple(made), {path: left_whole[path] for path in layers if path in left_whole})
 
 
 def shrink(
@@ -219,7 +219,7 @@ def _within_bounds(prunable: Prunable, outputs: Mapping[str, int], ranking: Rank
     return Prunable(tuple(kept), prunable.left_whole)
 
 
-def _spared(coupling: Coupling, ranking: Ranking, module: nn.Module) -> str:
+def _spared(coupling: Coupling, ranking: Ranking) -> str:
     for path in coupling.layers:
         if any(_names(word, path) for word in ranking.ignore):
             return "it was asked to stay whole" if path == coupling.root else f"{path} was asked to stay whole"
@@ -300,10 +300,6 @@ def _facts(module: nn.Module, smaller: nn.Module, example: Tensor, plan: Plan) -
 
 def _layers(module: nn.Module) -> list[str]:
     return [path for path, item in module.named_modules() if is_layer(item)]
-
-
-def _is_layer_at(module: nn.Module, path: str) -> bool:
-    return is_layer(module.get_submodule(path))
 
 
 def _outputs(layer: nn.Module) -> int:

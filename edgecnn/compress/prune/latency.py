@@ -154,12 +154,7 @@ def prune_to_latency(
     times_of = exported_times(context)
     prunable = kernel.groups(module, example, ranking=ranking)
     if not prunable.groups:
-        raise InputError(
-            "nothing-to-prune",
-            "no channel of this network can go",
-            why="; ".join(f"{path}: {why}" for path, why in list(prunable.left_whole.items())[:3]),
-            hint="a smaller round_to leaves more to choose from; quantization alone needs no pruning",
-        )
+        raise kernel.nothing(prunable)
 
     def cut(widths: Mapping[str, int]) -> nn.Module:
         return narrowed(module, plan_at(module, prunable.groups, widths)).eval()
@@ -167,6 +162,8 @@ def prune_to_latency(
     table = Table(cut, times_of, context.scratch / "layer-times.json")
     outcome = widths_for(module, prunable.groups, table, budget=budget, context=context)
     made = kernel.shrink(module, example, outcome.widths, ranking=ranking, prunable=prunable)
+    if not made.plan.kept:
+        raise kernel.nothing(prunable, "the network is within the latency as it is")
     facts = {
         **made.facts,
         "latency": outcome.to_dict(),

@@ -110,27 +110,12 @@ def _between(options: Prune, context: Context) -> Between:
 
 def _for_latency(module: nn.Module, example: Tensor, ranking: Ranking, *, options: Prune, context: Context) -> Pruned:
     """Widths chosen by what they cost on the target."""
-    from edgecnn.compress.prune.latency import Budget, Table, exported_times, widths_for
+    from edgecnn.compress.prune.latency import Budget, prune_to_latency
 
     assert options.latency is not None
-    times_of = exported_times(context)
-    prunable = groups(module, example, ranking=ranking)
-    if not prunable.groups:
-        raise nothing(prunable)
-
-    def cut(widths: Mapping[str, int]) -> nn.Module:
-        return narrowed(module, plan_at(module, prunable.groups, widths)).eval()
-
-    table = Table(cut, times_of, context.scratch / "layer-times.json")
     in_ms = options.latency.endswith("ms")
     budget = Budget(ms=float(options.latency.removesuffix(" ms"))) if in_ms else Budget(share=float(options.latency))
-    outcome = widths_for(module, prunable.groups, table, budget=budget, context=context)
-    made = shrink(module, example, outcome.widths, ranking=ranking, prunable=prunable)
-    if not made.plan.kept:
-        raise nothing(prunable, "the network is within the latency as it is")
-    made.facts.update(latency=outcome.to_dict(), importance=ranking.importance, round_to=ranking.round_to)
-    made.facts["left_whole"] = dict(prunable.left_whole)
-    return made
+    return prune_to_latency(module, example, budget=budget, ranking=ranking, context=context)
 
 
 def _reestimated(module: nn.Module, context: Context, options: Prune) -> int:
