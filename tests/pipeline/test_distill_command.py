@@ -65,7 +65,7 @@ def test_a_new_student_learns_from_the_checkpoint(bench: Workbench, tmp_path: Pa
 @pytest.mark.parametrize(
     ("more", "code"),
     [
-        (("--teacher", "nothing.pth"), "no-file"),
+        (("--teacher", "nothing.pth"), "no-such-file"),
         (("--teacher", "CKPT", "--temperature", "0"), "bad-option"),
         (("--teacher", "CKPT", "--method", "crd"), "bad-option"),
         (("--teacher", "CKPT", "--teacher-model", "MODEL", "--out", "x.pth"), "wrong-suffix"),

@@ -187,7 +187,7 @@ def _student(options: Distill, context: Context, teacher: Model) -> Student:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(context.seed)
         built = build(
-            options.student,
+            options.architecture(context.model.input_shape),
             num_classes=teacher.num_classes,
             pretrained=Path(options.student_weights).expanduser() if options.student_weights else None,
             dropout=options.training.dropout,

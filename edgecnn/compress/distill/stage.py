@@ -13,6 +13,9 @@ from edgecnn.core.target import DeviceProfile
 from edgecnn.train.settings import TrainSettings
 
 ORIGINAL = "original"
+SMALL = "small"
+SMALL_IMAGES = 96
+"""Largest edge in pixels of what `small` takes for small images: CIFAR, MNIST, digits."""
 
 
 class Distill(Stage):
@@ -20,10 +23,11 @@ class Distill(Stage):
 
     `teacher` is the network the run began with, or a checkpoint's path. `student` is None for the network as the stages
     before left it (a pruned one stays pruned), else an architecture that is built anew: a name or `file.py:factory`,
-    with `student_weights` to begin from. `temperature` and `label_weight` default to what the method's paper takes:
-    see `train.distillation`; images without labels teach by the teacher alone. `cache_logits` asks the teacher once for
-    each image: None where images are not varied. The best settings of `training` are those the network was trained
-    with, at a lower learning rate.
+    with `student_weights` to begin from. `small` is a network all of whose layers run in INT8 in every runtime:
+    mobilenet_v2 (arXiv:1801.04381), and for images of at most 96 pixels a ResNet-14 of 0.18 M parameters.
+    `temperature` and `label_weight` default to what the method's paper takes: see `train.distillation`; images
+    without labels teach by the teacher alone. `cache_logits` asks the teacher once for each image: None where images
+    are not varied. The best settings of `training` are those the network was trained with, at a lower learning rate.
     """
 
     kind: ClassVar[str] = "distill"
@@ -67,6 +71,12 @@ class Distill(Stage):
     @property
     def caches(self) -> bool:
         return not self.is_varied if self.cache_logits is None else self.cache_logits
+
+    def architecture(self, input_shape: tuple[int, int, int]) -> str:
+        """The student's, for images of that (C, H, W)."""
+        if self.student != SMALL:
+            return self.student or ""
+        return "edgecnn.train.resnet_small:resnet_small" if max(input_shape[1:]) <= SMALL_IMAGES else "mobilenet_v2"
 
     def decides(self, target: DeviceProfile, wanted: Format) -> Any:
         """The bytes of the files the options name; nothing of the target: one student serves every format."""

@@ -10,11 +10,10 @@ import torch  # noqa: TID253  (kernel, reached by a late import)
 from torch import Tensor, nn  # noqa: TID253
 
 from edgecnn.checkpoint import save
-from edgecnn.checkpoint.structure import narrowed
-from edgecnn.compress.prune.amount import Measure, plan_at
+from edgecnn.compress.prune.amount import Measure
 from edgecnn.compress.prune.graph import OUTPUTS
 from edgecnn.compress.prune.group import Pruned, Ranking
-from edgecnn.compress.prune.kernel import Between, Target, check_names, groups, nothing, prune, shrink
+from edgecnn.compress.prune.kernel import Between, Target, check_names, prune
 from edgecnn.compress.prune.stage import Prune
 from edgecnn.core.artifact import Artifact, sha256_of
 from edgecnn.core.errors import InputError
