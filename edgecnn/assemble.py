@@ -12,7 +12,8 @@ from edgecnn.core.errors import EdgecnnError
 from edgecnn.evidence import Evidence
 from edgecnn.lanes import Lane
 from edgecnn.recipe import Budget
-from edgecnn.report.model import Accuracy, Outcome, Row
+from edgecnn.report.model import Accuracy, Row
+from edgecnn.report.outcome import Outcome
 from edgecnn.report.verdict import Judgement, judge, suspicions
 
 OUTCOMES_WORST_FIRST: tuple[Outcome, ...] = ("FAIL", "INCONCLUSIVE")

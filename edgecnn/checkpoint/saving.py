@@ -42,4 +42,19 @@ def save(
     if history:
         about["history"] = list(history)
     state = {key: value.detach().cpu().clone().contiguous() for key, value in module.state_dict().items()}
-    write_atomically(Path(path), to_bytes(state, metadata={METADATA_KEY: json.dumps(about), "format": "pt"}))
+    raw = to_bytes(state, metadata={METADATA_KEY: json.dumps(about), "format": "pt"})
+    write_atomically(Path(path), _in_order(raw))
+
+
+def _in_order(raw: bytes) -> bytes:
+    """The same file with its metadata sorted: safetensors writes them in an order that differs from run to run, and a
+    file of the same content has to have the same digest.
+
+    The file begins with the header's length (8 bytes, little endian) and the header, JSON filled up with spaces.
+    """
+    start = 8 + int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8:start])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + raw[start:]

@@ -108,8 +108,8 @@ def _page(request: Request, inputs: Inputs, planned: list[Planned]) -> Any:
         f"target  {request.target.title}",
         f"images  {len(inputs.data.calibration)} to calibrate, {evaluation} to judge",
         f"input   {in_words(inputs.data.preprocessing)} ({inputs.preprocessing_source})",
-        f"then    lint, verify, measure ({request.profile}, {threads}), judge (at most {request.budget.max_drop:.2%} drop), "
-        "report",
+        f"then    lint, verify, measure ({request.profile}, {threads}), "
+        f"judge (at most {request.budget.max_drop:.2%} drop), report",
         *([f"ladder  {_ladder(request)}"] if request.recipe.ladder else []),
         f"out     {request.out}",
     ]

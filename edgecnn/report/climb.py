@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE"]
+from edgecnn.report.outcome import Outcome
+
 State = Literal["within", "over", "hopeless", "no better", "not possible", "failed"]
 
 

@@ -7,11 +7,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edgecnn.report.climb import Climb
-from edgecnn.report.climb import Outcome as Outcome
+from edgecnn.report.outcome import EXIT_CODES, Outcome
 
 SCHEMA = "edgecnn.report/1"
-
-EXIT_CODES: Mapping[str, int] = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
 
 
 @dataclass(frozen=True, slots=True)

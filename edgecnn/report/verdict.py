@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgecnn.core.errors import InputError
-from edgecnn.report.model import Outcome
+from edgecnn.report.outcome import Outcome
 
 if TYPE_CHECKING:
     import numpy as np

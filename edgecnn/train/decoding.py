@@ -15,10 +15,11 @@ from torch import Tensor  # noqa: TID253
 
 from edgecnn.core.errors import StepError
 from edgecnn.core.preprocessing import Preprocessing
+from edgecnn.core.stage import LabelledImages
 from edgecnn.data import pixels
 from edgecnn.data.images import in_order, over_files, unreadable
 from edgecnn.train.augment import Draws, crop_box, move
-from edgecnn.train.settings import Augment, LabelledImages
+from edgecnn.train.settings import Augment
 
 SAMPLED_SIZES = 128
 # A JPEG is decoded at a half, a quarter or an eighth where the crop still has this many times the pixels it needs per

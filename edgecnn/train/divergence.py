@@ -9,7 +9,7 @@ import torch  # noqa: TID253  (kernel, reached by a late import)
 from torch import Tensor  # noqa: TID253
 
 from edgecnn.core.errors import StepError
-from edgecnn.train.settings import LabelledImages
+from edgecnn.core.stage import LabelledImages
 
 NAMED_IMAGES = 4
 UNREAD = 32

@@ -13,10 +13,11 @@ import torch  # noqa: TID253  (kernel, reached by a late import)
 from torch import Tensor  # noqa: TID253
 
 from edgecnn.core.errors import InputError
+from edgecnn.core.stage import LabelledImages
 from edgecnn.train import augment, mixing, sampling
 from edgecnn.train.decoding import Held, Source, Task, hold
 from edgecnn.train.loading import Here, Loader, Workers, worker_count
-from edgecnn.train.settings import Feed, LabelledImages, TrainSettings
+from edgecnn.train.settings import Feed, TrainSettings
 
 HELD_IN_MEMORY_BYTES = 1 << 29
 PURPOSES = ("order", "vary", "mix")

@@ -48,5 +48,5 @@ def noticed() -> Iterator[Interruption]:
     try:
         yield found
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for caught, handler in before.items():
+            signal.signal(caught, handler)

@@ -9,7 +9,7 @@ import torch  # noqa: TID253  (kernel, reached by a late import)
 from torch import Tensor, nn  # noqa: TID253
 
 from edgecnn.core.errors import InputError
-from edgecnn.train.settings import LabelledImages
+from edgecnn.core.stage import LabelledImages
 
 BATCH = 256
 HELD_IN_MEMORY_BYTES = 1 << 29

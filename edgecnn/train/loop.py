@@ -10,11 +10,12 @@ from torch import nn  # noqa: TID253
 
 from edgecnn.core.errors import InputError
 from edgecnn.core.events import Tell, nobody
+from edgecnn.core.stage import LabelledImages
 from edgecnn.train import interruption, optimizer, parallel, randomness
 from edgecnn.train.judging import measure, measure_accuracy, require_labels
 from edgecnn.train.losses import Labels
 from edgecnn.train.run import Run, Task, Watch
-from edgecnn.train.settings import Feed, History, LabelledImages, Objective, TrainingImages, TrainSettings
+from edgecnn.train.settings import Feed, History, Objective, TrainingImages, TrainSettings
 from edgecnn.train.state import Disk, identity
 
 __all__ = ["fit", "measure", "measure_accuracy"]

@@ -8,7 +8,7 @@ import torch  # noqa: TID253  (kernel, reached by a late import)
 from torch import nn  # noqa: TID253
 from torch.nn.modules.batchnorm import _BatchNorm  # noqa: TID253
 
-from edgecnn.train.settings import LabelledImages
+from edgecnn.core.stage import LabelledImages
 
 
 def reestimate(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from edgecnn.core.stage import LabelledImages as LabelledImages
+from edgecnn.core.stage import LabelledImages
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

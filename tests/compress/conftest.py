@@ -164,14 +164,13 @@ def exports(tmp_path_factory: pytest.TempPathFactory, reader: Network) -> Callab
     from edgecnn.core import plugins
 
     folder = tmp_path_factory.mktemp("exports")
-    made: dict[Format, Artifact] = {}
+    made: dict[str, Artifact] = {}
 
     def export(format: Format) -> Artifact:
-        if format not in made:
-            write = plugins.load("exporters", format)
-            out = folder / f"{format}{SUFFIXES[format]}"
-            made[format] = replace(write(reader, out, preprocessing=PREPARED), format=format)
-        return made[format]
+        suffix = SUFFIXES[format]  # TensorRT reads the file that ONNX Runtime reads
+        if suffix not in made:
+            made[suffix] = plugins.load("exporters", format)(reader, folder / f"model{suffix}", preprocessing=PREPARED)
+        return replace(made[suffix], format=format)
 
     return export
 

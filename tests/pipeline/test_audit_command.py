@@ -168,6 +168,13 @@ def test_broken_files_do_not_keep_the_model_from_the_others(bench: Workbench, da
     assert ended.code == 1 and ended.json["suspicious_labels"]["judged"] == 99
 
 
+def test_what_a_model_knows_need_not_be_in_train(bench: Workbench, patterns: Path, invoke: Invoke) -> None:
+    judged_only(patterns)
+    assert codes(invoke("data", "audit", str(patterns), "--json").json)["class-not-in-train"] is True
+    found = invoke("data", "audit", str(patterns), "--checkpoint", *bench.source, "--json").json
+    assert codes(found)["class-not-in-train"] is False
+
+
 def test_copies_are_shown_beside_each_other(data: Path, invoke: Invoke, tmp_path: Path) -> None:
     learned(data)
     out = tmp_path / "out"

@@ -241,7 +241,9 @@ def test_a_latency_budget_is_held_against_the_measured_median(optimized) -> None
 
 
 def test_a_latency_budget_for_a_board_that_is_not_asked_is_refused(bench, invoke) -> None:
-    ended = invoke("plan", *bench.source, "--data", str(bench.data), "--target", "raspberry-pi-5", "--max-latency", "5ms")
+    ended = invoke(
+        "plan", *bench.source, "--data", str(bench.data), "--target", "raspberry-pi-5", "--max-latency", "5ms"
+    )
     assert (ended.code, ended.error) == (2, "unmeasurable-budget")
 
 

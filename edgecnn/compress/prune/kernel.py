@@ -69,7 +69,7 @@ def groups(
     left_whole = {path: why for item, why in reasons.items() for path in item.layers if why}
     named = {path for item in reasons for path in item.layers}
     layers = _layers(module)
-    left_whole.update({path: "the forward pass does not use it" for path in layers if path not in named})
+    left_whole.update({path: _unseen(module, path) for path in layers if path not in named})
     return Prunable(tuple(made), {path: left_whole[path] for path in layers if path in left_whole})
 
 
@@ -243,6 +243,12 @@ def check_names(module: nn.Module, ranking: Ranking) -> None:
                 why="asked to stay whole",
                 hint=f"write a path such as {next(iter(_layers(module)), 'conv1')}, or a regular expression",
             )
+
+
+def _unseen(module: nn.Module, path: str) -> str:
+    """Why the graph has no such layer."""
+    inside = isinstance(module.get_submodule(path.rpartition(".")[0]), nn.MultiheadAttention)
+    return "it belongs to multi-head attention" if inside else "the forward pass does not use it"
 
 
 def _too_narrow(group: Group, ranking: Ranking) -> str:

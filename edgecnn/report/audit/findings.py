@@ -133,8 +133,10 @@ def _classes(audit: Audit) -> Iterator[Finding]:
         val, train = balance.totals("val"), balance.totals("train")
         unknown = [name for name in balance.missing("train") if val[name]]
         if unknown:
-            text = f"{count(len(unknown), 'class', 'classes')} of val have no image in train: always answered wrongly"
-            yield Finding("class-not-in-train", True, text, "add images, or remove the class", tuple(unknown))
+            text = f"{count(len(unknown), 'class', 'classes')} of val have no image in train: never learned there"
+            # A model that was given has outputs for them all: it learned them elsewhere.
+            learned_here = audit.doubts is None
+            yield Finding("class-not-in-train", learned_here, text, "add images, or remove the class", tuple(unknown))
         unjudged = [name for name in balance.missing("val") if train[name]]
         if unjudged:
             text = f"{count(len(unjudged), 'class', 'classes')} of train have no image in val: never judged"

@@ -172,7 +172,7 @@ def attended() -> nn.Module:
 
 
 class Scaled(nn.Module):
-    """ConvNeXt's block: depthwise, norm over the channels of each place, two linear layers, a scale for each channel."""
+    """ConvNeXt's block: depthwise, norm over the channels of a place, two linear layers, a scale for each channel."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
