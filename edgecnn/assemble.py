@@ -101,9 +101,15 @@ def _judgement(
         return Judgement(
             "INCONCLUSIVE", "there is no FP32 file to compare with", None, None, None, None, None, None, None
         )
-    first = evidence.first
-    truth = None if labels is None else labels[first:]
-    return judge(top1(baseline.answers[first:]), top1(evidence.answers), truth, max_drop=max_drop)
+    positions = evidence.positions
+    expected = top1(at(positions, baseline.answers))
+    truth = None if labels is None else at(positions, np.asarray(labels)).tolist()
+    return judge(expected, top1(evidence.answers), truth, max_drop=max_drop)
+
+
+def at(positions: Sequence[int] | None, values: np.ndarray) -> np.ndarray:
+    """The values, one for each evaluation image, at `positions`; None for all."""
+    return values if positions is None else values[list(positions)]
 
 
 def top1(logits: np.ndarray) -> np.ndarray:
@@ -125,7 +131,7 @@ def _accuracy(evidence: Evidence, judgement: Judgement | None, labels: Sequence[
     if evidence.answers is None:
         return None
     predicted = top1(evidence.answers)
-    correct = None if labels is None else int((predicted == np.asarray(labels[evidence.first :])).sum())
+    correct = None if labels is None else int((predicted == at(evidence.positions, np.asarray(labels))).sum())
     stand_in = ""
     if evidence.is_stand_in:
         half = evidence.artifact.precision == "fp16"
@@ -260,7 +266,7 @@ def recommended(made: Sequence[Row]) -> Row | None:
 
 
 def _timed(row: Row) -> bool:
-    return row.speed is not None and not row.speed.emulated and row.speed.grade != "invalid"
+    return row.speed is not None and row.speed.counts
 
 
 def _seems_slower(row: Row) -> bool:
@@ -299,6 +305,6 @@ def doubts(found: Mapping[Kind, Evidence], labels: Sequence[int] | None, num_cla
         base = found.get(Kind(evidence.artifact.format, "fp32"))
         if base is None or base.answers is None:
             continue
-        expected, truth = top1(base.answers[evidence.first :]), labels[evidence.first :]
-        said.extend(suspicions(expected, top1(evidence.answers), truth, num_classes=num_classes))
+        expected, truth = at(evidence.positions, base.answers), at(evidence.positions, np.asarray(labels))
+        said.extend(suspicions(top1(expected), top1(evidence.answers), truth.tolist(), num_classes=num_classes))
     return list(dict.fromkeys(said))

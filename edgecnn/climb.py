@@ -1,29 +1,35 @@
 """Climb the ladder: where the recipe as written misses the accuracy budget, try one rung after the other.
 
-The evaluation images are divided once: every attempt is judged on those kept for searching, and the one that is taken
-is certified on the rest, which had no part in choosing it. The recipe as written comes first and is judged on all
-images: nothing had been chosen by then.
+The evaluation images are divided once, class by class: every attempt is judged on those kept for searching, and the one
+that is taken is certified on the rest, which had no part in choosing it. The recipe as written comes first and is
+judged on all images: nothing had been chosen by then. What it is compared by later is its loss on the searching images.
 """
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgecnn import __version__
-from edgecnn.assemble import top1
+from edgecnn.assemble import at, top1
 from edgecnn.compress.rungs import Attempt, Known, Rung
 from edgecnn.core.artifact import Artifact, Kind
-from edgecnn.core.errors import EdgecnnError, StepError, install_hint
+from edgecnn.core.errors import EdgecnnError, StepError
 from edgecnn.core.events import Finished, Started, Warned
 from edgecnn.core.stage import Images
 from edgecnn.core.store import CannotWrite, Work, digest_of
 from edgecnn.evidence import Evidence, answer, gather, lint, reference, remembered, time_all, verify
-from edgecnn.lanes import Lane, Surroundings, steps, walk
+from edgecnn.data.folds import halves
+from edgecnn.lanes import Lane, Surroundings, steps, versions, walk
 from edgecnn.measure.profiles import Profile
-from edgecnn.recipe import Recipe
+from edgecnn.quantize.stage import Quantize
+from edgecnn.recipe import Budget, Recipe
 from edgecnn.report.climb import Climb, State, Tried
 from edgecnn.report.verdict import Judgement, fewest_images, judge, points, would_pass
 
@@ -36,13 +42,18 @@ TOO_LITTLE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """What to climb for. `profile` is what attempts that cost latency are timed with, where a budget asks for it."""
+    """What to climb for. `profile` is what attempts that cost latency are timed with, where a budget asks for it and
+    what is measured is the target (`here`)."""
 
     recipe: Recipe
-    max_drop: float
-    max_latency: float | None
+    budget: Budget
+    here: bool
     threads: int
     profile: Profile
+
+    @property
+    def max_drop(self) -> float:
+        return self.budget.max_drop
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +75,8 @@ class _Climber:
     around: Surroundings
     ladder: Ladder
     source: Artifact
+    searching: list[int]
+    certifying: list[int]
     tried: list[Tried] = field(default_factory=list)
     candidates: list[_Candidate] = field(default_factory=list)
 
@@ -71,21 +84,12 @@ class _Climber:
     def images(self) -> Any:
         return self.around.data.evaluation
 
-    @property
-    def searching(self) -> range:
-        return range(len(self.images) // 2)
-
-    @property
-    def certifying(self) -> range:
-        return range(len(self.images) // 2, len(self.images))
-
     def gap(self) -> float:
-        """How much more than the budget the best attempt so far loses, as a share of the images."""
-        drops = [_lost(item.judgement) for item in self.candidates] or [item.drop for item in self.tried if item.drop]
-        return max(0.0, min(drops, default=0.0) - self.ladder.max_drop)
+        """How much more than the budget the best attempt so far may lose (95 %), as a share of the images."""
+        return max(0.0, min(_may_lose(item) for item in self.candidates) - self.ladder.max_drop)
 
     def known(self) -> Known:
-        seen = [item.judgement.agreement for item in self.candidates] + [item.agreement for item in self.tried]
+        seen = [item.judgement.agreement for item in self.candidates]
         return Known(max((share for share in seen if share is not None), default=None), self._worst_layers)
 
     def _worst_layers(self, count: int) -> list[str]:
@@ -98,10 +102,13 @@ class _Climber:
         def make(work: Work) -> None:
             from edgecnn.compress.sensitivity import rank_layers
 
-            context = around.context(work.folder, work.folder, model=model, format=self.lane.format, name=label)
-            work.facts["errors"] = rank_layers(context, count=SENSITIVE_ON)
+            with tempfile.TemporaryDirectory(prefix="edgecnn-layers-") as folder:
+                place = Path(folder)
+                context = around.context(place, place, model=model, format=self.lane.format, name=label)
+                work.facts["errors"] = rank_layers(context, count=SENSITIVE_ON)
 
-        key = digest_of([__version__, model.sha256, around.data.calibration.digest, deployment and deployment.family])
+        family, tools = deployment and deployment.family, versions(("torch", *Quantize.tools))
+        key = digest_of([__version__, tools, model.sha256, around.data.calibration.digest, family, SENSITIVE_ON])
         done, _ = remembered(around.store, "sensitivity", key, make=make, tell=around.tell, label=label)
         return list(done.facts["errors"])[:count]
 
@@ -117,16 +124,24 @@ def climb(
     final = last_made(lane)
     if not ladder.recipe.ladder or final is None or not _can_be_judged(lane, final, found):
         return lane, None
-    climber = _Climber(lane, found, around, ladder, source)
-    first = _judged(climber, found[final], range(len(climber.images)))
+    images: Any = around.data.evaluation
+    climber = _Climber(lane, found, around, ladder, source, *halves(images))
+    answers = found[final].answers
+    assert answers is not None
+    first = _judged(climber, answers, None)
     within: State = "within" if first.outcome == "PASS" else "over"
-    climber.tried.append(_row("", AS_WRITTEN, within, first, found[final]))
+    row = _row("", AS_WRITTEN, within, first, found[final])
+    climber.tried.append(row)
     refusal = "" if first.outcome == "PASS" else _cannot_certify(climber)
     if first.outcome == "PASS" or refusal:
         return lane, _told(climber, AS_WRITTEN, None, refusal)
+    searched = _judged(climber, at(climber.searching, answers), climber.searching)
+    climber.candidates.append(_Candidate(row, lane, found[final], searched))
     chosen = _search(climber)
-    if chosen is None:
+    if len(climber.candidates) == 1:
         return lane, _told(climber, AS_WRITTEN, None, "no rung could be tried")
+    if chosen.lane is lane:
+        return lane, _told(climber, AS_WRITTEN, first, _closest_in_words(climber, chosen))
     return _certify(climber, chosen)
 
 
@@ -145,14 +160,14 @@ def _cannot_certify(climber: _Climber) -> str:
     """Why climbing would be for nothing: too few images to prove the budget even of a file that changes no answer."""
     count, max_drop = len(climber.certifying), climber.ladder.max_drop
     needed = fewest_images(max_drop, labels=climber.images.labels is not None)
-    if needed is not None and count >= needed:
+    if needed is not None and count >= needed and climber.searching:
         return ""
     more = f": about {2 * needed:,} evaluation images could" if needed else ""
     return f"not climbed: {count:,} images to certify on prove no drop of at most {points(max_drop)}{more}"
 
 
-def _search(climber: _Climber) -> _Candidate | None:
-    """Attempt by attempt, until one would be certified; else the one that came closest."""
+def _search(climber: _Climber) -> _Candidate:
+    """Attempt by attempt, until one would be certified; else the one that came closest, be it the recipe as written."""
     for rung in climber.ladder.recipe.ladder:
         known = climber.known()
         hopeless = rung.hopeless(known)
@@ -161,6 +176,7 @@ def _search(climber: _Climber) -> _Candidate | None:
             climber.tried.append(Tried(rung.kind, rung.kind, state, hopeless or reason))
             continue
         gains: list[float] = []
+        before_rung = len(climber.tried)
         for attempt in _attempts(rung, climber):
             if len(gains) >= 2 and max(gains[-2:]) < TOO_LITTLE:
                 why = "the two before it won back almost nothing"
@@ -170,14 +186,19 @@ def _search(climber: _Climber) -> _Candidate | None:
             candidate = _try(rung, attempt, climber)
             if candidate is None:
                 continue
-            climber.candidates.append(candidate)
             if candidate.tried.state == "within":
                 return candidate
             gains.append((before - climber.gap()) / before if before > 0 else 0.0)
-    return min(climber.candidates, key=lambda item: _lost(item.judgement), default=None)
+        if len(climber.tried) == before_rung:
+            climber.tried.append(
+                Tried(rung.kind, rung.kind, "not possible", "there is nothing left that it could change")
+            )
+    return min(climber.candidates, key=_may_lose)
 
 
 def _impossible(rung: Rung, climber: _Climber) -> str:
+    if rung.changes and rung.changes not in {record["stage"] for record in climber.lane.records}:
+        return f"no `{rung.changes}` on the way to {climber.lane.format}"
     training = climber.around.data.training
     if not rung.trains or training is not None:
         return ""
@@ -195,47 +216,54 @@ def _attempts(rung: Rung, climber: _Climber) -> Iterator[Attempt]:
 
 
 def _try(rung: Rung, attempt: Attempt, climber: _Climber) -> _Candidate | None:
-    """Walk the attempt's stages and judge what comes out on the searching images."""
+    """Walk the attempt's stages and judge what comes out on the searching images; what has been judged is not again."""
     around, began = climber.around, time.monotonic()
     step = f"climb {climber.lane.format}: {attempt.label}"
     around.tell(Started(step))
     try:
         lane, evidence = _made(attempt, climber)
+        sha256 = evidence.artifact.sha256
+        if twin := next((item for item in climber.candidates if item.evidence.artifact.sha256 == sha256), None):
+            why = f"it makes the same file as: {twin.tried.label}"
+            climber.tried.append(Tried(rung.kind, attempt.label, "no better", why))
+            around.tell(Finished(step, time.monotonic() - began, note=why))
+            return twin
         answer(evidence, climber.images.select(climber.searching), around, threads=climber.ladder.threads)
-        judgement = _judged(climber, evidence, climber.searching)
-        slow = _too_slow(rung, evidence, climber)
+        assert evidence.answers is not None
+        judgement = _judged(climber, evidence.answers, climber.searching)
+        too_much = _too_large(evidence, climber) or _too_slow(rung, evidence, climber)
     except CannotWrite:
         raise
     except EdgecnnError as error:
         around.tell(Warned(error.code, f"{step} failed: {error.message}", error.why))
-        climber.tried.append(Tried(rung.kind, attempt.label, "failed", error.message))
+        why = ": ".join(filter(None, (error.message, error.why)))
+        climber.tried.append(Tried(rung.kind, attempt.label, "failed", why))
         return None
     seconds = time.monotonic() - began
     around.tell(Finished(step, seconds, note=_in_words(judgement)))
-    passes = not slow and would_pass(
+    passes = not too_much and would_pass(
         judgement,
         images=len(climber.searching),
         others=len(climber.certifying),
         max_drop=climber.ladder.max_drop,
     )
     row = _row(rung.kind, attempt.label, "within" if passes else "over", judgement, evidence)
-    row = replace(row, why=slow, seconds=round(seconds, 1))
+    row = replace(row, why=too_much, seconds=round(seconds, 1))
     climber.tried.append(row)
-    return _Candidate(row, lane, evidence, judgement)
+    climber.candidates.append(_Candidate(row, lane, evidence, judgement))
+    return climber.candidates[-1]
 
 
 def _made(attempt: Attempt, climber: _Climber) -> tuple[Lane, Evidence]:
     around, format = climber.around, climber.lane.format
     recipe = climber.ladder.recipe.model_copy(update={"stages": attempt.stages})
     planned = steps(recipe, format, around)
-    if missing := next((step.missing for step in planned if step.missing), None):
-        raise StepError("missing-extra", f"{attempt.label} needs packages", hint=install_hint(missing))
+    final = planned[-1].makes
     lane = walk(format, planned, source=climber.source, around=around)
-    for error in lane.failed.values():
-        raise error
-    final = last_made(lane)
-    if final is None:
-        raise StepError("nothing-made", f"{attempt.label} made no file", hint="--verbose shows the steps")
+    if final not in lane.artifacts:  # what else failed, failed as well in the recipe as written
+        for error in lane.failed.values():
+            raise error
+        raise StepError("nothing-made", f"{attempt.label} made no {final}", why=lane.skipped.get(final, ""))
     evidence = gather([lane], around)[final]
     if evidence.error is not None:
         raise evidence.error
@@ -243,33 +271,33 @@ def _made(attempt: Attempt, climber: _Climber) -> tuple[Lane, Evidence]:
     return lane, evidence
 
 
+def _too_large(evidence: Evidence, climber: _Climber) -> str:
+    limit, size = climber.ladder.budget.max_size, evidence.artifact.size_bytes
+    return f"{size / 1e6:.3g} MB, and the budget is {limit / 1e6:.3g} MB" if limit is not None and size > limit else ""
+
+
 def _too_slow(rung: Rung, evidence: Evidence, climber: _Climber) -> str:
     """Where a rung costs latency and the budget knows one: what it costs, if that is too much."""
-    limit = climber.ladder.max_latency
-    if not rung.costs_latency or limit is None:
+    limit = climber.ladder.budget.max_latency
+    if not rung.costs_latency or limit is None or not climber.ladder.here:
         return ""
     baseline = climber.found[Kind(climber.lane.format, "fp32")]
     both = {baseline.artifact.kind: baseline, evidence.artifact.kind: evidence}
     before = baseline.speed
     time_all(both, climber.around, profile=climber.ladder.profile, threads=climber.ladder.threads, again=False)
     baseline.speed = before
-    if evidence.speed is None or evidence.speed.median_high_ms <= limit:
+    if evidence.speed is None or not evidence.speed.counts or evidence.speed.median_high_ms <= limit:
         return ""
     return f"{evidence.speed.median_ms:.3g} ms, and the budget is {limit:g} ms"
 
 
-def _judged(climber: _Climber, evidence: Evidence, positions: range) -> Judgement:
-    """The evidence's answers, which are of the images at `positions`, against the baseline's of the same."""
+def _judged(climber: _Climber, answers: np.ndarray, positions: list[int] | None) -> Judgement:
+    """`answers`, which are to the images at `positions` (None: all), against the baseline's to the same."""
     baseline = climber.found[Kind(climber.lane.format, "fp32")]
     assert baseline.answers is not None
-    assert evidence.answers is not None
     labels = climber.images.labels
-    return judge(
-        top1(baseline.answers[positions.start : positions.stop]),
-        top1(evidence.answers),
-        None if labels is None else labels[positions.start : positions.stop],
-        max_drop=climber.ladder.max_drop,
-    )
+    truth = None if labels is None else at(positions, np.asarray(labels)).tolist()
+    return judge(top1(at(positions, baseline.answers)), top1(answers), truth, max_drop=climber.ladder.max_drop)
 
 
 def _certify(climber: _Climber, chosen: _Candidate) -> tuple[Lane, Climb]:
@@ -281,7 +309,7 @@ def _certify(climber: _Climber, chosen: _Candidate) -> tuple[Lane, Climb]:
         known = climber.found.get(kind)
         if known is not None and known.artifact.sha256 == evidence.artifact.sha256:
             continue
-        evidence.first = climber.certifying.start
+        evidence.positions = climber.certifying
         try:
             lint(evidence, around)
             answer(evidence, images, around, threads=climber.ladder.threads)
@@ -296,24 +324,35 @@ def _certify(climber: _Climber, chosen: _Candidate) -> tuple[Lane, Climb]:
     for kind in [kind for kind in climber.found if kind.format == lane.format and kind not in lane.artifacts]:
         del climber.found[kind]
     final = climber.found[chosen.evidence.artifact.kind]
-    if final.error is not None:
-        return lane, _told(climber, chosen.tried.label, None, f"could not be certified: {final.error.message}")
-    judgement = _judged(climber, final, range(final.first, len(climber.images)))
+    if final.error is not None or final.answers is None:
+        why = final.error.message if final.error else "there are no answers"
+        return lane, _told(climber, chosen.tried.label, None, f"could not be certified: {why}")
+    judgement = _judged(climber, final.answers, final.positions)
     return lane, _told(climber, chosen.tried.label, judgement, _outcome_in_words(climber, chosen, judgement))
 
 
 def _outcome_in_words(climber: _Climber, chosen: _Candidate, judgement: Judgement) -> str:
     images = f"{len(climber.certifying):,} images that did not choose it"
-    if judgement.outcome == "PASS":
+    if judgement.outcome == "PASS" and not chosen.tried.why:
         return f"{chosen.tried.label}: certified on {images}"
     if chosen.tried.state == "within":
         return f"{chosen.tried.label} was within the budget where it was chosen, and is not certified on {images}"
-    missing = _lost(chosen.judgement) - climber.ladder.max_drop
-    return f"no rung is within the budget; {chosen.tried.label} came closest, {_missing(missing)}"
+    return _closest_in_words(climber, chosen)
+
+
+def _closest_in_words(climber: _Climber, chosen: _Candidate) -> str:
+    missing = chosen.tried.why or _missing(_lost(chosen.judgement) - climber.ladder.max_drop)
+    return f"no rung is within the budget; {chosen.tried.label} came closest, {missing}"
 
 
 def _missing(share: float) -> str:
     return f"{100 * share:.2f} points over it" if share > 0 else "within it, but not by enough to be proven"
+
+
+def _may_lose(candidate: _Candidate) -> float:
+    """The upper bound of what it loses (95 %), which is what has to be within the budget."""
+    high = candidate.judgement.drop_high
+    return 1.0 if high is None else high
 
 
 def _lost(judgement: Judgement) -> float:

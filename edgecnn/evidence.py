@@ -39,7 +39,7 @@ LINTERS = (*RUNTIMES, "tensorrt-rtx-cu13-bindings", "onnxruntime-ep-nv-tensorrt-
 class Evidence:
     """Findings on one artifact; None where there is none, `error` when a step failed on it.
 
-    `answers` are to the evaluation images from position `first` on: those before it chose the artifact.
+    `answers` are to the evaluation images at `positions`, None for all: the others chose the artifact.
     """
 
     artifact: Artifact
@@ -51,7 +51,7 @@ class Evidence:
     parity: Parity | None = None
     speed: Speed | None = None
     error: EdgecnnError | None = None
-    first: int = 0
+    positions: list[int] | None = None
     records: list[dict[str, Any]] = field(default_factory=list)
 
     @property

@@ -148,8 +148,8 @@ def _climb(
         return list(lanes), []
     ladder = Ladder(
         recipe=request.recipe,
-        max_drop=request.budget.max_drop,
-        max_latency=request.budget.max_latency if request.here else None,
+        budget=request.budget,
+        here=request.here,
         threads=request.threads,
         profile=profile_named(request.profile),
     )
@@ -199,6 +199,7 @@ def _begin(request: Request, tell: Tell, site: Site) -> tuple[Inputs, Surroundin
     profile_named(request.profile)
     _refuse_out_in_data(request)
     _refuse_unmeasurable(request)
+    _refuse_contradiction(request)
     inputs = open_inputs(request.source, request.recipe, tell=tell)
     _refuse_untrainable(request, inputs)
     _refuse_too_small(request, inputs)
@@ -218,6 +219,27 @@ def _refuse_unmeasurable(request: Request) -> None:
         why="it is not this machine, and no board is asked",
         hint=f"measure on the board: {way}; or leave out --max-latency",
     )
+
+
+def _refuse_contradiction(request: Request) -> None:
+    """A pruning to more bytes or milliseconds than the budget allows asks for what is then refused.
+
+    `prune` times and limits what comes before `quantize`: bytes as INT8, milliseconds in FP32. So a latency contradicts
+    only where FP32 is shipped.
+    """
+    limits = [("size", "B", "--max-size", request.budget.max_size)]
+    if not {"cast", "quantize"} & {stage.kind for stage in request.recipe.stages}:
+        limits.append(("latency", "ms", "--max-latency", request.budget.max_latency))
+    for stage in request.recipe.stages:
+        options = stage.options() if stage.kind == "prune" else {}
+        for option, unit, flag, limit in limits:
+            number, _, given = str(options.get(option)).partition(" ")
+            if limit is not None and given == unit and float(number) > limit:
+                raise InputError(
+                    "budget-contradiction",
+                    f"the recipe '{request.recipe.name}' prunes to {number} {unit}, and {flag} allows {limit:g} {unit}",
+                    hint=f"write `- prune: {{{option}: {limit:g} {unit}}}` in the recipe, or allow more with {flag}",
+                )
 
 
 def _refuse_untrainable(request: Request, inputs: Inputs) -> None:

@@ -117,6 +117,7 @@ def parse(raw: dict[str, Any], *, path: Path) -> Recipe:
     page["stages"] = _stages(raw.get("stages"), problems)
     page["ladder"] = _entries(raw.get("ladder") or [], "ladder", problems)
     problems.extend(_out_of_order(page["ladder"]))
+    problems.extend(() if problems else _without_object(page["ladder"], page["stages"]))
     page["preprocessing"] = _preprocessing(raw.get("preprocessing"), problems)
     if problems:
         raise written.refuse(path, problems, what="recipe")
@@ -139,6 +140,13 @@ def _out_of_order(rungs: Sequence[Any]) -> list[str]:
     first = next((index for index, rung in enumerate(rungs) if rung.costs_latency), len(rungs))
     late = [rung.kind for rung in rungs[first:] if not rung.costs_latency]
     return [f"ladder: `{kind}` costs no latency and stands behind `{kinds[first]}`, which does" for kind in late]
+
+
+def _without_object(rungs: Sequence[Any], stages: Sequence[Stage]) -> list[str]:
+    """A rung whose stage is not in the recipe could never do anything."""
+    there = {stage.kind for stage in stages}
+    idle = [rung for rung in rungs if rung.changes and rung.changes not in there]
+    return [f"ladder: `{rung.kind}` changes `{rung.changes}`, which is not among the stages" for rung in idle]
 
 
 def _entries(entries: Any, group: str, problems: list[str]) -> tuple[Any, ...]:

@@ -57,7 +57,8 @@ def level(options: argparse.Namespace) -> dict[str, Any]:
             *("--pretrained", str(weights), "--epochs", str(LEVEL_EPOCHS), *SCHEDULE, *IMAGES),
             *("--out", str(options.work / f"level{depth}"), "--json"),
         )
-        found[f"resnet{depth}"] = told
+        kept = ("accuracy", "settings", "history")
+        found[f"resnet{depth}"] = {key: told[key] for key in kept if key in told}
     return found
 
 

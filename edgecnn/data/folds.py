@@ -46,6 +46,20 @@ def folds(images: ImageSet, count: int, *, seed: int = 0) -> list[tuple[ImageSet
     ]
 
 
+def halves(images: ImageSet) -> tuple[list[int], list[int]]:
+    """Positions of two disjoint halves that divide each class as evenly as can be; the second has the odd image.
+
+    Copies of one file are in one half. Images without labels are one class.
+    """
+    digests = images.file_digests()
+    by_class: defaultdict[int, list[str]] = defaultdict(list)
+    for digest, label in dict(zip(digests, images.labels or [0] * len(digests), strict=True)).items():
+        by_class[label].append(digest)
+    half_of = _deal(by_class, 2, 0)
+    first = [at for at, digest in enumerate(digests) if half_of[digest]]
+    return first, [at for at, digest in enumerate(digests) if not half_of[digest]]
+
+
 def _deal(by_class: dict[int, list[str]], count: int, seed: int) -> dict[str, int]:
     """Class after class, shuffled, to the folds in turn: no fold has two images more than another, of a class or in
     all."""

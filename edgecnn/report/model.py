@@ -75,6 +75,11 @@ class Speed:
     energy_mj: float | None = None
     power_source: str = ""
 
+    @property
+    def counts(self) -> bool:
+        """Whether the figures say something about the target: neither emulated nor invalid."""
+        return not self.emulated and self.grade != "invalid"
+
 
 TIMES = (
     *("median_ms", "median_low_ms", "median_high_ms", "p90_ms", "p90_bound_ms", "load_ms", "first_ms"),

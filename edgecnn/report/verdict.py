@@ -122,14 +122,14 @@ def would_pass(found: Judgement, *, images: int, others: int, max_drop: float) -
 def fewest_images(max_drop: float, *, labels: bool) -> int | None:
     """How many images prove `max_drop` for a candidate that answers as the baseline does on every one of them; None
     where no number does."""
+    from scipy.stats import norm
+
     if max_drop <= 0:
         return None
-    count = 1
-    while (tango_bounds(0, 0, count)[1] if labels else clopper_pearson_upper(0, count)) > max_drop:
-        count = math.ceil(count * 1.02) + 1
-        if count > UNREACHABLE:
-            return None
-    return count
+    # Without a disagreement Tango's bound is z^2 / (N + z^2), Clopper and Pearson's 1 - 0.05^(1 / N).
+    z_squared = float(norm.ppf(CONFIDENCE)) ** 2
+    exact = z_squared * (1 - max_drop) / max_drop if labels else math.log(1 - CONFIDENCE) / math.log1p(-max_drop)
+    return math.ceil(exact) if exact <= UNREACHABLE else None
 
 
 def points(share: float) -> str:

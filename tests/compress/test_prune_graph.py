@@ -62,35 +62,18 @@ def test_what_can_go_is_found_and_the_rest_is_named(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_outputs_and_gradients_are_as_before(name: str) -> None:
+def test_a_pruned_network_works_as_the_whole_one(name: str) -> None:
+    """Outputs and gradients as before; it gives what the whole one gives that does not read the channels that went;
+    and each layer that lost outputs has a multiple of 16."""
     whole, made = halved(name)
-    noise = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     before, after = examine(whole, noise), examine(made.module, noise)
     assert (after.shape, after.trained, after.gradients) == (before.shape, before.trained, before.gradients)
     assert sum(item.numel() for item in made.module.parameters()) < sum(item.numel() for item in whole.parameters())
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_a_pruned_network_gives_what_the_whole_one_gives_that_does_not_read_what_went(name: str) -> None:
-    whole, made = halved(name)
-    noise = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     assert differs(scrambled(whole, noise, seed=1), noise, made.plan) == ""
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_every_width_is_rounded(name: str) -> None:
-    whole, found = prunable(name)
-    for round_to in (1, 8, 16):
-        finer = groups(
-            whole, IMAGE, ranking=Ranking(round_to=round_to), found=[g.coupling for g in found if g.coupling]
-        )
-        for group in finer:
-            made = shrink(whole, IMAGE, {group.root: group.widths[0]}, prunable=finer)
-            layer = made.module.get_submodule(group.root)
-            width = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
-            assert width == group.widths[0]
-            assert width % round_to == 0
-            assert width % group.step == 0
+    widths = [item["after"] for item in made.facts["layers"] if item["after"] != item["before"]]
+    assert widths
+    assert not [width for width in widths if width % 16]
 
 
 def test_the_whole_network_is_left_as_it_was() -> None:
@@ -169,7 +152,8 @@ def test_tied_weights_are_left_whole() -> None:
     again.weight = twice.weight
     whole.body = nn.Sequential(whole.body, twice, again)
     found = groups(whole, IMAGE)
-    assert {"body.1", "body.2"} <= set(found.left_whole)
+    assert "in common with" in found.left_whole["body.1"]
+    assert "in common with" in found.left_whole["body.2"]
     assert {group.root for group in found} == {"body.0.0.0", "body.0.1.0"}
 
 
@@ -235,7 +219,7 @@ def test_a_network_that_cannot_be_traced_is_an_error_of_ours() -> None:
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A group that would take more is left whole; the others are not."""
     bare = skeleton(network("dense"))
-    monkeypatch.setattr(graph, "MOST_PAIRS", 4_000)
+    monkeypatch.setattr(graph, "MOST_EDGES", 20)
     found = couplings(bare, IMAGE.to("meta"))
     assert any(item.obstacle == ENTANGLED for item in found)
     assert any(not item.obstacle for item in found)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgecnn.compress.qat.kernel import _prepare
+from edgecnn.compress.qat.kernel import prepare
 from edgecnn.compress.qat.stage import Qat
 from edgecnn.core.artifact import Artifact, Format
 from edgecnn.core.events import nobody
@@ -27,8 +27,7 @@ def test_the_file_answers_like_the_trained_network(around, exported, digits, for
     made = Quantize().run(trained, around.context("quantize", format))
     assert made.kind == (format, "int8", "qat")
 
-    family = around.context("again", format).target.deployment(format).family
-    network = _prepare(trained, stage.quantizing(family), around.context("again", format)).network
+    network = prepare(trained, stage, around.context("again", format)).network
     with torch.inference_mode():
         expected = np.concatenate([network(torch.from_numpy(batch)).numpy() for batch in everything.batches(256)])
     found = logits(made, everything, backend=BACKENDS[format], threads=1, tell=nobody)

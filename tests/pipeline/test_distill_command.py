@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,7 @@ def test_one_of_teacher_and_student_is_wanted(bench: Workbench, student: Path, t
 
 def test_images_to_judge_on_alone_teach_nothing(bench: Workbench, student: Path, tmp_path: Path) -> None:
     words = command(bench, student, tmp_path / "o.safetensors", "--teacher", str(bench.checkpoint))
-    words[words.index(str(bench.data))] = str(bench.data / "val")
+    shutil.copytree(bench.data / "val", tmp_path / "images" / "val")
+    words[words.index(str(bench.data))] = str(tmp_path / "images")
     ended = in_process_of_its_own(*words)
     assert ended.error == "no-training-images"

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import torch  # noqa: TID253
@@ -101,7 +102,8 @@ def usable(module: nn.Module, example: Tensor, candidates: Sequence[Coupling], *
 
     `module` is on the CPU, `example` (1, C, H, W). All that can be pruned also can together.
     """
-    reasons = {item: item.obstacle or _unable(item, module) for item in candidates}
+    tied = _tied(module)
+    reasons = {item: item.obstacle or _unable(item, module, tied) for item in candidates}
     kept = {item: _halves(item, module, seed) for item, why in reasons.items() if not why}
     small = smaller_example(module, example)
     empty, blank = bare(module, example)
@@ -128,7 +130,20 @@ def usable(module: nn.Module, example: Tensor, candidates: Sequence[Coupling], *
     return reasons
 
 
-def _unable(coupling: Coupling, module: nn.Module) -> str:
+def _tied(module: nn.Module) -> dict[str, str]:
+    """Path of each layer that has its weight in common with another to the path of that one."""
+    owners: dict[int, list[str]] = {}
+    for path, item in module.named_modules():
+        for parameter in item.parameters(recurse=False):
+            owners.setdefault(id(parameter), []).append(path)
+    pairs = [paths for paths in owners.values() if len(paths) > 1]
+    return {path: next(other for other in paths if other != path) for paths in pairs for path in paths}
+
+
+def _unable(coupling: Coupling, module: nn.Module, tied: Mapping[str, str]) -> str:
+    shared = next((item.path for item in coupling.members if item.path in tied), None)
+    if shared is not None:
+        return f"{shared} has its weights in common with {tied[shared]}"
     try:
         found = portions(coupling, module)
     except CannotPrune as error:
@@ -182,7 +197,7 @@ def sift(
 
 def _halves(coupling: Coupling, module: nn.Module, seed: int) -> list[int]:
     """About half of the channels at random, the same number of each block."""
-    generator = np.random.default_rng([seed, coupling.channels])
+    generator = np.random.default_rng([seed, crc32(coupling.root.encode())])  # two groups alike would hide a mix-up
     kept: list[int] = []
     for clusters in portions(coupling, module):
         chosen = generator.permutation(len(clusters))[: max(1, len(clusters) // 2)]

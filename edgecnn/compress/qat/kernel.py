@@ -12,7 +12,7 @@ from edgecnn.compress.qat.stage import VARIANT, Qat
 from edgecnn.core.artifact import SUFFIXES, Artifact, sha256_of
 from edgecnn.core.errors import InputError, MissingError
 from edgecnn.core.stage import Context, LabelledImages
-from edgecnn.quantize.stage import Quantize
+from edgecnn.core.target import Family
 from edgecnn.quantize.trained import leave
 from edgecnn.train.distillation import Distilled
 from edgecnn.train.loop import fit
@@ -25,11 +25,7 @@ def train(source: Artifact, context: Context, *, options: Qat) -> Artifact:
     `train.fit` raises.
     """
     images = part_of(_images(context), options.epochs, seed=context.seed)
-    deployment = context.target.deployment(context.format)
-    if deployment is None:
-        raise MissingError("no-deployment", f"{context.target.name} does not run {context.format}")
-    quantizing = options.quantizing(deployment.family)
-    prepared = _prepare(source, quantizing, context)
+    prepared = prepare(source, options, context)
     fit(
         prepared.network,
         images,
@@ -47,9 +43,24 @@ def train(source: Artifact, context: Context, *, options: Qat) -> Artifact:
     )
     out = context.workdir / f"model.{VARIANT}{SUFFIXES[context.format]}"
     prepared.save(prepared.network.weights(), out)
-    leave(context.workdir, prepared.ranges, quantizing)
+    leave(context.workdir, prepared.ranges, options.quantizing(_family(context)))
     variant = "-".join(filter(None, (source.variant, VARIANT)))
     return replace(source, path=out, sha256=sha256_of(out), history=(*source.history, Qat.kind), variant=variant)
+
+
+def prepare(source: Artifact, options: Qat, context: Context) -> Prepared:
+    """The float file `source` as a network with the rounding of its integer file.
+
+    Raises StepError where the graph cannot be computed in torch, InputError when `keep_float` names no layer.
+    """
+    quantizing = options.quantizing(_family(context))
+    if context.format == "tflite":
+        from edgecnn.compress.qat import tflite
+
+        return tflite.prepare(source, options=quantizing, context=context)
+    from edgecnn.compress.qat import onnx
+
+    return onnx.prepare(source, options=quantizing, context=context)
 
 
 def part_of(images: LabelledImages, epochs: float, *, seed: int) -> LabelledImages:
@@ -72,11 +83,8 @@ def _images(context: Context) -> LabelledImages:
     return images
 
 
-def _prepare(source: Artifact, quantizing: Quantize, context: Context) -> Prepared:
-    if context.format == "tflite":
-        from edgecnn.compress.qat import tflite
-
-        return tflite.prepare(source, options=quantizing, context=context)
-    from edgecnn.compress.qat import onnx
-
-    return onnx.prepare(source, options=quantizing, context=context)
+def _family(context: Context) -> Family:
+    deployment = context.target.deployment(context.format)
+    if deployment is None:
+        raise MissingError("no-deployment", f"{context.target.name} does not run {context.format}")
+    return deployment.family

@@ -37,13 +37,14 @@ class Attempt:
 class Rung(BaseModel):
     """One rung. Its YAML entry is itself the checked value: the fields are the options.
 
-    A subclass sets `kind` (the word in YAML), says whether it `costs_latency`, whether it `trains` (needs images with
-    labels), and gives its attempts. Register it under the entry-point group `edgecnn.rungs`.
+    A subclass sets `kind` (the word in YAML) and the stage it `changes`, without which it can do nothing; says whether
+    it `costs_latency`, whether it `trains` (needs images to learn from), and gives its attempts. Register it under the entry-point group `edgecnn.rungs`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: ClassVar[str]
+    changes: ClassVar[str] = ""
     costs_latency: ClassVar[bool] = False
     trains: ClassVar[bool] = False
 

@@ -16,6 +16,7 @@ class Calibrate(Rung):
     """Other estimates of the activation ranges, on the same images."""
 
     kind: ClassVar[str] = "calibrate"
+    changes: ClassVar[str] = "quantize"
 
     observers: tuple[Observer, ...] = ("mse", "percentile")
 

@@ -16,6 +16,7 @@ class KeepFloat(Rung):
     """The layers that lose most stay in float. Each costs time: INT8 ends before it and begins again behind it."""
 
     kind: ClassVar[str] = "keep-float"
+    changes: ClassVar[str] = "quantize"
     costs_latency: ClassVar[bool] = True
 
     layers: tuple[int, ...] = Field(default=(1, 2, 4), min_length=1)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field
 
-from edgecnn.compress.prune.stage import Prune
+from edgecnn.compress.prune.stage import MEASURES, Prune
 from edgecnn.compress.rungs import Attempt, Known, Rung, Stages
 
 
@@ -15,6 +15,7 @@ class PruneLess(Rung):
     """Less is pruned away: halfway back to the whole network, then halfway again."""
 
     kind: ClassVar[str] = "prune-less"
+    changes: ClassVar[str] = "prune"
     costs_latency: ClassVar[bool] = True
 
     steps: int = Field(default=2, ge=1, le=8)
@@ -28,14 +29,14 @@ class PruneLess(Rung):
         measure, kept = _amount(stage)
         for _ in range(self.steps if measure else 0):
             kept = (1 + kept) / 2
-            less = stage.model_copy(update={measure: round(kept, 3)})
+            share = round(kept, 3)
+            less = stage.model_copy(update={measure: share if measure in ("macs", "parameters") else f"{share:g}"})
             yield Attempt(f"{self.kind} {measure} {kept:.0%}", (*stages[:place], less, *stages[place + 1 :]))
 
 
-def _amount(stage: Prune) -> tuple[Literal["macs", "parameters", ""], float]:
-    """What the pruning was asked to keep, where that is a share of the whole."""
-    if stage.macs is not None:
-        return "macs", stage.macs
-    if stage.parameters is not None:
-        return "parameters", stage.parameters
-    return "", 1.0
+def _amount(stage: Prune) -> tuple[str, float]:
+    """What the pruning was asked to keep, where that is a share of the whole: bytes and milliseconds are the user's
+    own limit."""
+    measure = next(name for name in MEASURES if getattr(stage, name) is not None)
+    wanted = getattr(stage, measure)
+    return ("", 1.0) if str(wanted).endswith((" B", " ms")) else (measure, float(wanted))

@@ -16,6 +16,7 @@ class Train(Rung):
     """Quantization-aware training with the FP32 network as teacher, each attempt longer than the one before."""
 
     kind: ClassVar[str] = "qat"
+    changes: ClassVar[str] = "quantize"
     trains: ClassVar[bool] = True
 
     epochs: tuple[float, ...] = Field(default=(0.25, 1.0), min_length=1)
