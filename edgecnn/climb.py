@@ -7,35 +7,29 @@ judged on all images: nothing had been chosen by then. What it is compared by la
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgecnn import __version__
 from edgecnn.assemble import at, top1
 from edgecnn.compress.rungs import Attempt, Known, Rung
 from edgecnn.core.artifact import Artifact, Kind
 from edgecnn.core.errors import EdgecnnError, StepError
 from edgecnn.core.events import Finished, Started, Warned
 from edgecnn.core.stage import Images
-from edgecnn.core.store import CannotWrite, Work, digest_of
-from edgecnn.evidence import Evidence, answer, gather, lint, reference, remembered, time_all, verify
+from edgecnn.core.store import CannotWrite
 from edgecnn.data.folds import halves
-from edgecnn.lanes import Lane, Surroundings, steps, versions, walk
+from edgecnn.evidence import Evidence, answer, gather, lint, rank, reference, time_all, verify
+from edgecnn.lanes import Lane, Surroundings, steps, walk
 from edgecnn.measure.profiles import Profile
-from edgecnn.quantize.stage import Quantize
 from edgecnn.recipe import Budget, Recipe
-from edgecnn.report.climb import Climb, State, Tried
+from edgecnn.report.climb import Climb, State, Tried, beyond, in_words, lost, may_lose
 from edgecnn.report.verdict import Judgement, fewest_images, judge, points, would_pass
 
 AS_WRITTEN = "as written"
-SENSITIVE_ON = 64
-"""Calibration images on which each layer alone is quantized, to find those that lose most."""
 TOO_LITTLE = 0.1
 """Two attempts of a rung in a row that win back less than this share of what is missing end the rung."""
 
@@ -86,31 +80,17 @@ class _Climber:
 
     def gap(self) -> float:
         """How much more than the budget the best attempt so far may lose (95 %), as a share of the images."""
-        return max(0.0, min(_may_lose(item) for item in self.candidates) - self.ladder.max_drop)
+        return max(0.0, min(may_lose(item.judgement) for item in self.candidates) - self.ladder.max_drop)
 
     def known(self) -> Known:
         seen = [item.judgement.agreement for item in self.candidates]
         return Known(max((share for share in seen if share is not None), default=None), self._worst_layers)
 
     def _worst_layers(self, count: int) -> list[str]:
-        """The layers that lose most when they alone are INT8; found once, by the network that the recipe makes."""
-        final, around = last_made(self.lane), self.around
+        """The layers that lose most when they alone are INT8, in the network that the recipe makes."""
+        final = last_made(self.lane)
         assert final is not None
-        deployment = around.target.deployment(self.lane.format)
-        model, label = self.lane.models[final], f"rank layers {self.lane.format}"
-
-        def make(work: Work) -> None:
-            from edgecnn.compress.sensitivity import rank_layers
-
-            with tempfile.TemporaryDirectory(prefix="edgecnn-layers-") as folder:
-                place = Path(folder)
-                context = around.context(place, place, model=model, format=self.lane.format, name=label)
-                work.facts["errors"] = rank_layers(context, count=SENSITIVE_ON)
-
-        family, tools = deployment and deployment.family, versions(("torch", *Quantize.tools))
-        key = digest_of([__version__, tools, model.sha256, around.data.calibration.digest, family, SENSITIVE_ON])
-        done, _ = remembered(around.store, "sensitivity", key, make=make, tell=around.tell, label=label)
-        return list(done.facts["errors"])[:count]
+        return rank(self.lane.models[final], self.lane.format, self.around)[:count]
 
 
 def climb(
@@ -193,7 +173,7 @@ def _search(climber: _Climber) -> _Candidate:
             climber.tried.append(
                 Tried(rung.kind, rung.kind, "not possible", "there is nothing left that it could change")
             )
-    return min(climber.candidates, key=_may_lose)
+    return min(climber.candidates, key=lambda item: may_lose(item.judgement))
 
 
 def _impossible(rung: Rung, climber: _Climber) -> str:
@@ -240,7 +220,7 @@ def _try(rung: Rung, attempt: Attempt, climber: _Climber) -> _Candidate | None:
         climber.tried.append(Tried(rung.kind, attempt.label, "failed", why))
         return None
     seconds = time.monotonic() - began
-    around.tell(Finished(step, seconds, note=_in_words(judgement)))
+    around.tell(Finished(step, seconds, note=in_words(judgement)))
     passes = not too_much and would_pass(
         judgement,
         images=len(climber.searching),
@@ -341,29 +321,8 @@ def _outcome_in_words(climber: _Climber, chosen: _Candidate, judgement: Judgemen
 
 
 def _closest_in_words(climber: _Climber, chosen: _Candidate) -> str:
-    missing = chosen.tried.why or _missing(_lost(chosen.judgement) - climber.ladder.max_drop)
+    missing = chosen.tried.why or beyond(lost(chosen.judgement) - climber.ladder.max_drop)
     return f"no rung is within the budget; {chosen.tried.label} came closest, {missing}"
-
-
-def _missing(share: float) -> str:
-    return f"{100 * share:.2f} points over it" if share > 0 else "within it, but not by enough to be proven"
-
-
-def _may_lose(candidate: _Candidate) -> float:
-    """The upper bound of what it loses (95 %), which is what has to be within the budget."""
-    high = candidate.judgement.drop_high
-    return 1.0 if high is None else high
-
-
-def _lost(judgement: Judgement) -> float:
-    """The drop; without labels the share of answers that changed, which bounds it."""
-    return judgement.drop if judgement.drop is not None else 1 - (judgement.agreement or 0.0)
-
-
-def _in_words(judgement: Judgement) -> str:
-    if judgement.drop is None:
-        return f"agreement {judgement.agreement or 0:.2%}"
-    return f"drop {100 * judgement.drop:.2f} points"
 
 
 def _row(rung: str, label: str, state: State, judgement: Judgement, evidence: Evidence) -> Tried:

@@ -4,6 +4,7 @@ and found again."""
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,7 +15,7 @@ import numpy as np
 
 from edgecnn import __version__
 from edgecnn.core import plugins
-from edgecnn.core.artifact import Artifact, Kind
+from edgecnn.core.artifact import Artifact, Format, Kind
 from edgecnn.core.errors import EdgecnnError, StepError
 from edgecnn.core.events import Finished, Started, Tell, Warned, under
 from edgecnn.core.stage import Images, Model
@@ -25,12 +26,15 @@ from edgecnn.lanes import Lane, Surroundings, translated, versions
 from edgecnn.measure.accuracy import logits
 from edgecnn.measure.latency import Arm, Latency, compare, measure
 from edgecnn.measure.profiles import Profile
+from edgecnn.quantize.stage import Quantize
 from edgecnn.report.model import Parity, Speed
 
 VERIFIED = 128
 """Images on which every artifact is compared with PyTorch, logit by logit."""
 STAND_INS = {"tensorrt": "onnxruntime"}
 """Backends that this host cannot run, and what computes the same graph as written in their place."""
+RANKED_ON = 64
+"""Calibration images on which each layer alone is quantized, to find those that lose most."""
 RUNTIMES = ("onnxruntime", "ai-edge-litert", "numpy")
 LINTERS = (*RUNTIMES, "tensorrt-rtx-cu13-bindings", "onnxruntime-ep-nv-tensorrt-rtx-cu13")
 
@@ -183,6 +187,24 @@ def verify(evidence: Evidence, expected: np.ndarray) -> None:
 
     if evidence.answers is not None and len(evidence.answers):
         evidence.parity = Parity(**parity(expected, evidence.answers[: len(expected)]))  # type: ignore[arg-type]
+
+
+def rank(model: Model, format: Format, around: Surroundings) -> list[str]:
+    """The layers of a torch network, those first that lose most when they alone are INT8."""
+    deployment, label = around.target.deployment(format), f"rank layers {format}"
+    family = deployment.family if deployment else ""
+    key = _key(("torch", *Quantize.tools), model.sha256, around.data.calibration.digest, family, RANKED_ON)
+
+    def make(work: Work) -> None:
+        from edgecnn.compress.sensitivity import rank_layers
+
+        with tempfile.TemporaryDirectory(prefix="edgecnn-layers-") as folder:
+            place = Path(folder)
+            context = around.context(place, place, model=model, format=format, name=label)
+            work.facts["errors"] = list(rank_layers(context, count=RANKED_ON).items())
+
+    done, _ = remembered(around.store, "sensitivity", key, make=make, tell=around.tell, label=label)
+    return [layer for layer, _ in done.facts["errors"]]
 
 
 def time_all(

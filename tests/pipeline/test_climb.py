@@ -164,13 +164,64 @@ def test_the_first_rung_that_would_be_certified_is_taken_and_certified_on_other_
 
 
 def test_nothing_passes_and_the_closest_is_said(optimized) -> None:
-    report = optimized(recipe(Mend(shifts=(WRECK, WRECK / 1.01)), Learn(shifts=(WRECK / 1.02,))))
+    report = optimized(recipe(Mend(shifts=(WRECK / 3, WRECK / 2)), Learn(shifts=(WRECK / 1.02,))))
     (told,) = report.climbs
     assert report.outcome == "FAIL"
     assert told.outcome == "FAIL"
     assert "no rung is within the budget" in told.why
     assert "points over it" in told.why
     assert told.chosen == min((tried for tried in told.attempts[1:] if tried.drop), key=lambda tried: tried.drop).label
+
+
+def test_the_recipe_as_written_is_delivered_where_every_rung_is_worse(optimized) -> None:
+    report = optimized(recipe(Mend(shifts=(WRECK, WRECK * 2)), shift=WRECK / 3))
+    (told,) = report.climbs
+    assert (told.chosen, told.outcome) == (climb.AS_WRITTEN, report.outcome)
+    assert "as written came closest" in told.why
+    (row,) = [row for row in report.rows if row.precision == "int8"]
+    assert row.accuracy.images == 60
+
+
+def test_a_rung_that_changes_nothing_is_not_judged_twice(optimized) -> None:
+    report = optimized(recipe(Mend(shifts=(WRECK, 0.0)), Calibrate()))
+    states = {tried.label: (tried.state, tried.why) for tried in report.climbs[0].attempts}
+    assert states[f"mend {WRECK:g}"] == ("no better", "it makes the same file as: as written")
+    assert report.climbs[0].chosen == "mend 0"
+
+
+def test_a_rung_that_has_nothing_to_change_says_so(optimized) -> None:
+    report = optimized(recipe(Calibrate(), Mend(shifts=())))
+    attempts = report.climbs[0].attempts[1:]
+    assert [(tried.label, tried.state, tried.why) for tried in attempts] == [
+        ("calibrate", "not possible", "no `quantize` on the way to onnx"),
+        ("mend", "not possible", "there is nothing left that it could change"),
+    ]
+    assert report.climbs[0].why == "no rung could be tried"
+
+
+def test_an_attempt_over_the_size_is_not_within_the_budget(optimized) -> None:
+    report = optimized(recipe(Mend()), max_size="4 kB")
+    told = report.climbs[0]
+    assert [tried.state for tried in told.attempts] == ["over", "over"]
+    assert "the budget is 0.004 MB" in told.attempts[1].why
+    assert told.why.startswith("no rung is within the budget; mend 0 came closest")
+    assert report.outcome == "FAIL"
+
+
+@pytest.mark.parametrize(
+    ("prune", "budget", "said"),
+    [
+        ({"size": "2 MB"}, {"max_size": "1 MB"}, "prunes to 2000000 B, and --max-size allows 1e+06 B"),
+        ({"latency": "8 ms"}, {"max_latency": "5 ms"}, "prunes to 8 ms, and --max-latency allows 5 ms"),
+    ],
+)
+def test_a_pruning_that_contradicts_the_budget(optimized, prune: dict, budget: dict, said: str) -> None:
+    from edgecnn.compress.prune.stage import Prune
+
+    with pytest.raises(InputError) as refused:
+        optimized(Recipe(name="t", stages=(Prune.model_validate(prune), Export())), **budget)
+    assert refused.value.code == "budget-contradiction"
+    assert said in refused.value.message
 
 
 def test_rungs_that_cannot_or_need_not_be_tried(optimized) -> None:
@@ -268,3 +319,8 @@ def test_the_shipped_rungs_change_only_what_they_are_for() -> None:
     floating = list(KeepFloat(layers=(1, 2, 4)).attempts(stages, known))
     assert [attempt.stages[1].keep_float for attempt in floating] == [("features.0",), ("features.0", "fc")]
     assert list(PruneLess().attempts(stages, known)) == []  # nothing was pruned
+    for wanted, less in (({"macs": 0.5}, [0.75, 0.875]), ({"latency": "60%"}, ["0.8", "0.9"]), ({"size": "2 MB"}, [])):
+        from edgecnn.compress.prune.stage import Prune
+
+        pruned = list(PruneLess().attempts((Prune.model_validate(wanted), *stages), known))
+        assert [getattr(attempt.stages[0], next(iter(wanted))) for attempt in pruned] == less

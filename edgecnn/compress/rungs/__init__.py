@@ -38,7 +38,8 @@ class Rung(BaseModel):
     """One rung. Its YAML entry is itself the checked value: the fields are the options.
 
     A subclass sets `kind` (the word in YAML) and the stage it `changes`, without which it can do nothing; says whether
-    it `costs_latency`, whether it `trains` (needs images to learn from), and gives its attempts. Register it under the entry-point group `edgecnn.rungs`.
+    it `costs_latency`, whether it `trains` (needs images to learn from), and gives its attempts. Register it under the
+    entry-point group `edgecnn.rungs`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
