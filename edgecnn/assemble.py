@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 
-from edgecnn.core.artifact import SUFFIXES, Kind
+from edgecnn.core.artifact import SUFFIXES, Artifact, Kind
 from edgecnn.core.errors import EdgecnnError
 from edgecnn.evidence import Evidence
 from edgecnn.lanes import Lane
@@ -88,6 +89,20 @@ def file_name(kind: Kind) -> str:
         return f"model.{kind.variant}.safetensors"
     dialect = "tensorrt" if kind.format == "tensorrt" else ""
     return ".".join(part for part in ("model", dialect, kind.variant, kind.precision) if part) + SUFFIXES[kind.format]
+
+
+def network_files(lanes: Sequence[Lane]) -> dict[str, Artifact]:
+    """The changed checkpoints by the names they are delivered under; where the lanes came to different ones (each
+    climbs for itself), `model.onnx.pruned.safetensors` says whose it is."""
+    found: dict[str, Artifact] = {}
+    for kind in dict.fromkeys(kind for lane in lanes for kind in lane.networks):
+        made = {lane.format: lane.networks[kind] for lane in lanes if kind in lane.networks}
+        if len({artifact.sha256 for artifact in made.values()}) == 1:
+            found[file_name(kind)] = next(iter(made.values()))
+        else:
+            named = {f"model.{format}.{kind.variant}.safetensors": artifact for format, artifact in made.items()}
+            found.update(named)
+    return found
 
 
 def _judgement(
@@ -215,7 +230,7 @@ def _stand_ins(judged: Sequence[Row]) -> str:
     return f"; {', '.join(names)} judged in a stand-in" if names else ""
 
 
-def conclusions(made: Sequence[Row], *, here: bool) -> list[str]:
+def conclusions(made: Sequence[Row], *, here: bool, budget: Mapping[str, Any] | None = None) -> list[str]:
     """What an engineer would say who had read the table. `here`: it was measured on the target itself."""
     said = []
     elsewhere = "" if here else " on this host"
@@ -227,7 +242,7 @@ def conclusions(made: Sequence[Row], *, here: bool) -> list[str]:
         if base is not None and base.size_bytes and row.size_bytes:
             size = f"{base.size_bytes / row.size_bytes:.1f}x smaller"
         said.append(f"{row.name}: {', '.join(part for part in (size, _speed_words(row, elsewhere)) if part)}")
-    chosen = recommended(made)
+    chosen = recommended(made, budget)
     if chosen is not None:
         said.append(f"bundled: {chosen.name}{_because(chosen, made, elsewhere=elsewhere)}")
     return said
@@ -253,16 +268,24 @@ def _speed_words(row: Row, elsewhere: str) -> str:
     return f"{claims.get(speed.conclusion, speed.conclusion + ':')} {figures}"
 
 
-def recommended(made: Sequence[Row]) -> Row | None:
-    """What to ship: of the files that passed, the fastest one that is not slower than FP32, or the smallest where
+def recommended(made: Sequence[Row], budget: Mapping[str, Any] | None = None) -> Row | None:
+    """What to ship: of the files that passed and fit the budget's `max_size` and `max_latency`, the fastest one that is not slower than FP32, or the smallest where
     nothing was timed; else the fastest FP32 file. What is not proven is never chosen."""
-    passed = [row for row in made if row.outcome == "PASS" and not _seems_slower(row)]
+    passed = [row for row in made if row.outcome == "PASS" and not _seems_slower(row) and _fits(row, budget or {})]
     baselines = [row for row in made if row.status == "ok" and row.outcome is None]
     candidates = passed or baselines
     timed = [row for row in candidates if _timed(row)]
     if timed:
         return min(timed, key=lambda row: row.speed.median_ms if row.speed else 0.0)
     return min(candidates, key=lambda row: row.size_bytes or 0) if candidates else None
+
+
+def _fits(row: Row, budget: Mapping[str, Any]) -> bool:
+    """What is made on the way to the shipped file passes by its accuracy alone, and may be too large or too slow."""
+    size, latency = budget.get("max_size"), budget.get("max_latency")
+    if size is not None and (row.size_bytes or 0) > size:
+        return False
+    return latency is None or row.speed is None or not _timed(row) or row.speed.median_high_ms <= latency
 
 
 def _timed(row: Row) -> bool:
@@ -284,7 +307,8 @@ def _because(chosen: Row, made: Sequence[Row], *, elsewhere: str) -> str:
         return f" (the fastest that passed{elsewhere})" if _timed(chosen) else " (the smallest that passed)"
     lost = [f"{row.name} {row.outcome or row.status}" for row in made if row.outcome in ("FAIL", "INCONCLUSIVE")]
     lost += [f"{row.name} {row.status}" for row in made if row.status != "ok"]
-    lost += [f"{row.name} slower{elsewhere}" for row in made if row.outcome == "PASS"]
+    passed = [row for row in made if row.outcome == "PASS"]
+    lost += [f"{row.name} slower{elsewhere}" if _seems_slower(row) else f"{row.name} over the budget" for row in passed]
     return f" ({', '.join(lost)})" if lost else ""
 
 

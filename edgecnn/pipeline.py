@@ -104,7 +104,7 @@ def _run(request: Request, begun: tuple[Inputs, Surroundings], warnings: list[st
     )
     report = _report(request, (inputs, around), lanes, found=found, warnings=warnings, climbs=climbs)
     provenance = _provenance(request, inputs, around.site)
-    networks = {kind: artifact for lane in lanes for kind, artifact in lane.networks.items()}
+    networks = assemble.network_files(lanes)
     write_run(
         request.out,
         report,
@@ -227,7 +227,7 @@ def _refuse_contradiction(request: Request) -> None:
     `prune` times and limits what comes before `quantize`: bytes as INT8, milliseconds in FP32. So a latency contradicts
     only where FP32 is shipped.
     """
-    limits = [("size", "B", "--max-size", request.budget.max_size)]
+    limits: list[tuple[str, str, str, float | None]] = [("size", "B", "--max-size", request.budget.max_size)]
     if not {"cast", "quantize"} & {stage.kind for stage in request.recipe.stages}:
         limits.append(("latency", "ms", "--max-latency", request.budget.max_latency))
     for stage in request.recipe.stages:
@@ -351,7 +351,7 @@ def _report(
         max_drop=request.budget.max_drop,
         profile=request.profile,
         rows=tuple(rows),
-        conclusions=tuple(assemble.conclusions(rows, here=request.here)),
+        conclusions=tuple(assemble.conclusions(rows, here=request.here, budget=request.budget.model_dump())),
         warnings=tuple(dict.fromkeys([*warnings, *doubts])),
         stages=tuple(records),
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),

@@ -20,8 +20,8 @@ from edgecnn.evidence import STAND_INS, Evidence
 from edgecnn.export.bundle import write_bundle
 from edgecnn.report.model import Report, Row
 
-OURS = re.compile(r"model(\.[a-z-]+)*\.(fp32|fp16|int8)\.(onnx|tflite)|model\.[a-z-]+\.safetensors")
-"""Names of the files in artifacts/; see `assemble.file_name`."""
+OURS = re.compile(r"model(\.[a-z-]+)*\.(fp32|fp16|int8)\.(onnx|tflite)|model(\.[a-z-]+)+\.safetensors")
+"""Names of the files in artifacts/; see `assemble.file_name` and `network_files`."""
 REPORTS = {"markdown": "report.md", "json": "report.json"}
 
 
@@ -30,7 +30,7 @@ def write_run(
     report: Report,
     *,
     found: Mapping[Kind, Evidence],
-    networks: Mapping[Kind, Artifact],
+    networks: Mapping[str, Artifact],
     data: Data,
     provenance: Mapping[str, Any],
     samples: Path | None,
@@ -61,7 +61,7 @@ def _write(
         copy_into_place(samples / "samples.json", out / "samples.json")
     else:
         (out / "samples.json").unlink(missing_ok=True)
-    chosen = recommended(report.rows)
+    chosen = recommended(report.rows, report.budget)
     if chosen is None:  # a bundle of an earlier run would pass for this one's
         shutil.rmtree(out / "bundle", ignore_errors=True)
     else:
@@ -69,10 +69,10 @@ def _write(
         _bundle(out / "bundle", chosen, evidence, report=report, data=data)
 
 
-def _deliver(folder: Path, found: Mapping[Kind, Evidence], networks: Mapping[Kind, Artifact]) -> None:
-    """Copy the exported files and the changed checkpoints."""
+def _deliver(folder: Path, found: Mapping[Kind, Evidence], networks: Mapping[str, Artifact]) -> None:
+    """Copy the exported files and the changed checkpoints, which come by their names."""
     delivered = {file_name(kind): evidence.artifact for kind, evidence in found.items() if evidence.error is None}
-    delivered |= {file_name(kind): artifact for kind, artifact in networks.items()}
+    delivered |= networks
     for name, artifact in delivered.items():
         copy_into_place(artifact.path, folder / name)
     _remove_others(folder, set(delivered))

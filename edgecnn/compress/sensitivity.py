@@ -10,7 +10,7 @@ from edgecnn.core.events import Progress
 from edgecnn.core.stage import Context
 from edgecnn.export.onnx import export
 from edgecnn.quantize.onnx import calibrate, chosen, opened
-from edgecnn.quantize.placement import FAMILIES
+from edgecnn.quantize.placement import FAMILIES, Places, place
 from edgecnn.quantize.stage import Quantize
 
 BATCH = 32
@@ -33,13 +33,16 @@ def rank_layers(context: Context, *, count: int) -> dict[str, float]:
     names = frozenset(str(node.name) for node in model.graph)
     places = chosen(model, placement, options)
     layers = [str(node.name) for node in places.weighted]
-    ranges = calibrate(artifact, places, placement=placement, options=options, context=context)
+    # A layer alone reads tensors that lie inside an integer region when all layers are quantized.
+    alone = [place(model.graph, placement, keep_float=names - {layer}) for layer in layers]
+    read = Places({source: source for one in (places, *alone) for source in one.points.values()})
+    ranges = calibrate(artifact, read, placement=placement, options=options, context=context)
     images = [torch.from_numpy(batch) for batch in context.data.calibration.take(count).batches(BATCH)]
     expected = _answers(floating(artifact.path), images)
     found: dict[str, float] = {}
     for number, layer in enumerate(layers, start=1):
-        alone = quantized(artifact.path, placement, ranges, bits=8, keep_float=names - {layer})
-        found[layer] = float((_answers(alone, images) - expected).square().mean())
+        network = quantized(artifact.path, placement, ranges, bits=8, keep_float=names - {layer})
+        found[layer] = float((_answers(network, images) - expected).square().mean())
         context.tell(Progress(STEP, number, len(layers), "layers"))
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 

@@ -145,6 +145,24 @@ class Graph:
         floats = [index for index in used if self.subgraph.tensors[index].type == FLOAT32]
         return {self.name(index): int(index) for index in floats if not self.is_constant(index)}
 
+    def alone(self, operator: Any, *, shape: tuple[int, ...]) -> bytes:
+        """A file of this one operator, from its first input to its first output, both of `shape`."""
+        schema = self._schema
+        tensors = []
+        for index in (operator.inputs[0], operator.outputs[0]):
+            known, tensor = self.subgraph.tensors[index], schema.TensorT()
+            tensor.name, tensor.type, tensor.quantization = known.name, known.type, known.quantization
+            tensor.shape, tensor.buffer = np.array(shape, dtype=np.int32), 0
+            tensors.append(tensor)
+        only, subgraph, model = schema.OperatorT(), schema.SubGraphT(), schema.ModelT()
+        only.opcodeIndex, only.inputs, only.outputs = 0, np.array([0], np.int32), np.array([1], np.int32)
+        only.builtinOptionsType, only.builtinOptions = operator.builtinOptionsType, operator.builtinOptions
+        subgraph.tensors, subgraph.operators, subgraph.inputs, subgraph.outputs = tensors, [only], [0], [1]
+        model.version, model.buffers, model.subgraphs = 3, [schema.BufferT()], [subgraph]
+        model.operatorCodes = [self.model.operatorCodes[operator.opcodeIndex]]
+        with quiet():
+            return bytes(self._flatbuffers.convert_object_to_bytearray(model))
+
     def opcode(self, name: str) -> int:
         """Index of the operator code `name`, added to the model if it is not there."""
         code = getattr(self._schema.BuiltinOperator, name)

@@ -46,20 +46,27 @@ class Noise:
         yield from (pixels[start : start + size] for start in range(0, self.count, size))
 
 
+class Small(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            *(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()),
+            *(nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8), nn.ReLU()),
+            *(nn.Conv2d(8, 8, 1), nn.ReLU()),
+        )
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.features(x).mean((2, 3)))
+
+
 def spoiled(layer: str) -> nn.Module:
-    """One channel of the layer 500 times larger than what the next layer hears of it: INT8 loses all the others."""
+    """One weight of each channel far larger than the others: the channel's grid is too coarse for those."""
     torch.manual_seed(0)
-    network = nn.Module()
-    network.features = nn.Sequential(
-        *(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()),
-        *(nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8), nn.ReLU()),
-        *(nn.Conv2d(8, 8, 1), nn.ReLU()),
-    )
-    network.fc = nn.Linear(8, 4)
-    network.forward = lambda x: network.fc(network.features(x).mean((2, 3)))
+    network = Small()
     weight = network.get_submodule(layer).weight
     with torch.no_grad():
-        weight.view(weight.shape[0], -1)[:, 0] = 30.0  # each channel's grid is as coarse as its largest weight
+        weight.view(weight.shape[0], -1)[:, 0] = 30.0
     return network.eval()
 
 

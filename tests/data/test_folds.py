@@ -12,7 +12,7 @@ from PIL import Image
 from edgecnn.core.errors import InputError
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.data import ImageSet
-from edgecnn.data.folds import folds
+from edgecnn.data.folds import folds, halves
 
 P = Preprocessing(crop=(4, 4), resize=4)
 
@@ -43,6 +43,18 @@ def test_each_image_judges_once_and_classes_are_even(tmp_path: Path) -> None:
         assert counts[0] in (3, 4)
         assert counts[1] in (2, 3)
         assert counts[2] == 1
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_halves_are_disjoint_and_have_their_share_of_a_rare_class(tmp_path: Path, labels: bool) -> None:
+    images = made(tmp_path, {"ant": 25, "bee": 4}, labels=labels)
+    images.paths[27].write_bytes(images.paths[25].read_bytes())  # a copy
+    first, second = halves(images)
+    assert sorted([*first, *second]) == list(range(29))
+    assert (25 in first) == (27 in first)
+    assert abs(len(first) - len(second)) <= 3
+    if labels:
+        assert all({images.labels[at] for at in half} == {0, 1} for half in (first, second))
 
 
 def test_the_seed_decides_and_the_order_of_the_images_does_not(tmp_path: Path) -> None:

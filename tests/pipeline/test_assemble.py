@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgecnn.assemble import conclusions, overall, recommended, rows
-from edgecnn.core.artifact import Artifact
+from edgecnn.assemble import conclusions, network_files, overall, recommended, rows
+from edgecnn.core.artifact import Artifact, Kind
 from edgecnn.core.target import Deployment, DeviceProfile
 from edgecnn.evidence import Evidence, speeds
 from edgecnn.lanes import Lane
@@ -75,6 +75,27 @@ def test_a_proven_file_is_bundled_unless_it_is_proven_slower() -> None:
     slower = [row("fp32", speed=speed(3.0)), row("int8", "PASS", speed=speed(4.0, "slower"))]
     assert recommended(even) is even[1]
     assert recommended(slower) is slower[0]
+
+
+def test_a_file_on_the_way_that_is_over_the_budget_is_not_bundled() -> None:
+    pruned = row("fp32", "PASS", variant="pruned", speed=speed(1.0))
+    made = [row("fp32", speed=speed(3.0)), replace(pruned, size_bytes=40), row("int8", "PASS", speed=speed(2.0))]
+    assert recommended(made) is made[1]
+    assert recommended(made, {"max_size": 20, "max_latency": None}) is made[2]
+    assert recommended(made, {"max_size": None, "max_latency": 0.5}) is made[0]
+    assert "over the budget" in conclusions(made, here=True, budget={"max_latency": 0.5})[-1]
+
+
+def test_changed_checkpoints_that_differ_between_formats_are_both_delivered() -> None:
+    kind = Kind("torch", "fp32", "pruned")
+
+    def lane(format: Any, sha256: str) -> Lane:
+        made = Artifact(Path("model.safetensors"), "torch", "fp32", (), (), sha256, variant="pruned")
+        return Lane(format, networks={kind: made})
+
+    assert list(network_files([lane("onnx", "1"), lane("tflite", "1")])) == ["model.pruned.safetensors"]
+    apart = network_files([lane("onnx", "1"), lane("tflite", "2")])
+    assert list(apart) == ["model.onnx.pruned.safetensors", "model.tflite.pruned.safetensors"]
 
 
 @pytest.mark.parametrize("outcome", ["FAIL", "INCONCLUSIVE"])

@@ -148,7 +148,9 @@ def _unable(coupling: Coupling, module: nn.Module, tied: Mapping[str, str]) -> s
         found = portions(coupling, module)
     except CannotPrune as error:
         return str(error)
-    return "" if len(found[0]) > 1 else "it has too few channels to lose one"
+    if len(found[0]) > 1:
+        return ""
+    return "it has one channel" if len(found) == 1 else f"a layer in {len(found)} groups takes one channel each of it"
 
 
 def bare(module: nn.Module, example: Tensor) -> tuple[nn.Module, Tensor]:

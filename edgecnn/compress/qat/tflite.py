@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch  # noqa: TID253  (kernel, reached by a late import)
@@ -14,7 +15,7 @@ from torch import Tensor  # noqa: TID253
 from edgecnn.compress.qat.network import Network, Node, Values, WeightGrid
 from edgecnn.compress.qat.onnx_operators import fake_quantize
 from edgecnn.compress.qat.prepared import Prepared, require_same
-from edgecnn.compress.qat.tflite_operators import MOVES, OPERATORS
+from edgecnn.compress.qat.tflite_operators import MOVES, OPERATORS, TABLED, tabled
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.errors import StepError
 from edgecnn.core.stage import Context
@@ -64,6 +65,30 @@ def floating(graph: litert.Graph) -> Network:
     return _Reader(graph, graph).network()
 
 
+class Table(NamedTuple):
+    """The constant that holds an operator's results, and the grids of what it reads and makes."""
+
+    name: str
+    source: Grid
+    target: Grid
+
+    def attributes(self, op: str) -> dict[str, Any]:
+        return {"operator": OPERATORS[op], "source": self.source, "grid": self.target}
+
+
+def answers(graph: litert.Graph, operator: Any) -> np.ndarray:
+    """float32 (256,): the codes that LiteRT gives for the codes -128 to 127, in the kernel it takes for them."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "single.tflite"
+        path.write_bytes(graph.alone(operator, shape=(1, 1, 1, 256)))
+        loaded = litert.interpreter(path, delegate=True)
+        codes = np.arange(-128, 128, dtype=np.int8).reshape(1, 1, 1, 256)
+        loaded.set_tensor(loaded.get_input_details()[0]["index"], codes)
+        loaded.invoke()
+        found: np.ndarray = loaded.get_tensor(loaded.get_output_details()[0]["index"]).reshape(-1).astype(np.float32)
+    return found
+
+
 class _Reader:
     """From the operators of one file and the weights of another of the same layers to nodes and values."""
 
@@ -98,6 +123,8 @@ class _Reader:
         attributes["shape"] = tuple(int(size) for size in graph.subgraph.tensors[operator.outputs[0]].shape)
         outputs = tuple(graph.name(index) for index in operator.outputs)
         inputs = [self._input(index) for index in operator.inputs]
+        if op in TABLED and (table := self._table(operator)) is not None:
+            return [Node(layer, tabled, (inputs[0], table.name), outputs, {**attributes, **table.attributes(op)})]
         grid = None
         if op in CHANNEL_AXIS:
             inputs[1:], grid = self._weights(operator, CHANNEL_AXIS[op])
@@ -108,6 +135,18 @@ class _Reader:
             if found is not None and not (op in MOVES and grids == {found}):
                 made.append(Node(f"{name}/quantize", fake_quantize, (name,), (name,), {"grid": found}))
         return made
+
+    def _table(self, operator: Any) -> Table | None:
+        """What LiteRT makes of each of the 256 codes; None where input or output are float."""
+        graph = self._written
+        source, target = _grid(graph, operator.inputs[0]), _grid(graph, operator.outputs[0])
+        if source is None or target is None:
+            return None
+        name = f"{graph.layer(operator)}/table"
+        self._constants[name] = torch.from_numpy(
+            (answers(graph, operator) - target.zero_point) * np.float32(target.scale)
+        )
+        return Table(name, source, target)
 
     def _weights(self, operator: Any, axis: int) -> tuple[list[str], WeightGrid | None]:
         """The names of weight and bias in the float file, and the grid where the written file has integers."""

@@ -9,6 +9,7 @@ import torch  # noqa: TID253  (kernel, reached by a late import)
 import torch.nn.functional as F  # noqa: TID253
 from torch import Tensor  # noqa: TID253
 
+from edgecnn.compress.qat.fake_quantize import quantize_activation
 from edgecnn.compress.qat.network import Attributes, Inputs, Operator
 from edgecnn.compress.qat.onnx_operators import given, integers, optional
 from edgecnn.compress.qat.windows import same_padding, split_padding
@@ -180,6 +181,15 @@ def select(inputs: Inputs, _: Attributes) -> Tensor:
     return torch.where(given(inputs, 0), given(inputs, 1), given(inputs, 2))
 
 
+def tabled(inputs: Inputs, attributes: Attributes) -> Tensor:
+    """Forwards what the runtime's integer kernel gives for each code, backwards the gradient of the function itself."""
+    x, table, source = given(inputs, 0), given(inputs, 1), attributes["source"]
+    places = (x.detach() / source.scale).round().long() + (source.zero_point - source.low_code)
+    exact = table[places.clamp(0, len(table) - 1)]
+    smooth = quantize_activation(attributes["operator"](inputs[:1], attributes), attributes["grid"])
+    return smooth + (exact - smooth).detach()
+
+
 def _unary(run: Callable[[Tensor], Tensor]) -> Operator:
     return lambda inputs, _: run(given(inputs, 0))
 
@@ -255,3 +265,5 @@ MOVES = frozenset(
     | {"SQUEEZE", "STRIDED_SLICE", "TRANSPOSE", "DEQUANTIZE"}
 )
 """Operators whose results are on the grid of their inputs already."""
+TABLED = frozenset({"ELU", "EXP", "GELU", "HARD_SWISH", "LEAKY_RELU", "LOGISTIC", "RSQRT", "SQRT", "TANH"})
+"""Functions of one code; LiteRT's fixed-point kernels are up to a code off, and hard-swish off to one side."""
