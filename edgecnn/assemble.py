@@ -269,8 +269,9 @@ def _speed_words(row: Row, elsewhere: str) -> str:
 
 
 def recommended(made: Sequence[Row], budget: Mapping[str, Any] | None = None) -> Row | None:
-    """What to ship: of the files that passed and fit the budget's `max_size` and `max_latency`, the fastest one that is not slower than FP32, or the smallest where
-    nothing was timed; else the fastest FP32 file. What is not proven is never chosen."""
+    """What to ship: of the files that passed and fit the budget's `max_size` and `max_latency`, the fastest one that is
+    not slower than FP32, or the smallest where nothing was timed; else the fastest FP32 file. What is not proven is
+    never chosen."""
     passed = [row for row in made if row.outcome == "PASS" and not _seems_slower(row) and _fits(row, budget or {})]
     baselines = [row for row in made if row.status == "ok" and row.outcome is None]
     candidates = passed or baselines

@@ -149,11 +149,10 @@ def _cannot_certify(climber: _Climber) -> str:
 def _search(climber: _Climber) -> _Candidate:
     """Attempt by attempt, until one would be certified; else the one that came closest, be it the recipe as written."""
     for rung in climber.ladder.recipe.ladder:
-        known = climber.known()
-        hopeless = rung.hopeless(known)
-        if hopeless or (reason := _impossible(rung, climber)):
-            state: State = "hopeless" if hopeless else "not possible"
-            climber.tried.append(Tried(rung.kind, rung.kind, state, hopeless or reason))
+        impossible = _impossible(rung, climber)
+        if why := impossible or rung.hopeless(climber.known()):
+            state: State = "not possible" if impossible else "hopeless"
+            climber.tried.append(Tried(rung.kind, rung.kind, state, why))
             continue
         gains: list[float] = []
         before_rung = len(climber.tried)

@@ -138,22 +138,27 @@ def _nearest(group: Group, width: int) -> int:
 def _returned(
     groups: Sequence[Group], widths: dict[str, int], count: Callable[[Mapping[str, int]], int], limit: int
 ) -> dict[str, int]:
-    """Give back a portion where the target leaves room: the portions worth most first."""
+    """Give portions back where the target leaves room, those worth most first."""
     spent = count(widths)
-    offers = []
-    for group in groups:
-        width = widths[group.root]
-        wider = next((item for item in group.widths if item > width), None)
-        if wider is not None:
-            offers.append((group.worth(wider) - group.worth(width), group.root, wider))
-    for _, root, wider in sorted(offers, reverse=True)[:MOST_RETURNS]:
-        if limit - spent <= SLACK * limit:
+    open_to = {group.root: group for group in groups}
+    for _ in range(MOST_RETURNS):
+        offers = [offer for group in open_to.values() if (offer := _portion(group, widths[group.root]))]
+        if not offers or limit - spent <= SLACK * limit:
             break
+        _, root, wider = max(offers)
         trial = {**widths, root: wider}
         now = count(trial)
         if now <= limit:
             widths, spent = trial, now
+        else:
+            del open_to[root]  # what is too much now stays so
     return widths
+
+
+def _portion(group: Group, width: int) -> tuple[float, str, int] | None:
+    """(what it is worth, the group, the next width), None where nothing went."""
+    wider = next((item for item in group.widths if item > width), None)
+    return None if wider is None else (group.worth(wider) - group.worth(width), group.root, wider)
 
 
 def scopes_of(groups: Sequence[Group], module: nn.Module, *, isomorphic: bool) -> list[list[Group]]:

@@ -11,7 +11,7 @@ from torch import Tensor  # noqa: TID253
 
 from edgecnn.compress.qat.fake_quantize import quantize_activation
 from edgecnn.compress.qat.network import Attributes, Inputs, Operator
-from edgecnn.compress.qat.onnx_operators import given, integers, optional
+from edgecnn.compress.qat.operands import given, integers, optional
 from edgecnn.compress.qat.windows import same_padding, split_padding
 
 FUSED: Mapping[int, Callable[[Tensor], Tensor]] = {

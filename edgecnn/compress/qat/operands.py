@@ -1,0 +1,37 @@
+"""Reading an operator's inputs and attributes."""
+
+from __future__ import annotations
+
+from torch import Tensor  # noqa: TID253  (kernel, reached by a late import)
+
+from edgecnn.compress.qat.network import Attributes, Inputs
+from edgecnn.core.errors import StepError
+
+
+def given(inputs: Inputs, index: int) -> Tensor:
+    """An input that must be there."""
+    value = inputs[index]
+    assert value is not None
+    return value
+
+
+def optional(inputs: Inputs, index: int) -> Tensor | None:
+    return inputs[index] if index < len(inputs) else None
+
+
+def integers(value: Tensor | None) -> list[int] | None:
+    return None if value is None else [int(item) for item in value.reshape(-1).tolist()]
+
+
+def unsupported(what: str) -> StepError:
+    return StepError(
+        "unknown-operator",
+        f"{what} cannot be trained here",
+        hint="leave `qat` out for this network, or replace the operator",
+    )
+
+
+def axes_of(inputs: Inputs, attributes: Attributes, index: int = 1) -> list[int] | None:
+    """Axes as an input (opset 13 and later) or as an attribute."""
+    found = integers(optional(inputs, index))
+    return found if found is not None else (list(attributes["axes"]) if "axes" in attributes else None)
