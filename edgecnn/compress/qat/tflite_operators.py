@@ -11,7 +11,7 @@ from torch import Tensor  # noqa: TID253
 
 from edgecnn.compress.qat.fake_quantize import quantize_activation
 from edgecnn.compress.qat.network import Attributes, Inputs, Operator
-from edgecnn.compress.qat.operands import given, integers, optional
+from edgecnn.compress.qat.operands import given, integers, optional, unsupported
 from edgecnn.compress.qat.windows import same_padding, split_padding
 
 FUSED: Mapping[int, Callable[[Tensor], Tensor]] = {
@@ -139,7 +139,7 @@ def resize(mode: str) -> Operator:
         elif mode == "bilinear" and aligned != centred:
             found = F.interpolate(view, size, mode="bilinear", align_corners=aligned)
         else:
-            raise ValueError(f"{mode} with alignCorners {aligned}, halfPixelCenters {centred}")
+            raise unsupported(f"Resize {mode} with alignCorners {aligned}, halfPixelCenters {centred}")
         return found.permute(0, 2, 3, 1)
 
     return run
