@@ -229,7 +229,7 @@ def test_training_between_the_rounds_changes_the_weights(bench: Bench) -> None:
     artifact, facts = bench.run(stage)
     assert facts["macs"]["after"] <= 0.5 * facts["macs"]["before"]
     assert facts["bn_images"] == 0
-    assert [event for event in bench.told if isinstance(event, Progress) and event.unit == "epochs"]
+    assert [event for event in bench.told if isinstance(event, Progress) and event.unit == "epoch"]
     plan = reopen(artifact.path).plan
     assert plan is not None
     path, kept = next((path, kept) for path, kept in plan.kept.items() if kept.out and kept.into is None)

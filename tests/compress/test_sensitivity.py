@@ -22,7 +22,7 @@ HOST = DeviceProfile(
     local=True,
     deployments=(
         Deployment(format="onnx", backend="onnxruntime", family="onnxruntime"),
-        Deployment(format="tflite", backend="litert", family="litert"),
+        Deployment(format="tflite", backend="tflite", family="litert"),
     ),
 )
 
