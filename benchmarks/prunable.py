@@ -1,5 +1,5 @@
-"""Which of torchvision's CNNs can be pruned, how far, and why not: constructed without weights, half their multiply-adds
-asked for. Writes the table in docs/pruning.md."""
+"""Which of torchvision's CNNs can be pruned, how far, and why not: constructed without weights, half their multiply-
+adds asked for. Writes the table in docs/pruning.md."""
 
 from __future__ import annotations
 

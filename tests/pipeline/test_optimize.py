@@ -73,7 +73,8 @@ def test_run_json_says_from_what_with_what_and_how_long(finished: Run, bench: Wo
     assert set(run["data"]["digests"]) == {"calibration", "evaluation"}
     assert run["data"]["images"] == {"training": 40, "calibration": 40, "evaluation": 60}
     assert {"edgecnn", "python", "torch", "onnx", "onnxruntime", "numpy"} <= set(run["versions"])
-    assert (run["request"]["seed"], run["request"]["profile"], run["request"]["budget"]["max_drop"]) == (0, "smoke", 0.1)
+    asked = run["request"]
+    assert (asked["seed"], asked["profile"], asked["budget"]["max_drop"]) == (0, "smoke", 0.1)
     assert run["preprocessing"]["crop"] == [32, 32]
     assert run["host"]["cores"] >= 1 and run["device"]["name"] == "host"
     assert [next(iter(stage)) for stage in run["recipe"]["stages"]] == ["export", "cast", "quantize"]

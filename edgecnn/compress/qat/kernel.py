@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -18,18 +20,39 @@ from edgecnn.train.distillation import Distilled
 from edgecnn.train.loop import fit
 
 
+ROUNDS = (1 / 3, 2 / 3)
+"""Shares of the training. The first tames the outliers that min-max ranges are made of, so that ranges observed again
+fit the second: MobileNetV3-Small on symmetric grids keeps 1.8 points more, see benchmarks/README.md."""
+
+
 def train(source: Artifact, context: Context, *, options: Qat) -> Artifact:
     """Write `source` with weights trained for its grid, and beside it the ranges they were trained for.
 
     Raises InputError without images to train on, StepError where the graph cannot be computed in torch, and what
     `train.fit` raises.
     """
-    images = part_of(_images(context), options.epochs, seed=context.seed)
-    prepared = prepare(source, options, context)
+    images = _images(context)
+    name = f"model.{VARIANT}{SUFFIXES[context.format]}"
+    begun, seen = source, 0.0
+    for number, share in enumerate(ROUNDS, start=1):
+        here = replace(context, scratch=context.scratch / f"round{number}")
+        here.scratch.mkdir(exist_ok=True)
+        prepared = prepare(begun, options, here)
+        epochs = options.epochs * share
+        _fit(prepared, part_of(images, epochs, after=seen, seed=context.seed), here, options, math.ceil(epochs))
+        begun, seen = replace(source, path=here.scratch / name), seen + epochs
+        prepared.save(prepared.network.weights(), begun.path)
+    out = Path(shutil.copy(begun.path, context.workdir))
+    leave(context.workdir, prepared.ranges, options.quantizing(_family(context)))
+    variant = "-".join(filter(None, (source.variant, VARIANT)))
+    return replace(source, path=out, sha256=sha256_of(out), history=(*source.history, Qat.kind), variant=variant)
+
+
+def _fit(prepared: Prepared, images: LabelledImages, context: Context, options: Qat, epochs: int) -> None:
     fit(
         prepared.network,
         images,
-        settings=options.training.model_copy(update={"epochs": math.ceil(options.epochs)}),
+        settings=options.training.model_copy(update={"epochs": epochs}),
         objective=Distilled(
             context.teacher.module(),
             method=options.method,
@@ -41,11 +64,6 @@ def train(source: Artifact, context: Context, *, options: Qat) -> Artifact:
         tell=context.tell,
         seed=context.seed,
     )
-    out = context.workdir / f"model.{VARIANT}{SUFFIXES[context.format]}"
-    prepared.save(prepared.network.weights(), out)
-    leave(context.workdir, prepared.ranges, options.quantizing(_family(context)))
-    variant = "-".join(filter(None, (source.variant, VARIANT)))
-    return replace(source, path=out, sha256=sha256_of(out), history=(*source.history, Qat.kind), variant=variant)
 
 
 def prepare(source: Artifact, options: Qat, context: Context) -> Prepared:
@@ -63,12 +81,16 @@ def prepare(source: Artifact, options: Qat, context: Context) -> Prepared:
     return onnx.prepare(source, options=quantizing, context=context)
 
 
-def part_of(images: LabelledImages, epochs: float, *, seed: int) -> LabelledImages:
-    """The images of each of `ceil(epochs)` passes, so that together they are `epochs` times all of them."""
+def part_of(images: LabelledImages, epochs: float, *, after: float = 0.0, seed: int) -> LabelledImages:
+    """The images of each of `ceil(epochs)` passes, so that together they are `epochs` times all of them.
+
+    Of the images in the order of `seed`, those behind the first `after` times all of them.
+    """
     count = max(1, round(len(images) * epochs / math.ceil(epochs)))
     if count == len(images):
         return images
-    return images.select(sorted(np.random.default_rng(seed).permutation(len(images))[:count].tolist()))
+    order = np.roll(np.random.default_rng(seed).permutation(len(images)), -round(len(images) * after))
+    return images.select(sorted(order[:count].tolist()))
 
 
 def _images(context: Context) -> LabelledImages:

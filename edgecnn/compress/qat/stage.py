@@ -25,7 +25,7 @@ class QatSettings(TrainSettings):
     """
 
     epochs: int = Field(default=1, ge=1, le=10_000)
-    learning_rate: float = Field(default=1e-4, gt=0, allow_inf_nan=False)
+    learning_rate: float = Field(default=5e-4, gt=0, allow_inf_nan=False)
     weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     warmup: float = Field(default=0.1, gt=0, lt=1)
     mixed_precision: Literal["auto", "off", "bf16", "fp16"] = "off"
@@ -42,9 +42,10 @@ def _without(training: QatSettings) -> QatSettings:
 class Qat(Stage):
     """Train the exported network with every rounding of the integer file in place, FP32 as the teacher.
 
-    `epochs` is how long, a share for less than all images: 0.25 is one look at every fourth, 2.5 three looks at five
-    sixths. The ranges of activations come from `observer` on the calibration images and stay; weights move within the
-    grid that `quantize` rebuilds from them. `weight_bits` and `keep_float` must be those of the `quantize` behind.
+    `epochs` is how long, a share for less than all images: 0.25 is one look at every fourth. A third of it comes first,
+    then two thirds, each with the schedule of `training`. The ranges of activations come from `observer` on the
+    calibration images, are observed again between the two and else stay; weights move within the grid that `quantize`
+    rebuilds from them. `weight_bits` and `keep_float` must be those of the `quantize` behind.
     `method` and `temperature` are of the distillation, where `label_weight` is that of the labels beside the teacher:
     0 needs none. Source of the scheme: B. Jacob et al., CVPR 2018, arXiv:1712.05877.
     """
