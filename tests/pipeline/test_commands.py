@@ -79,7 +79,7 @@ def test_a_plan_takes_what_it_prints(bench: Workbench, invoke: Invoke) -> None:
     ]
     assert "measure (smoke, 3 threads), judge (at most 2.00% drop)" in invoke(*words).out
     plan = invoke(*words, "--json").json
-    assert (plan["max_drop"], plan["profile"], plan["threads"]) == (0.02, "smoke", 3)
+    assert (plan["budget"]["max_drop"], plan["profile"], plan["threads"]) == (0.02, "smoke", 3)
 
 
 def test_export_writes_one_file_and_checks_it(bench: Workbench, invoke: Invoke, tmp_path: Path) -> None:
