@@ -9,8 +9,8 @@ from typing import Literal
 import torch  # noqa: TID253
 from torch import Tensor, nn  # noqa: TID253
 
-from edgecnn.checkpoint.cost import count_macs
-from edgecnn.checkpoint.structure import Plan, is_layer, narrowed, skeleton
+from edgecnn.checkpoint.cost import count_macs, layer_macs
+from edgecnn.checkpoint.structure import Kept, Plan, is_depthwise, is_layer, narrowed, sizes, skeleton
 from edgecnn.compress.prune.group import Group
 from edgecnn.compress.prune.steps import plan_of
 from edgecnn.core.errors import InputError
@@ -18,22 +18,44 @@ from edgecnn.core.errors import InputError
 Measure = Literal["macs", "parameters", "size"]
 SLACK = 0.005
 """A target met with more than this share to spare is approached by giving channels back."""
+ALIKE = 0.001
+"""Multiply-accumulates from the layers' figures and counted ones may differ by this share of the whole."""
 MOST_RETURNS = 48
 UNITS = {"macs": "multiply-accumulates", "parameters": "parameters", "size": "bytes as INT8"}
 
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What a network costs at given widths, counted on a copy without weights where that runs."""
+    """What a network costs at given widths, on a copy without weights where that runs. `per_weight` are the
+    multiply-accumulates of each layer for one of its weights, `elsewhere` those of no layer."""
 
     module: nn.Module
     bare: nn.Module
     example: Tensor
     groups: Sequence[Group]
+    per_weight: Mapping[str, float]
+    elsewhere: int
 
     def at(self, widths: Mapping[str, int], measure: Measure) -> int:
-        smaller = narrowed(self.bare, plan_at(self.module, self.groups, widths))
-        return cost(smaller, self.example, measure)
+        """Counted on the network that results."""
+        return cost(narrowed(self.bare, plan_at(self.module, self.groups, widths)), self.example, measure)
+
+    def macs_at(self, widths: Mapping[str, int]) -> int:
+        """From the layers' figures: exact where all the computing is done by layers, and a hundred times quicker."""
+        kept = plan_at(self.module, self.groups, widths).kept
+        return round(
+            self.elsewhere + sum(each * self._weights(path, kept.get(path)) for path, each in self.per_weight.items())
+        )
+
+    def _weights(self, path: str, kept: Kept | None) -> float:
+        layer = self.module.get_submodule(path)
+        outputs, inputs = sizes(layer) or (1, 1)
+        weights = float(layer.get_parameter("weight").numel())
+        if kept is not None and kept.out is not None:
+            weights *= len(kept.out) / outputs
+        if kept is not None and kept.into is not None and not is_depthwise(layer):
+            weights *= len(kept.into) / inputs
+        return weights
 
 
 def costs(module: nn.Module, example: Tensor, groups: Sequence[Group]) -> Costs:
@@ -43,7 +65,10 @@ def costs(module: nn.Module, example: Tensor, groups: Sequence[Group]) -> Costs:
             bare(example.to("meta"))
     except Exception:
         bare = module
-    return Costs(module, bare, example, groups)
+    total, by_layer = layer_macs(bare, tuple(example.shape))
+    layers = {path: macs for path, macs in by_layer.items() if macs and is_layer(module.get_submodule(path))}
+    each = {path: macs / module.get_submodule(path).get_parameter("weight").numel() for path, macs in layers.items()}
+    return Costs(module, bare, example, groups, each, total - sum(layers.values()))
 
 
 def cost(module: nn.Module, example: Tensor, measure: Measure) -> int:

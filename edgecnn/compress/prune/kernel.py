@@ -152,12 +152,18 @@ def _widths(
     """Widths at which the cost is at most `target.kept`, here an absolute number."""
     costs = amount.costs(module, example, prunable.groups)
     scopes = amount.scopes_of(prunable.groups, module, isomorphic=target.isomorphic)
+    limit = int(target.kept)
     try:
-        return amount.reach(scopes, lambda widths: costs.at(widths, target.measure), int(target.kept))
+        if target.measure == "macs":
+            widths = amount.reach(scopes, costs.macs_at, limit)
+            counted = costs.at(widths, "macs")
+            if counted <= limit and abs(counted - costs.macs_at(widths)) <= amount.ALIKE * whole:
+                return widths
+        return amount.reach(scopes, lambda widths: costs.at(widths, target.measure), limit)
     except Unreachable as error:
         raise amount.too_much(
             target.measure,
-            int(target.kept),
+            limit,
             error.least,
             whole,
             round_to=ranking.round_to,

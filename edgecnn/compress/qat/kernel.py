@@ -19,7 +19,6 @@ from edgecnn.quantize.trained import leave
 from edgecnn.train.distillation import Distilled
 from edgecnn.train.loop import fit
 
-
 ROUNDS = (1 / 3, 2 / 3)
 """Shares of the training. The first tames the outliers that min-max ranges are made of, so that ranges observed again
 fit the second: MobileNetV3-Small on symmetric grids keeps 1.8 points more, see benchmarks/README.md."""
