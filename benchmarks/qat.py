@@ -24,7 +24,7 @@ import records
 import torch
 from torch import nn
 
-from edgecnn.compress.qat.kernel import prepare
+from edgecnn.compress.qat.kernel import ROUNDS, prepare, train
 from edgecnn.compress.qat.stage import Qat
 from edgecnn.core import plugins
 from edgecnn.core.artifact import SUFFIXES, Artifact, Format
@@ -41,6 +41,12 @@ IMAGES = "EDGECNN_BENCH_CIFAR"
 PREPARED = Preprocessing(crop=(32, 32), resize=None, mean=(0.473,) * 3, std=(0.251,) * 3)
 BACKENDS: Mapping[Format, str] = {"onnx": "onnxruntime", "tensorrt": "onnxruntime", "tflite": "tflite"}
 OBSERVERS: tuple[Observer, ...] = ("minmax", "percentile")
+TRAININGS: tuple[tuple[str, Observer, Sequence[float]], ...] = (
+    ("qat minmax", "minmax", ROUNDS),
+    ("qat minmax, ranges once", "minmax", (1.0,)),
+    ("qat percentile", "percentile", ROUNDS),
+)
+"""Each by its name, with its observer, and the shares of training before each of which ranges are observed."""
 TARGET = "jetson-orin-nano-8gb"
 """It runs every format: TensorRT on the GPU, the others on its CPU cores."""
 CALIBRATION_IMAGES = 200
@@ -197,26 +203,33 @@ def _format(bench: Bench, format: Format) -> dict[str, Any]:
         records.say(f"{format}: quantizing, {observer}")
         made = Quantize(observer=observer).run(source, bench.context(f"{format}.ptq.{observer}", format))
         found[f"ptq {observer}"] = _compared(bench, made, top1=top1, expected=expected)[0]
-        records.say(f"{format}: training, {observer}")
-        found[f"qat {observer}"] = _trained(bench, source, observer, top1=top1, expected=expected)
-        records.say(f"{format}: {found}")
+    for name, observer, rounds in TRAININGS:
+        records.say(f"{format}: training, {name}")
+        stage = _stage(bench.options).model_copy(update={"observer": observer})
+        trained, seconds = _trained(bench, source, stage, name=name, rounds=rounds)
+        made = Quantize(observer=observer).run(trained, bench.context(f"{format}.{name}.int8", format))
+        row, answers = _compared(bench, made, top1=top1, expected=expected)
+        equal = float((_own(bench, trained, stage, name) == answers).mean())
+        found[name] = {**row, "agreement_with_trained": 100.0 * equal, "seconds": seconds}
+        records.say(f"{format} {name}: {found[name]}")
     return found
 
 
 def _trained(
-    bench: Bench, source: Artifact, observer: Observer, *, top1: float, expected: np.ndarray
-) -> dict[str, Any]:
-    name, format = f"{source.format}.qat.{observer}", source.format
-    stage, began = _stage(bench.options).model_copy(update={"observer": observer}), time.monotonic()
-    trained = stage.run(source, bench.context(name, format))
-    seconds = time.monotonic() - began
-    made = Quantize(observer=observer).run(trained, bench.context(f"{name}.int8", format))
-    found, answers = _compared(bench, made, top1=top1, expected=expected)
-    network = prepare(trained, stage, bench.context(f"{name}.again", format)).network
+    bench: Bench, source: Artifact, stage: Qat, *, name: str, rounds: Sequence[float]
+) -> tuple[Artifact, float]:
+    """(the trained float file, seconds it took)."""
+    began = time.monotonic()
+    context = bench.context(f"{source.format}.{name}", source.format)
+    return train(source, context, options=stage, rounds=rounds), round(time.monotonic() - began, 1)
+
+
+def _own(bench: Bench, trained: Artifact, stage: Qat, name: str) -> np.ndarray:
+    """What the trained network answers in torch."""
+    network = prepare(trained, stage, bench.context(f"{trained.format}.{name}.again", trained.format)).network
     with torch.inference_mode():
-        own = [network(torch.from_numpy(x)).argmax(1).numpy() for x in bench.data.evaluation.batches(250)]
-    equal = float((np.concatenate(own) == answers).mean())
-    return {**found, "agreement_with_trained": 100.0 * equal, "seconds": round(seconds, 1)}
+        found = [network(torch.from_numpy(x)).argmax(1).numpy() for x in bench.data.evaluation.batches(250)]
+    return np.concatenate(found)
 
 
 def _stage(options: argparse.Namespace) -> Qat:

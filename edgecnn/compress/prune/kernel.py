@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import lcm
+from math import ceil, lcm
 from typing import Any
 
 import torch  # noqa: TID253
@@ -14,11 +14,10 @@ from torch import Tensor, nn  # noqa: TID253
 from edgecnn.checkpoint.structure import Plan, is_layer, narrowed, sizes
 from edgecnn.compress.prune import amount
 from edgecnn.compress.prune.amount import Measure, Unreachable
-from edgecnn.compress.prune.graph import couplings
 from edgecnn.compress.prune.group import Coupling, Group, Prunable, Pruned, Ranking
 from edgecnn.compress.prune.importance import importances
 from edgecnn.compress.prune.steps import portions
-from edgecnn.compress.prune.trial import bare, examine, lost, smaller_example, usable
+from edgecnn.compress.prune.trial import examine, lost, smaller_example, usable
 from edgecnn.core.errors import InputError, StepError
 from edgecnn.core.events import Progress, Tell, nobody
 
@@ -49,11 +48,7 @@ def groups(
     """
     ranking = ranking or Ranking()
     module.eval()
-    if found is None:
-        candidates = couplings(*bare(module, example))
-        reasons = usable(module, example, candidates, seed=ranking.seed)
-    else:
-        reasons = dict.fromkeys(found, "")
+    reasons = usable(module, example, seed=ranking.seed) if found is None else dict.fromkeys(found, "")
     reasons = {item: why or _spared(item, ranking) for item, why in reasons.items()}
     usable_now = [item for item, why in reasons.items() if not why]
     made: list[Group] = []
@@ -123,7 +118,7 @@ def prune(
     for number in range(1, target.rounds + 1):
         tell(Progress("prune", number - 1, target.rounds, "rounds"))
         prunable = _within_bounds(groups(smaller, example, ranking=ranking), outputs, ranking)
-        if not prunable.groups:
+        if number == 1 and not prunable.groups:
             raise nothing(prunable)
         limit_now = whole - (whole - limit) * number // target.rounds
         widths = _widths(smaller, example, prunable, replace(target, kept=limit_now), whole=whole, ranking=ranking)
@@ -137,7 +132,7 @@ def prune(
         raise nothing(prunable)
     tell(Progress("prune", target.rounds, target.rounds, "rounds"))
     facts = {
-        **_facts(module, smaller, example, plan),
+        **(made.facts if target.rounds == 1 else _facts(module, smaller, example, plan)),
         "target": {"measure": target.measure, "limit": limit, "whole": whole},
         "importance": ranking.importance,
         "round_to": ranking.round_to,
@@ -196,7 +191,7 @@ def _group(coupling: Coupling, scores: Tensor, module: nn.Module, ranking: Ranki
     order = [int(index) for step in zip(*ordered, strict=True) for cluster in step for index in cluster]
     step = size * len(blocks)
     unit = lcm(ranking.round_to, step)
-    least = max(unit, -int(-coupling.channels * (1 - ranking.max_layer) // 1))
+    least = max(unit, _least(coupling.channels, ranking))
     widths = [width for width in range(unit, coupling.channels, unit) if width >= least]
     layers: list[tuple[str, Any]] = [(coupling.root, "out")]
     for member in coupling.members:
@@ -218,11 +213,15 @@ def _within_bounds(prunable: Prunable, outputs: Mapping[str, int], ranking: Rank
     """A round later a layer is narrower already: the share that may go is that of the network one began with."""
     kept = []
     for group in prunable.groups:
-        least = outputs[group.root] * (1 - ranking.max_layer)
+        least = _least(outputs[group.root], ranking)
         widths = tuple(width for width in group.widths if width >= least or width == group.channels)
         if len(widths) > 1:
             kept.append(replace(group, widths=widths))
     return Prunable(tuple(kept), prunable.left_whole)
+
+
+def _least(channels: int, ranking: Ranking) -> int:
+    return ceil(channels * (1 - ranking.max_layer) - 1e-9)
 
 
 def _spared(coupling: Coupling, ranking: Ranking) -> str:

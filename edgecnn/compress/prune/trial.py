@@ -26,6 +26,7 @@ from torch.nn.modules.conv import _ConvTransposeNd  # noqa: TID253
 
 from edgecnn.checkpoint.reference import quiet_stdout
 from edgecnn.checkpoint.structure import Kept, Plan, is_depthwise, is_layer, narrowed, skeleton
+from edgecnn.compress.prune.graph import couplings
 from edgecnn.compress.prune.group import Coupling
 from edgecnn.compress.prune.steps import CannotPrune, plan_of, portions
 from edgecnn.core.errors import EdgecnnError
@@ -97,16 +98,17 @@ def _tensors(found: Any) -> list[Tensor]:
     return [tensor for item in items for tensor in _tensors(item)]
 
 
-def usable(module: nn.Module, example: Tensor, candidates: Sequence[Coupling], *, seed: int) -> dict[Coupling, str]:
+def usable(module: nn.Module, example: Tensor, *, seed: int) -> dict[Coupling, str]:
     """Every coupling with the reason it cannot be pruned, empty where it can.
 
-    `module` is on the CPU, `example` (1, C, H, W). All that can be pruned also can together.
+    `module` is on the CPU, `example` (1, C, H, W). All that can be pruned also can together. Raises StepError
+    `cannot-trace`.
     """
+    empty, blank = bare(module, example)
     tied = _tied(module)
-    reasons = {item: item.obstacle or _unable(item, module, tied) for item in candidates}
+    reasons = {item: item.obstacle or _unable(item, module, tied) for item in couplings(empty, blank)}
     kept = {item: _halves(item, module, seed) for item, why in reasons.items() if not why}
     small = smaller_example(module, example)
-    empty, blank = bare(module, example)
     before = examine(empty, blank)
 
     def runs(items: Sequence[Coupling]) -> str:

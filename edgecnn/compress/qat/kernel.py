@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,11 +22,13 @@ from edgecnn.train.loop import fit
 
 ROUNDS = (1 / 3, 2 / 3)
 """Shares of the training. The first tames the outliers that min-max ranges are made of, so that ranges observed again
-fit the second: MobileNetV3-Small on symmetric grids keeps 1.8 points more, see benchmarks/README.md."""
+fit the second: benchmarks/qat.py has the figures beside those of ranges that stay."""
 
 
-def train(source: Artifact, context: Context, *, options: Qat) -> Artifact:
+def train(source: Artifact, context: Context, *, options: Qat, rounds: Sequence[float] = ROUNDS) -> Artifact:
     """Write `source` with weights trained for its grid, and beside it the ranges they were trained for.
+
+    The ranges are observed before each of the `rounds`, shares of the training.
 
     Raises InputError without images to train on, StepError where the graph cannot be computed in torch, and what
     `train.fit` raises.
@@ -33,7 +36,7 @@ def train(source: Artifact, context: Context, *, options: Qat) -> Artifact:
     images = _images(context)
     name = f"model.{VARIANT}{SUFFIXES[context.format]}"
     begun, seen = source, 0.0
-    for number, share in enumerate(ROUNDS, start=1):
+    for number, share in enumerate(rounds, start=1):
         here = replace(context, scratch=context.scratch / f"round{number}")
         here.scratch.mkdir(exist_ok=True)
         prepared = prepare(begun, options, here)
