@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecnn.checkpoint import LoadedModel, open_model
+from edgecnn.core.errors import InputError
 from edgecnn.core.events import Finished, Started, Tell, Warned, under
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Images, LabelledImages
 from edgecnn.core.store import digest_of
+from edgecnn.data.listing import EVALUATION_NAMES
 from edgecnn.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -154,6 +156,21 @@ def guess(input_shape: tuple[int, int, int], data: Path | None) -> Preprocessing
     if size is not None and max(size) <= SMALL:
         return Preprocessing(resize=None, crop=size, **color)
     return Preprocessing(crop=input_shape[1:], resize=round(max(input_shape[1:]) * 256 / 224), **color)
+
+
+def refuse_among_images(out: Path, data: Path | None) -> None:
+    """Raise InputError `out-in-data` where the next run would read the results as images of a class."""
+    if data is None or not data.is_dir() or not out.resolve().is_relative_to(data.resolve()):
+        return
+    divided = any((data / name).is_dir() for name in ("train", *EVALUATION_NAMES))
+    if divided and len(out.resolve().relative_to(data.resolve()).parts) == 1:
+        return
+    raise InputError(
+        "out-in-data",
+        f"the results would go among the images: {out}",
+        why="the next run would take the folder for a class",
+        hint="choose a folder elsewhere with --out",
+    )
 
 
 def in_words(preprocessing: Preprocessing) -> str:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import datetime
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from edgecnn import __version__, assemble
@@ -17,49 +16,22 @@ from edgecnn.core.artifact import Artifact, Format, Kind, sha256_of
 from edgecnn.core.errors import EdgecnnError, InputError, MissingError, install_hint
 from edgecnn.core.events import Finished, Started, Tell, Warned
 from edgecnn.core.store import CannotWrite, Store, sweep
-from edgecnn.core.target import DeviceProfile
 from edgecnn.evidence import Evidence, answer, gather, lint, reference, time_all, verify
-from edgecnn.inputs import Inputs, Source, open_inputs
+from edgecnn.inputs import Inputs, open_inputs
 from edgecnn.lanes import Lane, Step, Surroundings, finished, steps, versions, walk
 from edgecnn.measure.layer_table import layer_times_on
 from edgecnn.measure.profiles import profile_named
 from edgecnn.measure.site import Site, this_host, visit
 from edgecnn.probe import facts
-from edgecnn.recipe import Budget, Recipe
 from edgecnn.report.climb import Climb
 from edgecnn.report.model import Report
+from edgecnn.request import Request, refuse, refuse_with
 from edgecnn.write import write_run
 
 PACKAGES = (
     *("torch", "torchvision", "timm", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy", "pillow"),
     *("litert-torch", "ai-edge-litert", "ai-edge-quantizer", "tensorrt-rtx-cu13-bindings"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What the user asked for. `formats` None means those the target delivers; `on_device` to run the files on the
-    target itself, which must be reachable then."""
-
-    source: Source
-    target: DeviceProfile
-    recipe: Recipe
-    out: Path
-    budget: Budget
-    profile: str
-    threads: int = 1
-    formats: tuple[Format, ...] | None = None
-    remeasure: bool = False
-    on_device: bool = False
-
-    @property
-    def wanted(self) -> tuple[Format, ...]:
-        return self.formats or self.target.delivered
-
-    @property
-    def here(self) -> bool:
-        """Whether what is measured is measured on the target itself."""
-        return self.target.local or self.on_device
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,105 +161,14 @@ def _site(request: Request, tell: Tell) -> Iterator[Site]:
 
 
 def _begin(request: Request, tell: Tell, site: Site) -> tuple[Inputs, Surroundings]:
-    for format in request.wanted:
-        if request.target.deployment(format) is None:
-            raise InputError(
-                "wrong-format",
-                f"{request.target.name} does not run {format}",
-                hint="it runs: " + ", ".join(item.format for item in request.target.deployments),
-            )
     profile_named(request.profile)
-    _refuse_out_in_data(request)
-    _refuse_unmeasurable(request)
-    _refuse_contradiction(request)
+    refuse(request)
     inputs = open_inputs(request.source, request.recipe, tell=tell)
-    _refuse_untrainable(request, inputs)
-    _refuse_too_small(request, inputs)
+    refuse_with(request, inputs)
     store = Store(request.out / ".store")
     times = layer_times_on(site, request.target, threads=request.threads, tell=tell)
     seed = request.source.seed
     return inputs, Surroundings(inputs.model, inputs.data, request.target, store, tell, seed, site, times)
-
-
-def _refuse_unmeasurable(request: Request) -> None:
-    if request.budget.max_latency is None or request.here:
-        return
-    way = f"--device {request.target.name}" if request.target.connect else "edgecnn devices add NAME --ssh USER@HOST"
-    raise InputError(
-        "unmeasurable-budget",
-        f"{request.budget.max_latency:g} ms on {request.target.name} cannot be promised from here",
-        why="it is not this machine, and no board is asked",
-        hint=f"measure on the board: {way}; or leave out --max-latency",
-    )
-
-
-def _refuse_contradiction(request: Request) -> None:
-    """A pruning to more bytes or milliseconds than the budget allows asks for what is then refused.
-
-    `prune` times and limits what comes before `quantize`: bytes as INT8, milliseconds in FP32. So a latency contradicts
-    only where FP32 is shipped.
-    """
-    limits: list[tuple[str, str, str, float | None]] = [("size", "B", "--max-size", request.budget.max_size)]
-    if not {"cast", "quantize"} & {stage.kind for stage in request.recipe.stages}:
-        limits.append(("latency", "ms", "--max-latency", request.budget.max_latency))
-    for stage in request.recipe.stages:
-        options = stage.options() if stage.kind == "prune" else {}
-        for option, unit, flag, limit in limits:
-            number, _, given = str(options.get(option)).partition(" ")
-            if limit is not None and given == unit and float(number) > limit:
-                raise InputError(
-                    "budget-contradiction",
-                    f"the recipe '{request.recipe.name}' prunes to {number} {unit}, and {flag} allows {limit:g} {unit}",
-                    hint=f"write `- prune: {{{option}: {limit:g} {unit}}}` in the recipe, or allow more with {flag}",
-                )
-
-
-def _refuse_untrainable(request: Request, inputs: Inputs) -> None:
-    """Some stages learn from images: better said before the first of them runs."""
-    training = inputs.data.training
-    if training is not None and training.labels is not None:
-        return
-    needy = [stage.kind for stage in request.recipe.stages if stage.trains]
-    if not needy:
-        return
-    rest = ", ".join(stage.kind for stage in request.recipe.stages if not stage.trains)
-    raise InputError(
-        "no-training-images",
-        f"the recipe '{request.recipe.name}' trains ({', '.join(needy)}), and there are no images to train on",
-        why="no --data was given" if request.source.data is None else f"{request.source.data} has no train/ folder",
-        hint=f"lay them out as DIR/train/CLASS/*.jpg; without them these stages remain: {rest} (--recipe int8)",
-    )
-
-
-def _refuse_too_small(request: Request, inputs: Inputs) -> None:
-    """A size that the weights alone exceed at the recipe's precision contradicts the recipe."""
-    limit, kinds = request.budget.max_size, {stage.kind for stage in request.recipe.stages}
-    if limit is None or not kinds <= {"export", "cast", "quantize", "qat"}:
-        return
-    width = 1 if "quantize" in kinds else 2 if "cast" in kinds else 4
-    least = inputs.model.parameters * width
-    if least <= limit:
-        return
-    raise InputError(
-        "budget-contradiction",
-        f"--max-size {limit / 1e6:.3g} MB cannot be met by the recipe '{request.recipe.name}'",
-        why=f"{inputs.model.parameters:,} parameters in {8 * width} bits each are {least / 1e6:.3g} MB",
-        hint="prune first (--recipe prune50-int8), take a smaller network (--recipe distill-small), or allow more",
-    )
-
-
-def _refuse_out_in_data(request: Request) -> None:
-    """Results among the class folders would be read as images of a class by the next run."""
-    data, out = request.source.data, request.out.resolve()
-    if data is None or not data.is_dir() or not out.is_relative_to(data.resolve()):
-        return
-    if len(out.relative_to(data.resolve()).parts) > 1:
-        raise InputError(
-            "out-in-data",
-            f"the results would go among the images: {request.out}",
-            why="the next run would take the folder for a class",
-            hint="choose a folder elsewhere with --out",
-        )
 
 
 def _examine(found: Mapping[Any, Evidence], inputs: Inputs, around: Surroundings, request: Request) -> None:
@@ -335,7 +216,7 @@ def _report(
     outcome, why = assemble.overall(rows)
     doubts = assemble.doubts(found, labels, inputs.model.num_classes) if evaluation is not None else []
     records = [record for lane in lanes for record in lane.records]
-    records += list({record["key"]: record for item in found.values() for record in item.records}.values())
+    records += _first_of_each(record for item in found.values() for record in item.records)
     return Report(
         title=f"{request.source.checkpoint.name} for {request.target.title}",
         outcome=outcome,
@@ -359,6 +240,14 @@ def _report(
         budget=request.budget.model_dump(mode="json"),
         climbs=tuple(climbs),
     )
+
+
+def _first_of_each(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What several files share is done for the first of them and found finished by the others."""
+    first: dict[str, dict[str, Any]] = {}
+    for record in records:
+        first.setdefault(record["key"], record)
+    return list(first.values())
 
 
 def _measured_on(request: Request, site: Site) -> str:

@@ -8,7 +8,8 @@ from edgecnn.cli import options
 
 if TYPE_CHECKING:
     from edgecnn.inputs import Inputs
-    from edgecnn.pipeline import Planned, Request
+    from edgecnn.pipeline import Planned
+    from edgecnn.request import Request
 
 
 def plan(

@@ -13,7 +13,7 @@ from edgecnn.core.errors import EdgecnnError, InputError
 from edgecnn.core.events import Finished, Started, Tell, Warned
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.data.opening import TrainingData, classes_in, open_training
-from edgecnn.inputs import guess, in_words
+from edgecnn.inputs import guess, in_words, refuse_among_images
 from edgecnn.training.request import TrainRequest
 
 LEAST_SIDE = 2
@@ -34,7 +34,7 @@ def prepare(request: TrainRequest, *, tell: Tell) -> Prepared:
     """Read the images, build the network. Raises EdgecnnError before any work starts; tells what is doubtful."""
     began = time.monotonic()
     tell(Started("read images"))
-    _refuse_out_in_data(request)
+    refuse_among_images(request.out, request.data)
     classes = classes_in(request.data)
     built = network(request, classes)
     preprocessing, origin = choose(request, built, tell=tell)
@@ -132,18 +132,6 @@ def _look_at_size(built: Built, preprocessing: Preprocessing, *, tell: Tell) -> 
                 f"--crop {larger} enlarges them; or a network for small images: "
                 "--arch edgecnn.train.resnet_small:resnet_small",
             )
-        )
-
-
-def _refuse_out_in_data(request: TrainRequest) -> None:
-    """Results among the class folders would be read as images of a class by the next run."""
-    out, data = request.out.resolve(), request.data.resolve()
-    if data.is_dir() and out.is_relative_to(data):
-        raise InputError(
-            "out-in-data",
-            f"the results would go among the images: {request.out}",
-            why="the next run would take the folder for a class",
-            hint="choose a folder elsewhere with --out",
         )
 
 

@@ -21,10 +21,11 @@ from edgecnn.core.stage import Context, Stage
 from edgecnn.core.target import Deployment, DeviceProfile
 from edgecnn.export.stage import Export
 from edgecnn.inputs import Source
-from edgecnn.pipeline import Request, run
+from edgecnn.pipeline import run
 from edgecnn.quantize.stage import Quantize
 from edgecnn.recipe import Budget, Calibration, Recipe
 from edgecnn.report.model import Report
+from edgecnn.request import Request
 
 if TYPE_CHECKING:
     from workbench import Workbench

@@ -349,7 +349,10 @@ def test_data_that_cannot_train(bench: Workbench, tmp_path: Path, invoke: Invoke
 
 
 def test_results_among_the_images_are_refused(bench: Workbench, invoke: Invoke) -> None:
-    assert invoke(*words(bench, bench.data / "out")).error == "out-in-data"
+    assert invoke(*words(bench, bench.data / "train" / "out")).error == "out-in-data"
+    undivided = bench.data / "train"
+    assert invoke(*words(bench, undivided / "out", data=undivided)).error == "out-in-data"
+    assert invoke(*words(bench, undivided, data=undivided)).error == "out-in-data"
 
 
 def test_a_factory_with_a_fixed_number_of_outputs(bench: Workbench, tmp_path: Path, invoke: Invoke) -> None:
