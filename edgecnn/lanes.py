@@ -148,6 +148,8 @@ def _step(stage: Stage, format: Format, source: Kind, keys: Mapping[Kind, str], 
         "training": around.data.training.digest if stage.trains and around.data.training is not None else "",
         "teacher": around.model.sha256 if stage.trains else "",
     }
+    if stage.times_layers and around.layer_times is not None:
+        facts["times"] = around.layer_times.identity(format)
     return Step(stage, format, source, makes, keys[source], digest_of(facts), stage.missing(format))
 
 

@@ -97,6 +97,10 @@ class LayerTimes(Protocol):
         """Median time in ns by node name. Raises EdgecnnError when the target cannot be measured."""
         ...
 
+    def identity(self, format: Format) -> Any:
+        """What tells these times from those of another machine, runtime or number of threads, as a JSON value."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
@@ -134,6 +138,8 @@ class Stage(BaseModel):
     """Whether the calibration images are among the stage's inputs."""
     trains: ClassVar[bool] = False
     """Whether the training images are among the stage's inputs."""
+    times_layers: ClassVar[bool] = False
+    """Whether the times of layers on the target are among the stage's inputs."""
     delivers: ClassVar[bool] = True
     """Whether what the stage makes is a file for the user; False for what only the next stage reads."""
 

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edgecnn.core.artifact import Artifact, Format, sha256_of
 from edgecnn.core.errors import MissingError
@@ -51,6 +52,12 @@ class MeasuredTimes:
         for layer in found.layers:
             times[layer.name] += layer.time_ns
         return dict(times)
+
+    def identity(self, format: Format) -> list[Any]:
+        """The machine without its last boot: hours of training are not repeated because it was switched off."""
+        deployment = self.target.deployment(format)
+        backend = deployment.backend if deployment else ""
+        return [*self.site.answers_as(backend), self.site.facts.get("cores"), self.threads]
 
 
 def layer_times_on(site: Site, target: DeviceProfile, *, threads: int, tell: Tell = nobody) -> LayerTimes | None:

@@ -90,6 +90,11 @@ class Prune(Stage):
         """Whether labelled training images are among its inputs."""
         return self.finetune is not None or self.importance == "taylor"
 
+    @property
+    def times_layers(self) -> bool:  # type: ignore[override]
+        """Whether its widths are chosen by what layers cost on the target."""
+        return self.latency is not None
+
     def decides(self, target: DeviceProfile, wanted: Format) -> Any:
         if self.latency is None:
             return None
