@@ -85,6 +85,7 @@ def main() -> None:
     parser.add_argument("--settings", type=TrainSettings.model_validate_json, required=True)
     parser.add_argument("--scratch", type=Path)
     parser.add_argument("--plain", action="store_true")
+    parser.add_argument("--unused", action="store_true", help="a layer that the answer does not come from")
     parser.add_argument("--pause", type=float, default=0.0)
     parser.add_argument("--fails", type=int, default=-1)
     given = parser.parse_args()
@@ -94,6 +95,8 @@ def main() -> None:
         print(f"epoch {number}", flush=True)  # noqa: T201
 
     module = net(plain=given.plain)
+    if given.unused:
+        module[0].register_module("idle", nn.Linear(2, 2))
     history = fit(
         module,
         split(opened(given.images)),

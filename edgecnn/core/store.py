@@ -17,7 +17,7 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -209,10 +209,11 @@ class Store:
 
 
 @contextlib.contextmanager
-def one_at_a_time(lock: Path) -> Iterator[None]:
+def one_at_a_time(lock: Path, *, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Wait until no other process or thread is in such a block with this file, which is made and stays.
 
-    Where the file system knows no locks nobody waits. Raises StepError when the file cannot be made.
+    `on_wait` is called where there is somebody to wait for. Where the file system knows no locks nobody waits. Raises
+    StepError when the file cannot be made.
     """
     with contextlib.ExitStack() as held:
         try:
@@ -222,7 +223,11 @@ def one_at_a_time(lock: Path) -> Iterator[None]:
             raise cannot_write(lock, error) from error
         if sys.platform != "win32":
             with contextlib.suppress(OSError):
-                fcntl.flock(stream, fcntl.LOCK_EX)
+                try:
+                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    on_wait()
+                    fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 
 

@@ -140,17 +140,35 @@ def joined(device: str | None) -> Iterator[Group]:
     try:
         yield Group(rank, world, chosen)
     except RuntimeError as error:
-        if world > 1 and (isinstance(error, dist.DistError) or "gloo" in str(error).lower()):
-            raise StepError(
-                "process-lost",
-                "another process of this training is gone",
-                why=str(error).splitlines()[0],
-                hint="see what that process said; then run the same command again",
-            ) from error
-        raise
+        known = problem_of_many(error) if world > 1 else None
+        if known is None:
+            raise
+        raise known from error
     finally:
         if mine:
             dist.destroy_process_group()
+
+
+def problem_of_many(error: RuntimeError) -> StepError | None:
+    """What torch says of the other processes, in words; None where the error is not about them."""
+    import torch.distributed as dist
+
+    said = str(error)
+    if "finished reduction in the prior iteration" in said:
+        return StepError(
+            "unused-weights",
+            "the network has weights that take no part in its answer, and several processes cannot agree on them",
+            why=said.splitlines()[0],
+            hint="train in one process, or take the unused layers out of the network",
+        )
+    if isinstance(error, dist.DistError) or "gloo" in said.lower():
+        return StepError(
+            "process-lost",
+            "another process of this training is gone",
+            why=said.splitlines()[0],
+            hint="see what that process said; then run the same command again",
+        )
+    return None
 
 
 def _device(wanted: str | None) -> torch.device:

@@ -55,7 +55,7 @@ def train(request: TrainRequest, tell: Tell = nobody) -> Trained:
     about = dict(described(prepared, request))
     folder = RunFolder(request.out, writes=first)
     with ExitStack() as around:
-        around.enter_context(folder.held())
+        around.enter_context(folder.held(tell))
         around.enter_context(joined(request.settings.device))  # one group for all that follows
         ran = folder.begin(identity(about, request.folds), again=request.again)
         if request.folds:

@@ -159,6 +159,20 @@ def test_one_at_a_time(tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(once, range(12)))
     assert seen[::2] == seen[1::2] and len(seen) == 24
+    waited: list[int] = []
+
+    def after() -> None:
+        with one_at_a_time(lock, on_wait=lambda: waited.append(1)):
+            pass
+
+    with ThreadPoolExecutor(1) as pool:
+        with one_at_a_time(lock, on_wait=lambda: waited.append(0)):
+            second = pool.submit(after)
+            while not waited:
+                time.sleep(0.01)
+            assert not second.done()
+        second.result(timeout=10)
+    assert waited == [1]
     with pytest.raises(ZeroDivisionError), one_at_a_time(lock):
         raise ZeroDivisionError
     with one_at_a_time(lock):

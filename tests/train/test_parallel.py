@@ -65,6 +65,13 @@ def test_a_process_that_fails_ends_the_other(images: ImageSet, tmp_path: Path) -
     assert not (tmp_path / "out.pt").exists()
 
 
+@pytest.mark.slow
+def test_weights_that_take_no_part_are_told_of(images: ImageSet, tmp_path: Path) -> None:
+    done = together(images, tmp_path / "out.pt", "--plain", "--unused", **ALIKE)
+    assert done.returncode != 0
+    assert "weights that take no part in its answer" in done.stderr
+
+
 def test_alone_nothing_is_joined(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
     assert parallel.place() == (0, 1)
     with parallel.joined("cpu") as group:
