@@ -1,6 +1,6 @@
 """QAT rescues what PTQ loses: MobileNetV3-Small on CIFAR-10 JPEG images, every format, before and after one epoch.
 
-    python benchmarks/qat.py --images DIR [--keep DIR] [--train-images N] [--formats onnx tensorrt tflite]
+    python benchmarks/qat.py --images DIR [--keep DIR] [--train-images N] [--formats onnx tensorrt tflite] [--ablation]
 
 The network is trained first (and kept in --keep), then quantized with each observer, then trained for one epoch on the
 same images with the rounding in place, the float network as teacher and no labels. Top-1 is that of the files in their
@@ -41,8 +41,8 @@ IMAGES = "EDGECNN_BENCH_CIFAR"
 PREPARED = Preprocessing(crop=(32, 32), resize=None, mean=(0.473,) * 3, std=(0.251,) * 3)
 BACKENDS: Mapping[Format, str] = {"onnx": "onnxruntime", "tensorrt": "onnxruntime", "tflite": "tflite"}
 OBSERVERS: tuple[Observer, ...] = ("minmax", "percentile")
-TRAININGS: tuple[tuple[str, Observer, Sequence[float]], ...] = (
-    ("qat minmax", "minmax", ROUNDS),
+TRAININGS: tuple[tuple[str, Observer, Sequence[float]], ...] = (("qat minmax", "minmax", ROUNDS),)
+ABLATION: tuple[tuple[str, Observer, Sequence[float]], ...] = (
     ("qat minmax, ranges once", "minmax", (1.0,)),
     ("qat percentile", "percentile", ROUNDS),
 )
@@ -125,7 +125,7 @@ def main() -> None:
         found = {format: _format(bench, format) for format in options.formats}
     goals = _goals(found)
     _print(found, goals)
-    settings = {"train_images": len(data.training), "validation_images": len(data.evaluation)}
+    settings: dict[str, Any] = {"train_images": len(data.training), "validation_images": len(data.evaluation)}
     settings |= {"calibration_images": CALIBRATION_IMAGES, "fp32": trained, "qat": _stage(options).options()}
     records.save("qat", found, settings=settings, goals=goals)
 
@@ -140,6 +140,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--fp32-epochs", type=int, default=20)
     parser.add_argument("--epochs", type=float, default=1.0, help="of quantization-aware training")
     parser.add_argument("--formats", nargs="+", default=list(BACKENDS), choices=list(BACKENDS))
+    parser.add_argument("--ablation", action="store_true", help="ranges observed once, and percentile, too")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
@@ -203,7 +204,7 @@ def _format(bench: Bench, format: Format) -> dict[str, Any]:
         records.say(f"{format}: quantizing, {observer}")
         made = Quantize(observer=observer).run(source, bench.context(f"{format}.ptq.{observer}", format))
         found[f"ptq {observer}"] = _compared(bench, made, top1=top1, expected=expected)[0]
-    for name, observer, rounds in TRAININGS:
+    for name, observer, rounds in (*TRAININGS, *(ABLATION if bench.options.ablation else ())):
         records.say(f"{format}: training, {name}")
         stage = _stage(bench.options).model_copy(update={"observer": observer})
         trained, seconds = _trained(bench, source, stage, name=name, rounds=rounds)

@@ -1,6 +1,6 @@
 """ResNet-56 on CIFAR-10 JPEG images: fine-tuned, halved, INT8; the same by a die; and what a teacher is worth.
 
-    python benchmarks/cifar/run.py --images DIR --weights FOLDER --work FOLDER [level half control gain]
+    python benchmarks/cifar/run.py --images DIR --weights FOLDER --work FOLDER [level half control importance gain]
 
 Every step is an `edgecnn` command or a call of its training loop, and is found finished in --work.
 """
@@ -24,9 +24,14 @@ import records  # noqa: E402
 
 from edgecnn.core.errors import EdgecnnError, MissingError, StepError  # noqa: E402
 
-PARTS = ("level", "half", "control", "gain")
+PARTS = ("level", "half", "control", "importance", "gain")
 LEVEL_EPOCHS = 3
 GAIN_EPOCHS, GAIN_IMAGES, SEEDS = 6, 10_000, (0, 1, 2)
+UNTRAINED_IMAGES = 2000
+IMPORTANCES = (
+    *((name, 0) for name in ("group-l2", "fpgm", "lamp", "taylor", "bn-scale")),
+    *(("random", seed) for seed in SEEDS),
+)
 SCHEDULE = ("--batch", "128", "--optimizer", "sgd", "--learning-rate", "0.05", "--weight-decay", "0.0005")
 IMAGES = ("--crop-padding", "4", "--flip", "--resize", "none", "--crop", "32")
 
@@ -36,7 +41,7 @@ def main() -> None:
     found: dict[str, Any] = _known(options.work)
     for part in options.parts or PARTS:
         records.say(f"== {part}")
-        found[part] = {"level": level, "half": half, "control": control, "gain": gain}[part](options)
+        found[part] = WAYS[part](options)
         (options.work / "found.json").write_text(json.dumps(found, indent=1))
     _show(found)
     records.save("cifar", found, settings=_settings(), goals=(goals := _goals(found)))
@@ -82,6 +87,34 @@ def half(options: argparse.Namespace, recipe: str = "half") -> dict[str, Any]:
 
 def control(options: argparse.Namespace) -> dict[str, Any]:
     return half(options, "control")
+
+
+def importance(options: argparse.Namespace) -> dict[str, Any]:
+    """Top-1 at half the multiply-adds before any training, batch norm re-estimated: what an importance is worth."""
+    import torch
+    from resnet import resnet56
+
+    from edgecnn.checkpoint import open_model
+    from edgecnn.compress.prune.group import Ranking
+    from edgecnn.compress.prune.kernel import Target, prune
+    from edgecnn.compress.prune.running import losses
+    from edgecnn.core.preprocessing import Preprocessing
+    from edgecnn.data import open_data
+    from edgecnn.train import measure_accuracy
+    from edgecnn.train.norms import reestimate
+
+    data = open_data(options.images, num_classes=10, preprocessing=Preprocessing(crop=(32, 32), resize=None))
+    best = options.work / "level56" / "best.safetensors"
+    whole = open_model(best, architecture=f"{HERE / 'resnet.py'}:{resnet56.__name__}").module()
+    asked, example = data.evaluation.take(UNTRAINED_IMAGES), torch.zeros(1, 3, 32, 32)
+    found: dict[str, Any] = {"images": len(asked), "whole": measure_accuracy(whole, asked)}
+    for name, seed in IMPORTANCES:
+        ranking = Ranking(name, 8, 0.9, seed=seed, losses=losses(data.training, 1024, seed))
+        made = prune(whole, example, Target("macs", 0.5), ranking=ranking).module
+        reestimate(made, data.training, count=2000, batch=64, seed=0)
+        found[f"{name} {seed}"] = measure_accuracy(made, asked)
+        records.say(f"{name}, seed {seed}: {found[f'{name} {seed}']:.2%}")
+    return found
 
 
 def _figures(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,6 +179,9 @@ def _student_interval(values: Sequence[float]) -> tuple[float, float]:
 
     half = float(t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
     return float(np.mean(values)) - half, float(np.mean(values)) + half
+
+
+WAYS = {"level": level, "half": half, "control": control, "importance": importance, "gain": gain}
 
 
 def _goals(found: Mapping[str, Any]) -> list[records.Goal]:

@@ -40,7 +40,7 @@ def run(source: Artifact, context: Context, *, options: Prune) -> Artifact:
         max_layer=options.max_layer,
         ignore=options.ignore,
         seed=context.seed,
-        losses=None if images is None else _losses(images, options.taylor_images, context.seed),
+        losses=None if images is None else losses(images, options.taylor_images, context.seed),
     )
     check_names(module, ranking)
     if options.latency is not None:
@@ -77,12 +77,12 @@ def _training_images(context: Context, options: Prune) -> LabelledImages:
     return images
 
 
-def _losses(images: LabelledImages, count: int, seed: int) -> Callable[[nn.Module], Iterator[Tensor]]:
+def losses(images: LabelledImages, count: int, seed: int) -> Callable[[nn.Module], Iterator[Tensor]]:
     """The loss of the labels, batch by batch, on images chosen by the seed."""
     chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:count].tolist()
     part = images.select(chosen)
 
-    def losses(module: nn.Module) -> Iterator[Tensor]:
+    def of(module: nn.Module) -> Iterator[Tensor]:
         assert part.labels is not None
         done = 0
         for pixels in part.batches(BATCH):
@@ -90,7 +90,7 @@ def _losses(images: LabelledImages, count: int, seed: int) -> Callable[[nn.Modul
             done += len(pixels)
             yield nn.functional.cross_entropy(module(torch.from_numpy(pixels)), labels)
 
-    return losses
+    return of
 
 
 def _between(options: Prune, context: Context) -> Between:
