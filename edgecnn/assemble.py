@@ -10,6 +10,7 @@ import numpy as np
 
 from edgecnn.core.artifact import SUFFIXES, Artifact, Kind
 from edgecnn.core.errors import EdgecnnError
+from edgecnn.core.quantities import in_words
 from edgecnn.evidence import Evidence
 from edgecnn.lanes import Lane
 from edgecnn.recipe import Budget
@@ -181,9 +182,9 @@ def _limited(row: Row, budget: Budget, *, here: bool) -> Row:
         return row
     found = [(row.outcome, row.outcome_why)]
     if budget.max_size is not None and row.size_bytes is not None:
-        size, limit = row.size_bytes / 1e6, budget.max_size / 1e6
         fits = row.size_bytes <= budget.max_size
-        found.append(("PASS" if fits else "FAIL", f"it has {size:.3g} MB; the budget is {limit:.3g} MB"))
+        said = f"it has {in_words(row.size_bytes, 'B')}; the budget is {in_words(budget.max_size, 'B')}"
+        found.append(("PASS" if fits else "FAIL", said))
     if budget.max_latency is not None:
         found.append(_latency(row, budget.max_latency, here=here))
     passed: Outcome = "PASS"
@@ -213,10 +214,14 @@ def overall(made: Sequence[Row]) -> tuple[Outcome, str]:
         if worst:
             return outcome, f"{worst[0].name}: {worst[0].outcome_why}{_not_made(made)}"
     failed = [row.name for row in made if row.status == "failed"]
-    if failed or not judged:
-        return "INCONCLUSIVE", f"{', '.join(failed) or 'no candidate'} could not be judged{_not_made(made)}"
+    if failed:
+        return "INCONCLUSIVE", f"{', '.join(failed)} could not be judged{_not_made(made)}"
+    if not judged:
+        return "INCONCLUSIVE", f"nothing but FP32 was made, so there is nothing to judge{_not_made(made)}"
     high = max(row.accuracy.drop_high for row in judged if row.accuracy and row.accuracy.drop_high is not None)
-    why = f"no candidate loses more than {100 * high:.2f} points of top-1, with 95 % confidence each"
+    lost = f"no candidate loses more than {100 * high:.2f} points of top-1"
+    gained = f"all gain {-100 * high:.2f} points of top-1 or more"
+    why = f"{lost if high >= 0 else gained}, with 95 % confidence each"
     return "PASS", f"{why}{_stand_ins(judged)}{_not_made(made)}"
 
 
@@ -244,8 +249,24 @@ def conclusions(made: Sequence[Row], *, here: bool, budget: Mapping[str, Any] | 
         said.append(f"{row.name}: {', '.join(part for part in (size, _speed_words(row, elsewhere)) if part)}")
     chosen = recommended(made, budget)
     if chosen is not None:
-        said.append(f"bundled: {chosen.name}{_because(chosen, made, elsewhere=elsewhere)}")
+        fits = _fits(chosen, budget or {})
+        over = " (over the budget, as is everything that kept its accuracy)"
+        why = _because(chosen, made, elsewhere=elsewhere) if fits else over
+        said.append(f"bundled: {chosen.name}{why}")
     return said
+
+
+def changes(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the stages say that they took away from the network."""
+    said = []
+    for record in records:
+        facts = record.get("facts") or {}
+        if {"macs", "parameters"} <= set(facts):
+            macs, weights = (facts[name]["after"] / max(facts[name]["before"], 1) for name in ("macs", "parameters"))
+            said.append(
+                f"{record['makes']}: {macs:.1%} of the multiply-adds and {weights:.1%} of the parameters are left"
+            )
+    return list(dict.fromkeys(said))
 
 
 def _speed_words(row: Row, elsewhere: str) -> str:
@@ -270,15 +291,19 @@ def _speed_words(row: Row, elsewhere: str) -> str:
 
 def recommended(made: Sequence[Row], budget: Mapping[str, Any] | None = None) -> Row | None:
     """What to ship: of the files that passed and fit the budget's `max_size` and `max_latency`, the fastest one that is
-    not slower than FP32, or the smallest where nothing was timed; else the fastest FP32 file. What is not proven is
-    never chosen."""
-    passed = [row for row in made if row.outcome == "PASS" and not _seems_slower(row) and _fits(row, budget or {})]
+    not slower than FP32, or the smallest where nothing was timed; else the fastest FP32 file that fits. Where nothing
+    fits, that which comes nearest of what kept its accuracy. What is not proven is never chosen, and of files whose
+    times no interval tells apart the smallest is taken."""
+    proven = [row for row in made if row.outcome == "PASS" and not _seems_slower(row)]
     baselines = [row for row in made if row.status == "ok" and row.outcome is None]
-    candidates = passed or baselines
-    timed = [row for row in candidates if _timed(row)]
+    fitting = [[row for row in rows if _fits(row, budget or {})] for rows in (proven, baselines)]
+    candidates = fitting[0] or fitting[1] or [*proven, *baselines]
+    too_large = (budget or {}).get("max_size") is not None and not any(fitting)
+    timed = [] if too_large else [(row.speed, row) for row in candidates if row.speed is not None and row.speed.counts]
     if timed:
-        return min(timed, key=lambda row: row.speed.median_ms if row.speed else 0.0)
-    return min(candidates, key=lambda row: row.size_bytes or 0) if candidates else None
+        limit = min(timed, key=lambda item: item[0].median_ms)[0].median_high_ms
+        candidates = [row for speed, row in timed if speed.median_low_ms <= limit]
+    return min(candidates, key=lambda row: row.size_bytes or 0, default=None)
 
 
 def _fits(row: Row, budget: Mapping[str, Any]) -> bool:

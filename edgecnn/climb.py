@@ -19,17 +19,21 @@ from edgecnn.compress.rungs import Attempt, Known, Rung
 from edgecnn.core.artifact import Artifact, Kind
 from edgecnn.core.errors import EdgecnnError, StepError
 from edgecnn.core.events import Finished, Started, Warned
+from edgecnn.core.quantities import in_words
 from edgecnn.core.stage import Images
 from edgecnn.core.store import CannotWrite
 from edgecnn.data.folds import halves
 from edgecnn.evidence import Evidence, answer, gather, lint, rank, reference, time_all, verify
-from edgecnn.lanes import Lane, Surroundings, steps, walk
+from edgecnn.lanes import Lane, Surroundings, steps, translated, walk
 from edgecnn.measure.profiles import Profile
 from edgecnn.recipe import Budget, Recipe
-from edgecnn.report.climb import Climb, State, Tried, beyond, in_words, lost, may_lose
+from edgecnn.report.climb import Climb, State, Tried, beyond, loss_in_words, lost, may_lose
 from edgecnn.report.verdict import Judgement, fewest_images, judge, points, would_pass
 
 AS_WRITTEN = "as written"
+SEARCHED = f"{AS_WRITTEN}, on these images"
+"""The row that the attempts are to be compared with: the first is judged on all images, they on a half."""
+NOTHING_SMALLER = "its accuracy is within the budget, and no rung makes a file smaller: prune more, or distill-small"
 TOO_LITTLE = 0.1
 """Two attempts of a rung in a row that win back less than this share of what is missing end the rung."""
 
@@ -109,17 +113,21 @@ def climb(
     answers = found[final].answers
     assert answers is not None
     first = _judged(climber, answers, None)
-    within: State = "within" if first.outcome == "PASS" else "over"
-    row = _row("", AS_WRITTEN, within, first, found[final])
+    too_large = _too_large(found[final], climber)
+    within: State = "within" if first.outcome == "PASS" and not too_large else "over"
+    row = replace(_row("", AS_WRITTEN, within, first, found[final]), why=too_large)
     climber.tried.append(row)
     refusal = "" if first.outcome == "PASS" else _cannot_certify(climber)
     if first.outcome == "PASS" or refusal:
-        return lane, _told(climber, AS_WRITTEN, None, refusal)
+        return lane, _told(climber, AS_WRITTEN, None, refusal or (NOTHING_SMALLER if too_large else ""))
     searched = _judged(climber, at(climber.searching, answers), climber.searching)
+    climber.tried.append(replace(_row("", SEARCHED, "over", searched, found[final]), why=too_large))
     climber.candidates.append(_Candidate(row, lane, found[final], searched))
     chosen = _search(climber)
     if len(climber.candidates) == 1:
-        return lane, _told(climber, AS_WRITTEN, None, "no rung could be tried")
+        alike = any(row.state == "no better" for row in climber.tried)
+        why = "no rung made another file" if alike else "no rung could be tried"
+        return lane, _told(climber, AS_WRITTEN, None, why)
     if chosen.lane is lane:
         return lane, _told(climber, AS_WRITTEN, first, _closest_in_words(climber, chosen))
     return _certify(climber, chosen)
@@ -187,7 +195,8 @@ def _impossible(rung: Rung, climber: _Climber) -> str:
 def _attempts(rung: Rung, climber: _Climber) -> Iterator[Attempt]:
     """The rung's attempts; what goes wrong in finding them ends the rung, not the climb."""
     try:
-        yield from rung.attempts(climber.ladder.recipe.stages, climber.known())
+        with translated(f"the rung {rung.kind}"):
+            yield from rung.attempts(climber.ladder.recipe.stages, climber.known())
     except CannotWrite:
         raise
     except EdgecnnError as error:
@@ -219,7 +228,7 @@ def _try(rung: Rung, attempt: Attempt, climber: _Climber) -> _Candidate | None:
         climber.tried.append(Tried(rung.kind, attempt.label, "failed", why))
         return None
     seconds = time.monotonic() - began
-    around.tell(Finished(step, seconds, note=in_words(judgement)))
+    around.tell(Finished(step, seconds, note=loss_in_words(judgement)))
     passes = not too_much and would_pass(
         judgement,
         images=len(climber.searching),
@@ -252,7 +261,9 @@ def _made(attempt: Attempt, climber: _Climber) -> tuple[Lane, Evidence]:
 
 def _too_large(evidence: Evidence, climber: _Climber) -> str:
     limit, size = climber.ladder.budget.max_size, evidence.artifact.size_bytes
-    return f"{size / 1e6:.3g} MB, and the budget is {limit / 1e6:.3g} MB" if limit is not None and size > limit else ""
+    if limit is None or size <= limit:
+        return ""
+    return f"{in_words(size, 'B')}, and the budget is {in_words(limit, 'B')}"
 
 
 def _too_slow(rung: Rung, evidence: Evidence, climber: _Climber) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -55,6 +56,10 @@ class Lane:
     failed: dict[Kind, EdgecnnError] = field(default_factory=dict)
     skipped: dict[Kind, str] = field(default_factory=dict)
     records: list[dict[str, Any]] = field(default_factory=list)
+
+
+COSTS = ("macs", "parameters", "size", "pruned_layers")
+"""What of a stage's `facts.json` goes into the report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +119,9 @@ def steps(recipe: Recipe, format: Format, around: Surroundings) -> list[Step]:
             f"no stage of the recipe '{recipe.name}' leads to {format}",
             hint="a recipe begins with `export`: see `edgecnn recipes show int8`",
         )
+    if all(step.makes.is_baseline for step in found) and len(recipe.stages) > 1:
+        said = f"the recipe '{recipe.name}' makes nothing but FP32 in {format}"
+        around.tell(Warned("nothing-made", said, "edgecnn recipes list: what the others do"))
     return found
 
 
@@ -276,4 +284,14 @@ def _record(step: Step, artifact: Artifact, seconds: float, cached: bool) -> dic
         "sha256": artifact.sha256,
         "seconds": round(seconds, 3),
         "cached": cached,
+        **({"facts": facts} if (facts := _facts_of(artifact)) else {}),
     }
+
+
+def _facts_of(artifact: Artifact) -> dict[str, Any]:
+    """The costs before and after that a stage left beside its artifact; empty where it left none."""
+    try:
+        found = json.loads((artifact.path.parent / "facts.json").read_text())
+        return {name: found[name] for name in COSTS if name in found}
+    except (OSError, ValueError, TypeError):
+        return {}

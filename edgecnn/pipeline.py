@@ -227,12 +227,15 @@ def _report(
         measured_on=_measured_on(request, site),
         elsewhere=_elsewhere(request, site),
         model=_model_facts(inputs),
-        data={**inputs.data.facts, "preprocessing": inputs.data.preprocessing.to_dict()},
+        data={**_data_facts(request, inputs), "preprocessing": inputs.data.preprocessing.to_dict()},
         recipe=request.recipe.to_dict(),
         max_drop=request.budget.max_drop,
         profile=request.profile,
         rows=tuple(rows),
-        conclusions=tuple(assemble.conclusions(rows, here=request.here, budget=request.budget.model_dump())),
+        conclusions=(
+            *assemble.changes(records),
+            *assemble.conclusions(rows, here=request.here, budget=request.budget.model_dump()),
+        ),
         warnings=tuple(dict.fromkeys([*warnings, *doubts])),
         stages=tuple(records),
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -267,6 +270,14 @@ def _elsewhere(request: Request, site: Site) -> str:
     return f"measured and judged on this host, not on the {request.target.title}{way}"
 
 
+def _data_facts(request: Request, inputs: Inputs) -> dict[str, Any]:
+    """Where the recipe trains, the images it learned from are among what a result can be told by."""
+    facts, training = dict(inputs.data.facts), inputs.data.training
+    if training is not None and any(stage.trains for stage in request.recipe.stages):
+        facts["digests"] = {**facts["digests"], "training": training.digest}
+    return facts
+
+
 def _model_facts(inputs: Inputs) -> dict[str, Any]:
     model = inputs.model
     return {
@@ -297,7 +308,7 @@ def _provenance(request: Request, inputs: Inputs, site: Site) -> dict[str, Any]:
             "class_map": str(request.source.class_map) if request.source.class_map else None,
         },
         "model": _model_facts(inputs),
-        "data": dict(inputs.data.facts),
+        "data": _data_facts(request, inputs),
         "preprocessing": inputs.data.preprocessing.to_dict(),
         "recipe": request.recipe.to_dict(),
         "versions": {"edgecnn": __version__, "python": platform.python_version(), **versions(PACKAGES)},

@@ -21,6 +21,8 @@ from edgecnn.core.store import Store, cannot_write
 from edgecnn.core.target import Deployment, DeviceProfile
 from edgecnn.inputs import Source, open_inputs
 from edgecnn.lanes import Surroundings, steps, walk
+from edgecnn.measure.layer_table import layer_times_on
+from edgecnn.measure.site import this_host
 from edgecnn.recipe import Calibration, Recipe
 from edgecnn.write import copy_into_place
 
@@ -32,6 +34,7 @@ HERE = DeviceProfile(
     deployments=(Deployment(format="onnx", backend="onnxruntime", family="onnxruntime"),),
 )
 """A pruned network serves every format: what the lane is named after decides nothing."""
+FLAGS = "by one of --macs, --parameters, --size or --latency, such as --macs 50%"
 SHOWN = {"macs": "MACs", "parameters": "parameters", "size": "bytes as INT8"}
 
 
@@ -92,7 +95,9 @@ def prune(source: Source, options: Mapping[str, Any], *, out: Path, tell: Tell) 
     inputs = open_inputs(source, recipe, tell=tell)
     store = Store(out.parent / f".{out.stem}.prune")
     store.prepare()
-    around = Surroundings(inputs.model, inputs.data, HERE, store, tell, source.seed)
+    site = this_host()
+    times = layer_times_on(site, HERE, threads=1, tell=tell) if stage.times_layers else None
+    around = Surroundings(inputs.model, inputs.data, HERE, store, tell, source.seed, site, times)
     checkpoint = Artifact(source.checkpoint, "torch", "fp32", (), (), inputs.model.sha256)
     try:
         lane = walk("onnx", steps(recipe, "onnx", around), source=checkpoint, around=around)
@@ -122,6 +127,8 @@ def _stage(options: Mapping[str, Any]) -> Prune:
         first = error.errors(include_url=False)[0]
         flag = str(first["loc"][0]).replace("_", "-") if first["loc"] else ""
         said = first["msg"].removeprefix("Value error, ")
+        if not first["loc"]:
+            said = said.replace(" by one of macs, parameters, size, latency, such as `macs: 50%`", f", {FLAGS}")
         raise InputError(
             "bad-option", f"--{flag} {first.get('input')}: {said}" if flag else said, hint="see edgecnn prune --help"
         ) from error

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from edgecnn.core import plugins, shipped, written
+from edgecnn.core.artifact import Format, Kind
 from edgecnn.core.errors import EdgecnnError, InputError
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.quantities import Bytes, Milliseconds, Share
@@ -117,6 +118,7 @@ def parse(raw: dict[str, Any], *, path: Path) -> Recipe:
     page["stages"] = _stages(raw.get("stages"), problems)
     page["ladder"] = _entries(raw.get("ladder") or [], "ladder", problems)
     problems.extend(_out_of_order(page["ladder"]))
+    problems.extend(() if problems else _without_effect(page["stages"]))
     problems.extend(() if problems else _without_object(page["ladder"], page["stages"]))
     page["preprocessing"] = _preprocessing(raw.get("preprocessing"), problems)
     if problems:
@@ -132,6 +134,34 @@ def _stages(entries: Any, problems: list[str]) -> tuple[Stage, ...]:
         problems.append(f"stages: {len(entries)} stages are too many (at most {MAX_STAGES})")
         return ()
     return _entries(entries, "stages", problems)
+
+
+def _without_effect(stages: Sequence[Stage]) -> list[str]:
+    """Stages in an order in which, whatever the format, one has nothing to work on or works for nothing."""
+    links = [link for format in get_args(Format) if format != "torch" for link in _links(stages, format)]
+    applied, taken = {index for index, _, _ in links}, {source for _, source, _ in links}
+    passed_on = {index for index, _, makes in links if makes.format == "torch" or not stages[index].delivers}
+    problems = []
+    for index, stage in enumerate(stages):
+        if index not in applied:
+            problems.append(f"stages[{index}].{stage.kind}: no stage before it makes what it takes")
+        elif index in passed_on - taken:
+            problems.append(f"stages[{index}].{stage.kind}: no stage behind it takes what it makes")
+    return problems
+
+
+def _links(stages: Sequence[Stage], format: Format) -> Iterator[tuple[int, int | None, Kind]]:
+    """On the way to a format, each stage that applies: its place, that of the stage whose result it takes, and what it
+    makes. None is the checkpoint."""
+    made: dict[Kind, int | None] = {Kind("torch", "fp32"): None}
+    for index, stage in enumerate(stages):
+        for source in reversed(list(made)):
+            makes = stage.produces(source, format)
+            if makes is not None:
+                yield index, made[source], makes
+                made.pop(makes, None)
+                made[makes] = index
+                break
 
 
 def _out_of_order(rungs: Sequence[Any]) -> list[str]:

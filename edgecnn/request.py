@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edgecnn.core.artifact import Format
 from edgecnn.core.errors import InputError
+from edgecnn.core.quantities import in_words
 from edgecnn.core.target import DeviceProfile
 from edgecnn.inputs import Inputs, Source, refuse_among_images
 from edgecnn.recipe import Budget, Recipe
@@ -84,10 +85,11 @@ def _refuse_contradiction(request: Request) -> None:
         for option, unit, flag, limit in limits:
             number, _, given = str(options.get(option)).partition(" ")
             if limit is not None and given == unit and float(number) > limit:
+                pruned, allowed = in_words(float(number), unit), in_words(limit, unit)
                 raise InputError(
                     "budget-contradiction",
-                    f"the recipe '{request.recipe.name}' prunes to {number} {unit}, and {flag} allows {limit:g} {unit}",
-                    hint=f"write `- prune: {{{option}: {limit:g} {unit}}}` in the recipe, or allow more with {flag}",
+                    f"the recipe '{request.recipe.name}' prunes to {pruned}, and {flag} allows {allowed}",
+                    hint=f"write `- prune: {{{option}: {allowed}}}` in the recipe, or allow more with {flag}",
                 )
 
 
@@ -119,7 +121,7 @@ def _refuse_too_small(request: Request, inputs: Inputs) -> None:
         return
     raise InputError(
         "budget-contradiction",
-        f"--max-size {limit / 1e6:.3g} MB cannot be met by the recipe '{request.recipe.name}'",
-        why=f"{inputs.model.parameters:,} parameters in {8 * width} bits each are {least / 1e6:.3g} MB",
+        f"--max-size {in_words(limit, 'B')} cannot be met by the recipe '{request.recipe.name}'",
+        why=f"{inputs.model.parameters:,} parameters in {8 * width} bits each are {in_words(least, 'B')}",
         hint="prune first (--recipe prune50-int8), take a smaller network (--recipe distill-small), or allow more",
     )

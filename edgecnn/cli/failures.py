@@ -18,7 +18,7 @@ PIPE_CLOSED = 141
 
 KEEPS_STAGES = ("optimize", "demo")
 """Commands with a store: what is finished is found again."""
-KEEPS_STEPS = ("train",)
+KEEPS_STEPS = ("train", "distill")
 """Commands that save where they are: they go on from there."""
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -32,7 +32,7 @@ def guard(command: Callable[[], None], argv: Sequence[str]) -> int:
     except BrokenPipeError:
         return _stdout_is_gone()
     except KeyboardInterrupt:
-        console.note(f"\ninterrupted; {_after_interruption(command_of(argv))}")
+        console.note(f"\ninterrupted; {_after_interruption(argv)}")
         return INTERRUPTED
     except Exception as error:
         code = getattr(error, "exit_code", None)
@@ -54,10 +54,11 @@ def command_of(argv: Sequence[str]) -> str:
     return next((word for word in argv if not word.startswith("-")), "")
 
 
-def _after_interruption(command: str) -> str:
+def _after_interruption(argv: Sequence[str]) -> str:
+    command = command_of(argv)
     if command in KEEPS_STAGES:
         return "finished stages are kept: run the same command again to continue"
-    if command in KEEPS_STEPS:
+    if command in KEEPS_STEPS or (command == "prune" and "--finetune" in argv):
         return "the training is saved as far as it came: run the same command again to continue"
     return f"`{' '.join(('edgecnn', command)).rstrip()}` starts over when it is run again"
 

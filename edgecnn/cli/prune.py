@@ -22,6 +22,12 @@ def prune(
     size: Annotated[
         str | None, typer.Option("--size", metavar="SIZE", help="Weights of the INT8 file: 50%, or bytes such as 2 MB.")
     ] = None,
+    latency: Annotated[
+        str | None,
+        typer.Option(
+            "--latency", metavar="TIME", help="Time of the layers on this machine in ONNX Runtime: 60%, or 8 ms."
+        ),
+    ] = None,
     importance: Annotated[
         str | None,
         typer.Option(
@@ -87,6 +93,7 @@ def prune(
         "macs": macs,
         "parameters": parameters,
         "size": size,
+        "latency": latency,
         "importance": importance,
         "round_to": round_to,
         "max_layer": max_layer,

@@ -37,6 +37,16 @@ def size_bytes(value: object) -> object:
     return round(found) if isinstance(found, float) else found
 
 
+def in_words(value: float, unit: str) -> str:
+    """A time in `ms` or a size in `B` as a person writes it, and as it is read again: `5 ms`, `68.6 kB`."""
+    if unit != "B":
+        return f"{value:.6g} {unit}"
+    for larger, step in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if value >= step:
+            return f"{value / step:.6g} {larger}"
+    return f"{value:.6g} B"
+
+
 def _quantity(value: object, units: Mapping[str, float], hint: str) -> object:
     if isinstance(value, bool):
         raise ValueError(hint)

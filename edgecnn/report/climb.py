@@ -13,7 +13,7 @@ State = Literal["within", "over", "hopeless", "no better", "not possible", "fail
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """One attempt, judged on the images kept for searching; the recipe as written on all of them.
+    """One attempt, judged on the images kept for searching; the recipe as written on all of them, then on those.
 
     `drop` and its one-sided 95 % bounds are shares of top-1 against FP32; None where it was not run. `state` is within
     or over the budget (as far as the number of certifying images can prove it), or why it was not run. `seconds` is
@@ -59,7 +59,7 @@ def may_lose(judgement: Judgement) -> float:
     return 1.0 if judgement.drop_high is None else judgement.drop_high
 
 
-def in_words(judgement: Judgement) -> str:
+def loss_in_words(judgement: Judgement) -> str:
     if judgement.drop is None:
         return f"agreement {judgement.agreement or 0:.2%}"
     return f"drop {100 * judgement.drop:.2f} points"

@@ -153,7 +153,7 @@ def climb_title(climb: Climb) -> str:
 
 def climb_cells(tried: Tried, climb: Climb) -> tuple[str, str, str, str, str]:
     """Attempt, drop with its bounds, agreement, size and what became of it."""
-    chosen = " (taken)" if tried.label == climb.chosen and len(climb.attempts) > 1 else ""
+    chosen = " (delivered)" if tried.label == climb.chosen and len(climb.attempts) > 1 else ""
     drop = NOTHING
     if tried.drop is not None and tried.drop_low is not None and tried.drop_high is not None:
         drop = f"{100 * tried.drop:.2f} [{100 * tried.drop_low:.2f}, {100 * tried.drop_high:.2f}]"

@@ -79,7 +79,13 @@ def test_interrupted_where_stages_are_kept(argv: list[str], capsys: Captured) ->
     assert "finished stages are kept: run the same command again" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["export", "quantize", "benchmark"])
+@pytest.mark.parametrize("argv", [["train", "x"], ["distill", "x.pth"], ["prune", "x.pth", "--finetune", "3"]])
+def test_interrupted_where_a_training_is_saved(argv: list[str], capsys: Captured) -> None:
+    assert failures.guard(raising(KeyboardInterrupt()), argv) == 130
+    assert "saved as far as it came: run the same command again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["export", "quantize", "benchmark", "prune"])
 def test_interrupted_where_nothing_is_kept(command: str, capsys: Captured) -> None:
     assert failures.guard(raising(KeyboardInterrupt()), [command, "x"]) == 130
     assert capsys.readouterr().err.strip() == f"interrupted; `edgecnn {command}` starts over when it is run again"

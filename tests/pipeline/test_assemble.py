@@ -82,8 +82,25 @@ def test_a_file_on_the_way_that_is_over_the_budget_is_not_bundled() -> None:
     made = [row("fp32", speed=speed(3.0)), replace(pruned, size_bytes=40), row("int8", "PASS", speed=speed(2.0))]
     assert recommended(made) is made[1]
     assert recommended(made, {"max_size": 20, "max_latency": None}) is made[2]
-    assert recommended(made, {"max_size": None, "max_latency": 0.5}) is made[0]
+    assert recommended(made, {"max_size": None, "max_latency": 0.5}) is made[1], "nothing fits: the fastest"
+    assert recommended(made, {"max_size": 5}) is made[2], "nothing fits: the smallest that passed, not FP32"
     assert "over the budget" in conclusions(made, here=True, budget={"max_latency": 0.5})[-1]
+
+
+def test_of_files_that_no_interval_tells_apart_the_smallest_is_bundled() -> None:
+    quick, alike = replace(speed(1.0), median_high_ms=1.2), replace(speed(1.1), median_low_ms=0.9)
+    made = [row("fp32", speed=speed(3.0)), row("fp16", "PASS", speed=quick), row("int8", "PASS", speed=alike)]
+    made[2] = replace(made[2], size_bytes=5)
+    assert recommended(made) is made[2]
+    assert recommended([*made[:2], replace(made[2], speed=speed(1.3))]) is made[1]
+
+
+def test_files_that_all_gain_are_not_said_to_lose() -> None:
+    better = row("int8", "PASS")
+    assert better.accuracy is not None
+    gained = replace(better, accuracy=replace(better.accuracy, drop=-0.004, drop_low=-0.006, drop_high=-0.002))
+    assert overall([row("fp32"), gained])[1].startswith("all gain 0.20 points of top-1 or more")
+    assert "nothing but FP32" in overall([row("fp32")])[1]
 
 
 def test_changed_checkpoints_that_differ_between_formats_are_both_delivered() -> None:

@@ -341,8 +341,8 @@ def test_a_recipe_that_leads_nowhere(optimize: Invoke, tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("stages: [quantize]")
     ended = optimize("--recipe", str(path), "--format", "onnx")
-    assert (ended.code, ended.error) == (2, "nothing-to-do")
-    assert "begins with `export`" in ended.err
+    assert (ended.code, ended.error) == (2, "bad-recipe")
+    assert "no stage before it makes what it takes" in ended.err
 
 
 def test_a_missing_extra_is_an_exact_command(optimize: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,6 +98,14 @@ class Broken(Rung):
         raise StepError("no-idea", "nothing more comes to mind")
 
 
+class Crashing(Rung):
+    kind: ClassVar[str] = "crashing"
+
+    def attempts(self, stages: Stages, known: Known) -> Iterator[Attempt]:
+        raise ZeroDivisionError("a plug-in's own")
+        yield Attempt("never", stages)
+
+
 class Learn(Mend):
     kind: ClassVar[str] = "learn"
     trains: ClassVar[bool] = True
@@ -152,6 +160,7 @@ def test_the_first_rung_that_would_be_certified_is_taken_and_certified_on_other_
     (told,) = report.climbs
     assert [(tried.label, tried.state) for tried in told.attempts] == [
         (climb.AS_WRITTEN, "over"),
+        (climb.SEARCHED, "over"),
         (f"mend {WRECK / 2:g}", "over"),
         ("mend 0", "within"),
     ]
@@ -162,7 +171,7 @@ def test_the_first_rung_that_would_be_certified_is_taken_and_certified_on_other_
     assert sha256_of(delivered) == row.sha256  # what is delivered is what was certified
     archived = json.loads((tmp_path / "out" / "report.json").read_text())["climbs"]
     assert archived[0]["chosen"] == "mend 0"
-    assert "mend 0 (taken)" in (tmp_path / "out" / "report.md").read_text()
+    assert "mend 0 (delivered)" in (tmp_path / "out" / "report.md").read_text()
 
 
 def test_nothing_passes_and_the_closest_is_said(optimized) -> None:
@@ -193,7 +202,7 @@ def test_a_rung_that_changes_nothing_is_not_judged_twice(optimized) -> None:
 
 def test_a_rung_that_has_nothing_to_change_says_so(optimized) -> None:
     report = optimized(recipe(Calibrate(), Mend(shifts=())))
-    attempts = report.climbs[0].attempts[1:]
+    attempts = report.climbs[0].attempts[2:]
     assert [(tried.label, tried.state, tried.why) for tried in attempts] == [
         ("calibrate", "not possible", "no `quantize` on the way to onnx"),
         ("mend", "not possible", "there is nothing left that it could change"),
@@ -204,8 +213,8 @@ def test_a_rung_that_has_nothing_to_change_says_so(optimized) -> None:
 def test_an_attempt_over_the_size_is_not_within_the_budget(optimized) -> None:
     report = optimized(recipe(Mend()), max_size="4 kB")
     told = report.climbs[0]
-    assert [tried.state for tried in told.attempts] == ["over", "over"]
-    assert "the budget is 0.004 MB" in told.attempts[1].why
+    assert [tried.state for tried in told.attempts] == ["over", "over", "over"]
+    assert all("the budget is 4 kB" in tried.why for tried in told.attempts)
     assert told.why.startswith("no rung is within the budget; mend 0 came closest")
     assert report.outcome == "FAIL"
 
@@ -213,7 +222,7 @@ def test_an_attempt_over_the_size_is_not_within_the_budget(optimized) -> None:
 @pytest.mark.parametrize(
     ("prune", "budget", "said"),
     [
-        ({"size": "2 MB"}, {"max_size": "1 MB"}, "prunes to 2000000 B, and --max-size allows 1e+06 B"),
+        ({"size": "2 MB"}, {"max_size": "1 MB"}, "prunes to 2 MB, and --max-size allows 1 MB"),
         ({"latency": "8 ms"}, {"max_latency": "5 ms"}, "prunes to 8 ms, and --max-latency allows 5 ms"),
     ],
 )
@@ -228,11 +237,12 @@ def test_a_pruning_that_contradicts_the_budget(optimized, prune: dict, budget: d
 
 def test_rungs_that_cannot_or_need_not_be_tried(optimized) -> None:
     events: list[Event] = []
-    report = optimized(recipe(Hopeless(), Broken(), Mend()), events=events)
+    report = optimized(recipe(Hopeless(), Crashing(), Broken(), Mend()), events=events)
     states = {tried.label: (tried.state, tried.why) for tried in report.climbs[0].attempts}
     assert states["hopeless"][0] == "hopeless"
     assert states["hopeless"][1].startswith("agreement 0.")
     assert states["broken layer"] == ("failed", "keep_float names no layer: no such layer")
+    assert states["crashing"] == ("failed", "the rung crashing failed")
     assert states["broken"] == ("failed", "nothing more comes to mind")
     assert states["mend 0"][0] == "within"
     assert report.outcome == "PASS"
@@ -283,7 +293,17 @@ def test_a_size_budget_judges_what_is_shipped(optimized) -> None:
     with pytest.raises(InputError) as refused:
         optimized(Recipe(name="t", stages=(Export(), Quantize())), max_size="1 kB")
     assert refused.value.code == "budget-contradiction"
-    assert refused.value.why == "2,884 parameters in 8 bits each are 0.00288 MB"
+    assert refused.value.why == "2,884 parameters in 8 bits each are 2.884 kB"
+
+
+def test_a_file_that_is_only_too_large_is_not_climbed_for(optimized) -> None:
+    """No rung makes a file smaller. What is bundled is the smallest that kept its accuracy."""
+    report = optimized(recipe(Mend(), shift=0.0), max_size="4 kB")
+    (told,) = report.climbs
+    assert [(tried.label, tried.state) for tried in told.attempts] == [(climb.AS_WRITTEN, "over")]
+    assert told.why == climb.NOTHING_SMALLER
+    assert report.outcome == "FAIL"
+    assert report.conclusions[-1].endswith("(over the budget, as is everything that kept its accuracy)")
 
 
 def test_a_latency_budget_is_held_against_the_measured_median(optimized) -> None:
@@ -314,9 +334,9 @@ def test_the_shipped_rungs_change_only_what_they_are_for() -> None:
     assert not Calibrate().hopeless(known)
     assert "50%" in Calibrate().hopeless(Known(0.5, known.worst_layers))
     from edgecnn.compress.rungs.prune_less import PruneLess
-    from edgecnn.compress.rungs.qat import Train
+    from edgecnn.compress.rungs.qat import TrainForGrid
 
-    trained = list(Train(epochs=(0.5, 1)).attempts(stages, known))
+    trained = list(TrainForGrid(epochs=(0.5, 1)).attempts(stages, known))
     assert [[stage.kind for stage in attempt.stages] for attempt in trained] == [["export", "qat", "quantize"]] * 2
     floating = list(KeepFloat(layers=(1, 2, 4)).attempts(stages, known))
     assert [attempt.stages[1].keep_float for attempt in floating] == [("features.0",), ("features.0", "fc")]

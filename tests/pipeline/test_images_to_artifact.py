@@ -36,6 +36,8 @@ def test_train_then_prune50_int8(tmp_path: Path, edgecnn: Callable[..., Ended]) 
     assert rows["fp32"]["accuracy"]["top1"] > 0.97
     assert rows["prunedint8"]["fusion"]["floating"] == 0
     assert rows["prunedfp32"]["size_bytes"] < 0.6 * rows["fp32"]["size_bytes"]
+    assert any("of the multiply-adds and" in line for line in report["conclusions"]), report["conclusions"]
+    assert {"training", "calibration", "evaluation"} == set(report["data"]["digests"])
     pruned = open_model(out / "artifacts" / "model.pruned.safetensors")
     whole = open_model(best)
     assert pruned.parameters < 0.6 * whole.parameters

@@ -185,3 +185,31 @@ def test_what_is_printed_can_be_read_again(tmp_path: Path) -> None:
     for recipe in list_recipes():
         again = load_recipe(write(tmp_path, _yaml(recipe)))
         assert again == recipe
+
+
+@pytest.mark.parametrize(
+    ("stages", "said"),
+    [
+        ("[export, prune: {macs: 50%}, quantize]", "stages[1].prune: no stage behind it takes what it makes"),
+        ("[quantize, export]", "stages[0].quantize: no stage before it makes what it takes"),
+        ("[qat, export, quantize]", "stages[0].qat: no stage before it makes what it takes"),
+        ("[export, quantize, qat]", "stages[2].qat: no stage behind it takes what it makes"),
+    ],
+)
+def test_an_order_in_which_a_stage_works_for_nothing(tmp_path: Path, stages: str, said: str) -> None:
+    assert problems(tmp_path, f"stages: {stages}") == [said]
+
+
+@pytest.mark.parametrize(
+    "stages", ["[export]", "[export, cast]", "[prune: {macs: 50%}, distill, export, qat, quantize]"]
+)
+def test_an_order_in_which_every_stage_counts(tmp_path: Path, stages: str) -> None:
+    assert len(load_recipe(write(tmp_path, f"stages: {stages}")).stages) == stages.count(",") + 1
+
+
+def test_options_of_rungs_are_checked_before_anything_runs(tmp_path: Path) -> None:
+    ladder = "ladder: [qat: {epochs: [0, 1], training: {learning_rate: -3, foo: 2}}, keep-float: {layers: [-1]}]"
+    found = problems(tmp_path, f"stages: [export, quantize]\n{ladder}")
+    places = ("qat.epochs[0]", "qat.training.learning_rate", "qat.training.foo", "keep-float.layers[0]")
+    assert len(found) == 4
+    assert all(any(place in line for line in found) for place in places), found

@@ -14,6 +14,7 @@ from edgecnn.compress.qat.prepared import Prepared
 from edgecnn.compress.qat.stage import VARIANT, Qat
 from edgecnn.core.artifact import SUFFIXES, Artifact, sha256_of
 from edgecnn.core.errors import InputError, MissingError
+from edgecnn.core.events import Event, Progress, Tell
 from edgecnn.core.stage import Context, LabelledImages
 from edgecnn.core.target import Family
 from edgecnn.quantize.trained import leave
@@ -37,7 +38,8 @@ def train(source: Artifact, context: Context, *, options: Qat, rounds: Sequence[
     name = f"model.{VARIANT}{SUFFIXES[context.format]}"
     begun, seen = source, 0.0
     for number, share in enumerate(rounds, start=1):
-        here = replace(context, scratch=context.scratch / f"round{number}")
+        tell = _numbered(context.tell, number, len(rounds))
+        here = replace(context, scratch=context.scratch / f"round{number}", tell=tell)
         here.scratch.mkdir(exist_ok=True)
         prepared = prepare(begun, options, here)
         epochs = options.epochs * share
@@ -48,6 +50,17 @@ def train(source: Artifact, context: Context, *, options: Qat, rounds: Sequence[
     leave(context.workdir, prepared.ranges, options.quantizing(_family(context)))
     variant = "-".join(filter(None, (source.variant, VARIANT)))
     return replace(source, path=out, sha256=sha256_of(out), history=(*source.history, Qat.kind), variant=variant)
+
+
+def _numbered(tell: Tell, number: int, count: int) -> Tell:
+    """A listener for one of several rounds, each of which counts its epochs from one."""
+
+    def told(event: Event) -> None:
+        if isinstance(event, Progress) and count > 1:
+            event = replace(event, note=", ".join(filter(None, (f"round {number} of {count}", event.note))))
+        tell(event)
+
+    return told
 
 
 def _fit(prepared: Prepared, images: LabelledImages, context: Context, options: Qat, epochs: int) -> None:

@@ -39,6 +39,11 @@ def _without(training: QatSettings) -> QatSettings:
     return training
 
 
+Training = Annotated[QatSettings, AfterValidator(_without)]
+"""The settings of a stage or rung that trains for the grid."""
+Epochs = Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)]
+
+
 class Qat(Stage):
     """Train the exported network with every rounding of the integer file in place, FP32 as the teacher.
 
@@ -56,8 +61,8 @@ class Qat(Stage):
     trains: ClassVar[bool] = True
     delivers: ClassVar[bool] = False
 
-    epochs: float = Field(default=1.0, gt=0, le=10_000, allow_inf_nan=False)
-    training: Annotated[QatSettings, AfterValidator(_without)] = QatSettings()
+    epochs: Epochs = 1.0
+    training: Training = QatSettings()
     observer: Observer = "minmax"
     percentile: float = Field(default=99.99, gt=50, le=100)
     weight_bits: Literal[7, 8] = 8

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -19,7 +19,7 @@ class KeepFloat(Rung):
     changes: ClassVar[str] = "quantize"
     costs_latency: ClassVar[bool] = True
 
-    layers: tuple[int, ...] = Field(default=(1, 2, 4), min_length=1)
+    layers: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = Field(default=(1, 2, 4), min_length=1)
 
     def attempts(self, stages: Stages, known: Known) -> Iterator[Attempt]:
         quantizers = [stage for stage in stages if isinstance(stage, Quantize)]

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
 
-from edgecnn.compress.qat.stage import Qat
+from edgecnn.compress.qat.stage import Epochs, Qat, QatSettings, Training
 from edgecnn.compress.rungs import Attempt, Known, Rung, Stages
 from edgecnn.quantize.stage import Quantize
 
 
-class Train(Rung):
+class TrainForGrid(Rung):
     """Quantization-aware training with the FP32 network as teacher, each attempt longer than the one before."""
 
     kind: ClassVar[str] = "qat"
     changes: ClassVar[str] = "quantize"
     trains: ClassVar[bool] = True
 
-    epochs: tuple[float, ...] = Field(default=(0.25, 1.0), min_length=1)
-    training: dict[str, Any] = Field(default_factory=dict)
-    """Options of the `qat` stage's `training`."""
+    epochs: tuple[Epochs, ...] = Field(default=(0.25, 1.0), min_length=1)
+    training: Training = QatSettings()
 
     def attempts(self, stages: Stages, known: Known) -> Iterator[Attempt]:
         place = next((index for index, stage in enumerate(stages) if isinstance(stage, Quantize)), None)
@@ -29,7 +28,5 @@ class Train(Rung):
             return
         for epochs in self.epochs:
             shown = f"{epochs:g} epoch{'' if epochs == 1 else 's'}"
-            yield Attempt(f"{self.kind} {shown}", (*stages[:place], self._stage(epochs), *stages[place:]))
-
-    def _stage(self, epochs: float) -> Qat:
-        return Qat.model_validate({"epochs": epochs, **({"training": self.training} if self.training else {})})
+            stage = Qat(epochs=epochs, training=self.training)
+            yield Attempt(f"{self.kind} {shown}", (*stages[:place], stage, *stages[place:]))
