@@ -111,12 +111,17 @@ def distill(source: Source, options: Mapping[str, Any], *, out: Path, tell: Tell
     store = Store(out.parent / f".{out.stem}.distill")
     store.prepare()
     around = Surroundings(inputs.model, inputs.data, HERE, store, tell, source.seed)
-    lane = walk(
-        "onnx",
-        steps(Recipe(name="distill", stages=(stage,)), "onnx", around),
-        source=Artifact(source.checkpoint, "torch", "fp32", (), (), inputs.model.sha256),
-        around=around,
-    )
+    try:
+        lane = walk(
+            "onnx",
+            steps(Recipe(name="distill", stages=(stage,)), "onnx", around),
+            source=Artifact(source.checkpoint, "torch", "fp32", (), (), inputs.model.sha256),
+            around=around,
+        )
+    except InputError as refused:
+        if stage.student_weights is not None:
+            refused.hint = refused.hint.replace("--model", "--student")  # --model names the teacher's network here
+        raise
     for error in lane.failed.values():
         raise error
     if not lane.networks:

@@ -11,9 +11,11 @@ import torch  # noqa: TID253
 from torch import nn  # noqa: TID253
 
 from edgecnn.checkpoint import facts, loaded, match, reference, registry
+from edgecnn.checkpoint.rebuilding import for_other_classes, plan_in, stated_of
 from edgecnn.checkpoint.registry import Entry, Form, shapes
 from edgecnn.checkpoint.sources import source_files
-from edgecnn.checkpoint.weights import Weights, listing, read_weights
+from edgecnn.checkpoint.structure import Plan
+from edgecnn.checkpoint.weights import Weights, listing, read_weights, require_classes
 from edgecnn.core.artifact import sha256_of
 from edgecnn.core.errors import EdgecnnError, InputError, StepError
 from edgecnn.core.preprocessing import Preprocessing
@@ -50,7 +52,8 @@ class Built:
 
     `needs_model` tells that it is built by somebody's code, which a checkpoint cannot name: `--model` is then needed.
     `preprocessing` is that of the file or of the library, as `preprocessing_source` says ("checkpoint", "torchvision",
-    "timm" or empty); `source_files` are (module, sha256) of the user's code.
+    "timm" or empty); `source_files` are (module, sha256) of the user's code. `plan` is that of a pruned network and
+    `history` what made the file it comes from, oldest first: who saves the network passes them on.
     """
 
     module: nn.Module
@@ -62,6 +65,8 @@ class Built:
     taken: Taken | None = None
     needs_model: bool = False
     source_files: tuple[tuple[str, str], ...] = field(default=())
+    plan: Plan | None = None
+    history: tuple[str, ...] = ()
 
 
 def build(
@@ -76,18 +81,24 @@ def build(
     """Build a network with `num_classes` outputs; random weights come from torch's global generator.
 
     `architecture` is what `--model` takes; None is the one `pretrained` names or is recognised as. The head starts anew
-    where the file has other classes (another number, or other names). `dropout` and `stochastic_depth` (the rate of the
+    where the file has other classes (another number, or other names). A pruned file gives its pruned network, and is
+    refused where `architecture` is another than it was pruned from. `dropout` and `stochastic_depth` (the rate of the
     last block, rising from the first: G. Huang et al., Deep Networks with Stochastic Depth, 2016, arXiv:1603.09382)
     replace the architecture's own. Raises InputError, MissingError or StepError.
     """
     weights = read_weights(pretrained) if pretrained is not None else None
+    plan = plan_in(weights) if weights is not None else None
     wanted = reference.parse(architecture or _named_by(pretrained))
+    if weights is not None and plan is not None and not isinstance(wanted, reference.Factory):
+        wanted = stated_of(wanted, weights, plan)
     rates = _Rates(dropout, stochastic_depth)
     if isinstance(wanted, reference.Factory):
         maker: _Maker = _FactoryMaker(wanted)
     else:
         maker = _EntryMaker(_nearest(wanted, weights), rates)
     module = maker.make(num_classes)
+    if weights is not None and plan is not None:
+        module, plan = for_other_classes(module, plan, (weights, wanted), head=maker.head())
     _require_outputs(maker, module, num_classes)
     rates.set(module, maker.name)
     taken = _take(maker, module, (pretrained, weights), num_classes=num_classes, class_names=class_names)
@@ -102,6 +113,8 @@ def build(
         taken=taken,
         needs_model=isinstance(wanted, reference.Factory) and maker.name not in loaded.OWN,
         source_files=source_files(module, *maker.modules),
+        plan=plan,
+        history=facts.stated_history(weights.metadata) if weights is not None else (),
     )
 
 
@@ -246,12 +259,15 @@ def _take(
     path, weights = given
     if path is None or weights is None:
         return None
-    state = _with_keys_of(module, weights)
+    state = match.with_keys_of(module, weights)
     wanted, have, head = shapes(module.state_dict()), shapes(state), maker.head()
     body = match.difference({key: shape for key, shape in wanted.items() if key not in head}, have)
     if body.missing or body.reshaped:
         raise match.mismatch(maker.name, replace(body, unexpected=_not_heads(body.unexpected, head)), have)
-    names = facts.class_names(weights.metadata, _outputs(head, wanted, have) or num_classes)[0]
+    classes = _outputs(head, wanted, have)
+    if classes is not None:
+        require_classes(weights, classes)
+    names = facts.class_names(weights.metadata, classes or num_classes)[0]
     why = _why_anew(head, (wanted, have), (class_names, names))
     fresh = tuple(key for key in wanted if key in head) if why else ()
     taken = {key: value for key, value in state.items() if key in module.state_dict() and key not in fresh}
@@ -266,14 +282,6 @@ def _take(
         preprocessing=facts.preprocessing_of(weights.metadata)[0],
         class_names=names,
     )
-
-
-def _with_keys_of(module: nn.Module, weights: Weights) -> dict[str, torch.Tensor]:
-    """The file's weights, under the prefix that was taken off where the network has it itself."""
-    known = set(module.state_dict())
-    prefixed = {weights.prefix + key: value for key, value in weights.state.items()}
-    as_named = len(known & set(prefixed)) > len(known & set(weights.state))
-    return prefixed if weights.prefix and as_named else weights.state
 
 
 def _not_heads(keys: Sequence[str], head: frozenset[str]) -> tuple[str, ...]:

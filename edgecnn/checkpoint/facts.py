@@ -24,6 +24,13 @@ def stated_architecture(metadata: Mapping[str, Any]) -> str | None:
     return None
 
 
+def stated_history(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    """What made the weights, oldest first, where the file says it."""
+    value = metadata.get("history")
+    words = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    return tuple(value) if words and value else ()
+
+
 def class_names(metadata: Mapping[str, Any], num_classes: int) -> tuple[tuple[str, ...] | None, str]:
     """Names by output index, and a note when those in the file cannot be used."""
     for key in _NAMES_KEYS:

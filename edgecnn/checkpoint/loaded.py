@@ -13,11 +13,11 @@ import torch  # noqa: TID253
 from torch import nn  # noqa: TID253
 
 from edgecnn.checkpoint import facts, match, reference
-from edgecnn.checkpoint.rebuilding import rebuild
+from edgecnn.checkpoint.rebuilding import plan_in, rebuild
 from edgecnn.checkpoint.registry import Entry, build_empty, shapes
 from edgecnn.checkpoint.sources import library_versions, source_files
-from edgecnn.checkpoint.structure import PLAN_KEY, Plan
-from edgecnn.checkpoint.weights import Weights, read_weights
+from edgecnn.checkpoint.structure import Plan
+from edgecnn.checkpoint.weights import Weights, read_weights, require_classes
 from edgecnn.core.errors import EdgecnnError, InputError, MissingError, StepError
 from edgecnn.core.preprocessing import Preprocessing
 
@@ -104,14 +104,14 @@ def reopen(path: Path, *, near: str | None = None) -> LoadedModel:
     text = facts.stated_architecture(weights.metadata)
     stated, known = (reference.parse(item) if item else None for item in (text, near))
     if isinstance(stated, reference.Factory) and isinstance(known, reference.Factory) and stated.is_file:
-        same = stated.identity() == known.identity() and Path(stated.source).name == Path(known.source).name
-        text = near if same else text
+        text = near if reference.same(stated, known) else text
     return _opened(weights, text)
 
 
 def _opened(weights: Weights, architecture: str | None) -> LoadedModel:
-    if PLAN_KEY in weights.metadata:
-        return _complete(_rebuilt(weights, Plan.from_dict(weights.metadata[PLAN_KEY]), architecture), weights)
+    plan = plan_in(weights)
+    if plan is not None:
+        return _complete(_rebuilt(weights, plan, architecture), weights)
     found = _given(weights, architecture) if architecture else _stated(weights) or _searched(weights)
     return _complete(found, weights)
 
@@ -198,23 +198,14 @@ def _from_factory(factory: reference.Factory, weights: Weights) -> _Found:
         whole = {weights.prefix + key: value for key, value in state.items()}
         if not match.difference(shapes(network.state_dict()), shapes(whole)):
             state, differs = whole, match.Difference((), (), ())
-    if differs and (classes := _other_classes(network, given)) and reference.takes_classes(factory):
+    classes = match.other_classes(shapes(network.state_dict()), given) if differs else None
+    if classes and reference.takes_classes(factory):
         network = reference.make(factory, num_classes=classes)
         differs = match.difference(shapes(network.state_dict()), given)
     if differs:
         raise match.mismatch(str(factory), differs, given)
     network = match.load_into(copy.deepcopy(network), state)
     return _Found(str(factory), factory.identity(), network, modules=(factory.module,))
-
-
-def _other_classes(network: nn.Module, given: match.Shapes) -> int | None:
-    """The number of classes of the weights, when nothing but that differs from the network."""
-    wanted = shapes(network.state_dict())
-    differ = [key for key in wanted if given.get(key) != wanted[key]]
-    if set(wanted) != set(given) or any(not given[key] or given[key][1:] != wanted[key][1:] for key in differ):
-        return None
-    counts = {given[key][0] for key in differ}
-    return counts.pop() if len(counts) == 1 else None
 
 
 def _complete(found: _Found, weights: Weights) -> LoadedModel:
@@ -239,6 +230,7 @@ def _complete(found: _Found, weights: Weights) -> LoadedModel:
         or _declared(found.network)
     )
     shape, num_classes = _settled(found.network, channels, size)
+    require_classes(weights, num_classes)
     if size is None:
         notes.append(f"{_ASSUMED}: {shape[1]}x{shape[2]} was assumed; give the preprocessing to change it")
     if preprocessing and preprocessing.crop != shape[1:]:

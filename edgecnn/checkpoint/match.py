@@ -57,6 +57,23 @@ def difference(wanted: Shapes, given: Shapes) -> Difference:
     )
 
 
+def other_classes(wanted: Shapes, given: Shapes) -> int | None:
+    """The number of classes of the weights, when nothing but that differs from the network."""
+    differ = [key for key in wanted if given.get(key) != wanted[key]]
+    if set(wanted) != set(given) or any(not given[key] or given[key][1:] != wanted[key][1:] for key in differ):
+        return None
+    counts = {given[key][0] for key in differ}
+    return counts.pop() if len(counts) == 1 else None
+
+
+def with_keys_of(module: nn.Module, weights: Weights) -> dict[str, torch.Tensor]:
+    """The file's weights, under the prefix that was taken off where the network has it itself."""
+    known = set(module.state_dict())
+    prefixed = {weights.prefix + key: value for key, value in weights.state.items()}
+    as_named = len(known & set(prefixed)) > len(known & set(weights.state))
+    return prefixed if weights.prefix and as_named else weights.state
+
+
 def _by(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape)) or "scalar"
 

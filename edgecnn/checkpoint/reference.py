@@ -79,6 +79,16 @@ def parse(text: str) -> Factory | list[Entry]:
     return find(text)
 
 
+def same(one: Factory | list[Entry], other: Factory | list[Entry]) -> bool:
+    """Whether both name the same network: an entry in common, or the same call in files of one name or one module."""
+    if isinstance(one, Factory) and isinstance(other, Factory):
+        places = [Path(item.source).name if item.is_file else item.source for item in (one, other)]
+        return one.identity() == other.identity() and places[0] == places[1]
+    if isinstance(one, Factory) or isinstance(other, Factory):
+        return False
+    return any(entry in other for entry in one)
+
+
 def _factory(text: str, source: str, call: str) -> Factory:
     try:
         node: ast.expr = ast.parse(call.strip(), mode="eval").body

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -24,6 +24,7 @@ from edgecnn.core.errors import InputError
 VERSION = 1
 PLAN_KEY = "edgecnn_plan"
 """Under which the plan stands in a checkpoint's metadata."""
+_CARRIED = "_edgecnn_plan"
 LARGEST = 1 << 20
 """More channels than any layer has: what a plan may not go beyond."""
 _RANGES = re.compile(r"\d{1,7}(?:-\d{1,7})?(?:,\d{1,7}(?:-\d{1,7})?)*")
@@ -51,7 +52,7 @@ class Plan:
     def from_dict(cls, raw: Any) -> Plan:
         """The plan in a checkpoint's metadata. Raises InputError when it is none."""
         if not isinstance(raw, Mapping) or raw.get("version") != VERSION or not isinstance(raw.get("kept"), Mapping):
-            raise _bad(f"version {VERSION} and the channels kept were expected")
+            raise bad_plan(f"version {VERSION} and the channels kept were expected")
         return cls({str(path): _read(str(path), item) for path, item in raw["kept"].items()})
 
     def after(self, earlier: Plan | None) -> Plan:
@@ -60,6 +61,22 @@ class Plan:
             return self
         kept = {path: _composed(earlier.kept.get(path), item) for path, item in self.kept.items()}
         return Plan({**earlier.kept, **kept})
+
+    def for_head(self, paths: Collection[str]) -> Plan:
+        """The same, where these modules keep all outputs: a head that is made for classes of its own."""
+        kept = {path: replace(item, out=None) if path in paths else item for path, item in self.kept.items()}
+        return Plan({path: item for path, item in kept.items() if item != Kept()})
+
+    def contradiction(self, given: Mapping[str, tuple[int, ...]]) -> str:
+        """Where weights of these shapes (by key) have another number of outputs than the plan keeps, whatever the
+        architecture is; empty where nowhere."""
+        for path, kept in self.kept.items():
+            shape = given.get(path if kept.dim is not None else f"{path}.weight", ())
+            # A transposed convolution has its outputs second.
+            counts = shape[:2] if kept.dim is None else shape[kept.dim : kept.dim + 1]
+            if kept.out is not None and counts and len(kept.out) not in counts:
+                return f"it keeps {len(kept.out)} channels of '{path}', and the weights have {counts[0]}"
+        return ""
 
     def layers(self, network: nn.Module) -> list[str]:
         """Paths of the convolutions and linear layers that have fewer outputs."""
@@ -112,6 +129,17 @@ def narrowed(network: nn.Module, plan: Plan) -> nn.Module:
     return smaller
 
 
+def carry(network: nn.Module, plan: Plan) -> None:
+    """Leave the plan on the network that it made, so that whoever saves it writes a file that opens."""
+    setattr(network, _CARRIED, plan)
+
+
+def carried(network: nn.Module) -> Plan | None:
+    """The plan that `carry` left on a network or on what it was copied from."""
+    found = getattr(network, _CARRIED, None)
+    return found if isinstance(found, Plan) else None
+
+
 def skeleton(network: nn.Module) -> nn.Module:
     """A copy without weights, on the meta device: it has shapes, and computes nothing."""
     memo: dict[int, Any] = {}
@@ -126,9 +154,9 @@ def _module(network: nn.Module, path: str) -> nn.Module:
     try:
         module = network.get_submodule(path)
     except AttributeError as error:
-        raise _bad(f"the network has no module '{path}'") from error
+        raise bad_plan(f"the network has no module '{path}'") from error
     if sizes(module) is None:
-        raise _bad(f"'{path}' is a {type(module).__name__}, which has no channels to take away")
+        raise bad_plan(f"'{path}' is a {type(module).__name__}, which has no channels to take away")
     return module
 
 
@@ -136,7 +164,7 @@ def _parameter(network: nn.Module, path: str) -> nn.Parameter:
     try:
         return network.get_parameter(path)
     except AttributeError as error:
-        raise _bad(f"the network has no parameter '{path}'") from error
+        raise bad_plan(f"the network has no parameter '{path}'") from error
 
 
 def _tensors(path: str, module: nn.Module, kept: Kept) -> Iterator[tuple[str, Tensor]]:
@@ -146,7 +174,7 @@ def _tensors(path: str, module: nn.Module, kept: Kept) -> Iterator[tuple[str, Te
     _check(path, kept.into, inputs)
     own = {**module._parameters, **module._buffers}
     if is_layer(module) and own.get("weight") is None:
-        raise _bad(f"'{path}' computes its weight from others")
+        raise bad_plan(f"'{path}' computes its weight from others")
     for name in ("weight", "bias", "running_mean", "running_var"):
         tensor = own.get(name)
         if name == "weight" and is_layer(module):
@@ -163,7 +191,7 @@ def _layer_weight(path: str, module: nn.Module, kept: Kept) -> Tensor:
     if isinstance(module, _ConvNd) and module.groups > 1:
         if is_depthwise(module):
             if kept.into is not None and kept.into != kept.out:
-                raise _bad(f"'{path}' is depthwise: its inputs are its outputs")
+                raise bad_plan(f"'{path}' is depthwise: its inputs are its outputs")
             return _select(weight, 0, kept.out)
         return _grouped_weight(path, module, kept)
     out_dim = 1 if isinstance(module, _ConvTransposeNd) else 0
@@ -173,7 +201,7 @@ def _layer_weight(path: str, module: nn.Module, kept: Kept) -> Tensor:
 def _grouped_weight(path: str, module: _ConvNd, kept: Kept) -> Tensor:
     """Each group of a grouped convolution keeps as many channels as the others, but may keep other ones."""
     if isinstance(module, _ConvTransposeNd):
-        raise _bad(f"'{path}' is a grouped transposed convolution")
+        raise bad_plan(f"'{path}' is a grouped transposed convolution")
     _equal_blocks(path, kept.out, module.out_channels, module.groups)
     local = _equal_blocks(path, kept.into, module.in_channels, module.groups)
     weight = module.weight
@@ -190,7 +218,7 @@ def _equal_blocks(path: str, kept: tuple[int, ...] | None, size: int, blocks: in
     length = size // blocks
     found = [tuple(index % length for index in kept if index // length == block) for block in range(blocks)]
     if len({len(mine) for mine in found}) != 1:
-        raise _bad(f"'{path}' has {blocks} groups, and the plan leaves them different numbers of channels")
+        raise bad_plan(f"'{path}' has {blocks} groups, and the plan leaves them different numbers of channels")
     return found
 
 
@@ -225,7 +253,7 @@ def _set_counts(module: nn.Module, kept: Kept) -> None:
 
 def _check(path: str, kept: tuple[int, ...] | None, size: int) -> None:
     if kept is not None and (not kept or kept[-1] >= size):
-        raise _bad(f"'{path}' has {size} channels, and the plan keeps {f'number {kept[-1]}' if kept else 'none'}")
+        raise bad_plan(f"'{path}' has {size} channels, and the plan keeps {f'number {kept[-1]}' if kept else 'none'}")
 
 
 def _composed(earlier: Kept | None, later: Kept) -> Kept:
@@ -261,10 +289,10 @@ def _ranges(channels: Iterable[int]) -> str:
 
 def _read(path: str, raw: Any) -> Kept:
     if not isinstance(raw, Mapping) or not raw or not set(raw) <= {"out", "in", "dim"}:
-        raise _bad(f"'{path}' does not say what is kept")
+        raise bad_plan(f"'{path}' does not say what is kept")
     dim = raw.get("dim")
     if dim is not None and (type(dim) is not int or not 0 <= dim < 8 or "in" in raw or "out" not in raw):
-        raise _bad(f"'{path}' has the dimension {dim!r}")
+        raise bad_plan(f"'{path}' has the dimension {dim!r}")
     return Kept(_parsed(path, raw.get("out")), _parsed(path, raw.get("in")), dim)
 
 
@@ -272,18 +300,19 @@ def _parsed(path: str, text: Any) -> tuple[int, ...] | None:
     if text is None:
         return None
     if not isinstance(text, str) or not _RANGES.fullmatch(text):
-        raise _bad(f"'{path}' keeps {str(text)[:40]!r}, which are no ranges of channels")
+        raise bad_plan(f"'{path}' keeps {str(text)[:40]!r}, which are no ranges of channels")
     found: list[int] = []
     for part in text.split(","):
         first, _, last = part.partition("-")
         start, end = int(first), int(last or first)
         if start > end or end >= LARGEST or (found and start <= found[-1]):
-            raise _bad(f"'{path}' keeps '{part}', which is out of order or too large")
+            raise bad_plan(f"'{path}' keeps '{part}', which is out of order or too large")
         found.extend(range(start, end + 1))
     return tuple(found)
 
 
-def _bad(why: str) -> InputError:
+def bad_plan(why: str) -> InputError:
+    """The error for a plan that makes no sense, or no network."""
     return InputError(
         "bad-plan",
         "the checkpoint's plan of its pruned channels cannot be used",

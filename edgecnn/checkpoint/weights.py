@@ -126,19 +126,49 @@ def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, An
         raise truncated(path, str(error)) from error
     if not state:
         raise _no_weights(path, "it holds no tensor")
-    return state, _unfold(raw)
+    return state, _unfold(raw, path)
 
 
-def _unfold(raw: Mapping[str, str]) -> dict[str, Any]:
-    """Safetensors metadata is text; ours is JSON under one key."""
+def _unfold(raw: Mapping[str, str], path: Path) -> dict[str, Any]:
+    """Safetensors metadata is text; ours is JSON under one key. Raises InputError `damaged-metadata`."""
     import json
 
     metadata: dict[str, Any] = {key: value for key, value in raw.items() if key != METADATA_KEY}
     try:
         own = json.loads(raw.get(METADATA_KEY, "{}"))
-    except ValueError:
-        own = {}
-    return {**metadata, **(own if isinstance(own, dict) else {})}
+    except (ValueError, RecursionError) as error:
+        raise _damaged(f"the metadata of {path} is damaged", f"under '{METADATA_KEY}' is no JSON: {error}") from error
+    if not isinstance(own, dict):
+        why = f"under '{METADATA_KEY}' is a {type(own).__name__}, not an object"
+        raise _damaged(f"the metadata of {path} is damaged", why)
+    classes = own.get("num_classes")
+    for key, fits in (
+        ("num_classes", classes is None or (type(classes) is int and classes > 0)),
+        ("architecture", isinstance(own.get("architecture"), str | None)),
+    ):
+        if not fits:
+            raise _damaged(f"the metadata of {path} is damaged", f"'{key}' is {str(repr(own[key]))[:40]}")
+    return {**metadata, **own}
+
+
+def require_classes(weights: Weights, found: int) -> None:
+    """Raises InputError `damaged-metadata` where metadata that this program wrote says another number of classes than
+    the weights have. What other programs leave beside weights may be of another run."""
+    said = weights.metadata.get("num_classes")
+    if weights.form == "safetensors" and type(said) is int and said != found:
+        raise _damaged(
+            "the checkpoint's metadata contradicts its weights", f"it says {said} classes, and the weights have {found}"
+        )
+
+
+def _damaged(what: str, why: str) -> InputError:
+    return InputError(
+        "damaged-metadata",
+        what,
+        why=why,
+        hint="copy or make the file again, or take its weights alone: "
+        "safetensors.torch.save_file(safetensors.torch.load_file(FILE), NEW)",
+    )
 
 
 def _unwrap(content: Any, path: Path, notes: list[str]) -> tuple[dict[str, torch.Tensor], dict[str, Any], str]:

@@ -14,6 +14,7 @@ from edgecnn.core.events import Finished, Started, Tell, Warned
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.data.opening import TrainingData, classes_in, open_training
 from edgecnn.inputs import guess, in_words, refuse_among_images
+from edgecnn.train.optimizer import frozen
 from edgecnn.training.request import TrainRequest
 
 LEAST_SIDE = 2
@@ -57,13 +58,16 @@ def prepare(request: TrainRequest, *, tell: Tell) -> Prepared:
 
 
 def network(request: TrainRequest, classes: tuple[str, ...]) -> Built:
-    """A fresh network; the same seed gives the same weights, and torch's global random state is as before."""
+    """A fresh network; the same seed gives the same weights, and torch's global random state is as before.
+
+    Raises EdgecnnError, also where the settings freeze what the network does not have.
+    """
     import torch
 
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(request.seed)
-            return build(
+            built = build(
                 request.architecture,
                 num_classes=len(classes),
                 class_names=classes,
@@ -73,6 +77,18 @@ def network(request: TrainRequest, classes: tuple[str, ...]) -> Built:
             )
     except EdgecnnError as error:
         raise in_words_of_training(error) from error.__cause__
+    _look_at_frozen(built, request.settings.freeze)
+    return built
+
+
+def _look_at_frozen(built: Built, names: tuple[str, ...]) -> None:
+    """Raises InputError for a name that is no module of the network, and for no regular expression."""
+    try:
+        with frozen(built.module, names):
+            pass
+    except InputError as error:
+        error.hint = error.hint or "write a module's name, or a regular expression over whole names: --freeze 'layer.*'"
+        raise
 
 
 def _in_order_of(built: Built, classes: tuple[str, ...]) -> tuple[str, ...]:
@@ -113,7 +129,8 @@ def _enlarged(size: tuple[int, int], crop: tuple[int, int], built: Built) -> War
 
 
 def _look_at_size(built: Built, preprocessing: Preprocessing, *, tell: Tell) -> None:
-    """Raises StepError when the network does not run on images of this size."""
+    """Tell where images are small for the network. Raises InputError `channels-differ` where it takes other colours,
+    StepError when it does not run on images of this size."""
     shape = (preprocessing.channels, *preprocessing.crop)
     if preprocessing.channels != built.input_shape[0]:
         raise InputError(

@@ -204,6 +204,8 @@ class _Run:
             num_classes=len(names),
             preprocessing=Preprocessing.from_dict(self._about["preprocessing"]),
             class_names=names,
+            plan=self._built.plan,
+            history=(*self._built.history, STEP) if self._built.history else (),
         )
 
     def _pictures(self, images: TrainingImages) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from torch import nn
 
 from edgecnn.checkpoint import open_model, save
 from edgecnn.checkpoint.building import build, in_words_of_training, smallest_map
+from edgecnn.checkpoint.structure import Kept, Plan, narrowed
 from edgecnn.core.errors import InputError
 from edgecnn.core.preprocessing import Preprocessing
 
@@ -150,3 +153,151 @@ def test_a_rate_of_nothing_is_refused(architecture: str, rate: str, code: str) -
 def test_how_small_images_become() -> None:
     assert smallest_map(build(OWN, num_classes=3).module, (3, 32, 32)) == (8, 8)
     assert smallest_map(nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), (3, 9, 9)) is None
+
+
+FEW = tuple(range(0, 64, 4))
+LAST = ("blocks.4.conv2", "blocks.4.bn2", "blocks.4.downsample.0", "blocks.4.downsample.1", "blocks.5.conv2")
+PLAN = Plan(
+    {
+        **dict.fromkeys((*LAST, "blocks.5.bn2"), Kept(FEW)),
+        "blocks.5.conv1": Kept(None, FEW),
+        "fc": Kept(None, FEW),
+    }
+)
+"""The last stage's width, which the head reads."""
+
+
+@pytest.fixture
+def pruned(file: Path, tmp_path: Path) -> Path:
+    path, module = tmp_path / "pruned.safetensors", narrowed(open_model(file).module(), PLAN)
+    about: dict[str, Any] = {"preprocessing": SMALL, "class_names": NAMES, "history": ("prune",)}
+    save(path, module, architecture=OWN, num_classes=3, plan=PLAN, **about)
+    return path
+
+
+@pytest.mark.parametrize("architecture", [None, OWN])
+def test_a_pruned_network_is_taken_as_it_is(architecture: str | None, pruned: Path) -> None:
+    built = build(architecture, num_classes=3, class_names=NAMES, pretrained=pruned)
+    assert built.taken is not None
+    assert (built.architecture, built.plan, built.history) == (OWN, PLAN, ("prune",))
+    assert (built.taken.fresh, built.taken.unused) == ((), ())
+    original = open_model(pruned).module().state_dict()
+    assert all(torch.equal(original[key], value) for key, value in built.module.state_dict().items())
+
+
+def test_a_pruned_network_gets_a_head_for_other_classes(pruned: Path, tmp_path: Path) -> None:
+    built = build(None, num_classes=5, pretrained=pruned)
+    assert built.taken is not None
+    assert built.taken.fresh == ("fc.weight", "fc.bias")
+    assert built.module.get_parameter("fc.weight").shape == (5, len(FEW))
+    save(tmp_path / "five.safetensors", built.module, architecture=OWN, num_classes=5, plan=built.plan)
+    opened = open_model(tmp_path / "five.safetensors")
+    assert (opened.num_classes, opened.plan) == (5, PLAN)
+    again = build(None, num_classes=2, pretrained=tmp_path / "five.safetensors")
+    assert again.module.get_parameter("fc.weight").shape == (2, len(FEW))
+
+
+def test_a_plan_that_counts_the_classes_holds_for_a_head_of_others(file: Path, tmp_path: Path) -> None:
+    plan, path = Plan({**PLAN.kept, "fc": Kept((0, 1, 2), FEW)}), tmp_path / "pruned.safetensors"
+    save(path, narrowed(open_model(file).module(), plan), architecture=OWN, num_classes=3, plan=plan)
+    built = build(None, num_classes=5, pretrained=path)
+    assert built.plan == PLAN
+    assert built.module(torch.zeros(1, 3, 32, 32)).shape == (1, 5)
+
+
+def test_who_saves_a_pruned_network_writes_a_file_that_opens(pruned: Path, tmp_path: Path) -> None:
+    """Also where the plan is not given: the network carries it."""
+    module = build(None, num_classes=5, pretrained=pruned).module
+    save(tmp_path / "s.safetensors", module, architecture=OWN, num_classes=5)
+    assert open_model(tmp_path / "s.safetensors").plan == PLAN
+
+
+def test_a_pruned_network_of_the_users_own(tmp_path: Path) -> None:
+    """All its keys begin like a wrapper's, which is taken off when they are read."""
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self, num_classes=2):\n"
+        "        super().__init__()\n"
+        "        body = nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()\n"
+        "        self.model = nn.Sequential(*body, nn.Linear(8, num_classes))\n"
+        "    def forward(self, x):\n"
+        "        return self.model(x)\n"
+    )
+    code, path = f"{tmp_path}/net.py:Net", tmp_path / "pruned.safetensors"
+    plan = Plan({"model.0": Kept((1, 4)), "model.3": Kept(None, (1, 4))})
+    save(path, narrowed(build(code, num_classes=3).module, plan), architecture=code, num_classes=3, plan=plan)
+    with pytest.raises(InputError) as caught:
+        build(None, num_classes=3, pretrained=path)
+    assert caught.value.code == "architecture-is-code"
+    same, other = (build(code, num_classes=count, pretrained=path) for count in (3, 7))
+    assert same.taken is not None and same.taken.fresh == ()
+    assert other.module.get_parameter("model.3.weight").shape == (7, 2)
+    assert (other.plan, other.needs_model) == (plan, True)
+    assert open_model(path, architecture=code).plan == plan
+
+
+def pruned_squeezenet(path: Path, architecture: str) -> Path:
+    import torchvision
+
+    left = tuple(range(0, 64, 4))
+    plan = Plan({"features.3.expand1x1": Kept(left), "features.4.squeeze": Kept(None, (*left, *range(64, 128)))})
+    module = narrowed(torchvision.models.squeezenet1_1(weights=None, num_classes=6), plan)
+    save(path, module, architecture=architecture, num_classes=6, plan=plan)
+    return path
+
+
+def test_a_pruned_network_of_a_library_under_a_new_head(tmp_path: Path) -> None:
+    path = pruned_squeezenet(tmp_path / "s.safetensors", "torchvision:squeezenet1_1")
+    built = build("squeezenet1_1", num_classes=4, pretrained=path)
+    assert (built.architecture, built.module(torch.zeros(1, 3, 64, 64)).shape) == ("torchvision:squeezenet1_1", (1, 4))
+    assert built.plan == open_model(path).plan
+
+
+@pytest.mark.parametrize("other", [TORCHVISION, TIMM, "torchvision.models:resnet18"])
+def test_a_pruned_file_and_another_architecture(other: str, pruned: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        build(other, num_classes=3, pretrained=pruned)
+    error = in_words_of_training(caught.value)
+    assert (caught.value.code, error.hint) == ("architecture-mismatch", f"name that one: --arch {OWN}")
+    assert f"was pruned from {OWN}" in error.message
+    assert "plan" in error.why
+
+
+def test_a_pruned_file_of_another_librarys_network_of_that_name(pruned: Path) -> None:
+    """Equal names and shapes are not enough: the file says whose network it is."""
+    pytest.importorskip("timm")
+    with pytest.raises(InputError) as caught:
+        build("timm:resnet18", num_classes=3, pretrained=rewritten(pruned, architecture="torchvision:resnet18"))
+    assert caught.value.code == "architecture-mismatch"
+    assert caught.value.hint == "name that one: --model torchvision:resnet18"
+
+
+def rewritten(path: Path, **about: Any) -> Path:
+    """The same weights with other metadata of ours."""
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    with safe_open(path, "pt") as opened:  # type: ignore[no-untyped-call]
+        found = json.loads(opened.metadata()["edgecnn"])
+    save_file(load_file(path), path, {"edgecnn": json.dumps({**found, **about})})
+    return path
+
+
+@pytest.mark.parametrize("architecture", [None, OWN])
+def test_a_plan_that_contradicts_the_weights(architecture: str | None, pruned: Path) -> None:
+    plan = Plan({**PLAN.kept, "blocks.4.bn2": Kept((0, 1, 2))})
+    rewritten(pruned, edgecnn_plan=plan.to_dict())
+    with pytest.raises(InputError) as caught:
+        build(architecture, num_classes=3, pretrained=pruned)
+    assert caught.value.code == "bad-plan"
+    assert caught.value.why == "it keeps 3 channels of 'blocks.4.bn2', and the weights have 16"
+
+
+@pytest.mark.parametrize("architecture", [None, OWN])
+def test_classes_that_contradict_the_weights(architecture: str | None, file: Path, pruned: Path) -> None:
+    for path in (file, pruned):
+        with pytest.raises(InputError) as caught:
+            build(architecture, num_classes=3, pretrained=rewritten(path, num_classes=8))
+        assert caught.value.code == "damaged-metadata"
+        assert caught.value.why == "it says 8 classes, and the weights have 3"

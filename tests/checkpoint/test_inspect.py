@@ -65,6 +65,17 @@ def test_the_json_of_a_checkpoint(checkpoint: Path, capsys: pytest.CaptureFixtur
     assert facts["macs"] > facts["parameters"] > 0
 
 
+@pytest.mark.parametrize("text", ["{", "[]", '{"num_classes": 3}'])
+def test_damaged_metadata(text: str, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file(torchvision.models.squeezenet1_1(num_classes=12).state_dict(), tmp_path / "c.st", {"edgecnn": text})
+    with pytest.raises(InputError) as caught:
+        inspect(tmp_path / "c.st")
+    assert caught.value.code == "damaged-metadata"
+    assert "metadata" in caught.value.message
+
+
 def test_multiply_accumulates_are_counted_by_hand(tmp_path: Path) -> None:
     source = tmp_path / "net.py"
     source.write_text(

@@ -130,8 +130,41 @@ def test_a_file_whose_plan_does_not_fit_is_refused(kept: Any, factory: str, tmp_
     with_plan(path, pruned_net(factory), {"version": 1, "kept": kept}, architecture=factory)
     with pytest.raises(InputError) as raised:
         open_model(path, architecture=factory)
-    assert raised.value.code in ("bad-plan", "architecture-mismatch")
-    assert raised.value.hint
+    assert raised.value.code == "bad-plan"
+    assert "--model" not in raised.value.hint
+
+
+def test_a_plan_that_keeps_fewer_channels_than_the_weights_have(factory: str, tmp_path: Path) -> None:
+    """Whatever the architecture: the file contradicts itself."""
+    path, kept = tmp_path / "net.safetensors", {key: {"out": "0-4"} for key in ("first", "norm")}
+    with_plan(path, pruned_net(factory), {"version": 1, "kept": kept}, architecture=factory)
+    for architecture in (factory, "resnet18", f"{factory}(4)"):
+        with pytest.raises(InputError) as raised:
+            open_model(path, architecture=architecture)
+        assert raised.value.code == "bad-plan"
+        assert raised.value.why == "it keeps 5 channels of 'first', and the weights have 16"
+
+
+def test_another_network_than_it_was_pruned_from(factory: str, tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    with_plan(path, pruned_net(factory), NET_PLAN.to_dict(), architecture=factory)
+    with pytest.raises(InputError) as raised:
+        open_model(path, architecture="torchvision:resnet18")
+    assert raised.value.code == "architecture-mismatch"
+    assert raised.value.hint == f"name that one: --model {factory}"
+    with_plan(path, pruned_net(factory), NET_PLAN.to_dict(), architecture="")
+    with pytest.raises(InputError) as raised:
+        open_model(path, architecture="torchvision:resnet18")
+    assert raised.value.code == "architecture-mismatch"
+
+
+def test_a_pruned_file_that_miscounts_its_classes(factory: str, tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    save(path, pruned_net(factory, num_classes=4), architecture=factory, num_classes=9, plan=NET_PLAN)
+    with pytest.raises(InputError) as raised:
+        open_model(path, architecture=factory)
+    assert raised.value.code == "damaged-metadata"
+    assert raised.value.why == "it says 9 classes, and the weights have 4"
 
 
 def with_plan(path: Path, module: nn.Module, plan: Any, *, architecture: str) -> None:

@@ -269,3 +269,29 @@ def test_weights_that_are_not_finite_are_named(tmp_path: Path) -> None:
         read_weights(write(tmp_path / "c.pth", state))
     assert caught.value.code == "weights-not-finite"
     assert "5.bias" in caught.value.why
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('{"architecture": "resnet18", "num_cl', "no JSON"),
+        ("[" * 100_000, "no JSON"),
+        ("", "no JSON"),
+        ("[1, 2]", "a list, not an object"),
+        ("null", "a NoneType, not an object"),
+        ('{"num_classes": "four"}', "'num_classes' is 'four'"),
+        ('{"num_classes": 0}', "'num_classes' is 0"),
+        ('{"num_classes": true}', "'num_classes' is True"),
+        ('{"architecture": 18}', "'architecture' is 18"),
+    ],
+    ids=["cut", "deep", "empty", "list", "null", "word", "none", "truth", "architecture"],
+)
+def test_damaged_metadata_is_called_so(tmp_path: Path, text: str, says: str) -> None:
+    from safetensors.torch import save_file
+
+    save_file(small().state_dict(), tmp_path / "c.safetensors", metadata={"edgecnn": text})
+    with pytest.raises(InputError) as caught:
+        read_weights(tmp_path / "c.safetensors")
+    assert caught.value.code == "damaged-metadata"
+    assert says in caught.value.why
+    assert caught.value.hint

@@ -10,6 +10,8 @@ import torch
 import workbench
 from workbench import FLAGS, Workbench, in_process_of_its_own, make_workbench
 
+from edgecnn.checkpoint import open_model
+
 TRAINING = ("--epochs", "2", "--batch", "8", "--device", "cpu", "--workers", "0")
 
 
@@ -61,6 +63,27 @@ def test_a_new_student_learns_from_the_checkpoint(bench: Workbench, tmp_path: Pa
     assert "learned from" in ended.out
     assert "teacher: " in ended.out
     assert "before: " not in ended.out
+
+
+def test_a_new_student_starts_from_pruned_weights(bench: Workbench, tmp_path: Path) -> None:
+    pruned, out = tmp_path / "pruned.safetensors", tmp_path / "taught.safetensors"
+    made = in_process_of_its_own(
+        "prune", *bench.source, "--macs", "60%", "--round-to", "2", "--out", str(pruned), "--json"
+    )
+    assert made.code == 0, made.err
+    words = command(bench, bench.checkpoint, out, "--student-weights", str(pruned), "--json")
+    ended = in_process_of_its_own(*words, "--student", bench.model)
+    assert ended.code == 0, ended.err
+    assert ended.json["after"] > 0
+    before, after = (open_model(path, architecture=bench.model) for path in (pruned, out))
+    assert before.plan is not None
+    assert (after.plan, after.parameters) == (before.plan, before.parameters)
+    out.unlink()
+    refused = in_process_of_its_own(*words, "--student", "resnet18")
+    assert refused.error == "architecture-mismatch"
+    assert f"was pruned from {bench.model}, and torchvision:resnet18 was asked for" in refused.err
+    assert f"name that one: --student {bench.model}" in refused.err
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(
