@@ -10,7 +10,7 @@ from torch import nn  # noqa: TID253
 
 from edgecnn.checkpoint import facts, match, reference
 from edgecnn.checkpoint.registry import TRAINING_HEADS, Entry, build_empty, form_for, shapes
-from edgecnn.checkpoint.structure import LARGEST, PLAN_KEY, Plan, bad_plan, carry, is_layer, narrowed
+from edgecnn.checkpoint.structure import LARGEST, PLAN_KEY, Plan, bad_plan, is_layer, narrowed
 from edgecnn.checkpoint.weights import Weights, require_classes
 from edgecnn.core.errors import EdgecnnError, InputError
 
@@ -77,7 +77,6 @@ def for_other_classes(
     missing = tuple(key for key in differs.missing if key not in head)
     if missing or differs.reshaped:
         raise refusal(weights, plan, wanted, why=str(replace(differs, missing=missing, unexpected=())))
-    carry(module, plan)
     return module, plan
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn  # noqa: TID253
 
-from edgecnn.checkpoint.structure import PLAN_KEY, Plan, carried
+from edgecnn.checkpoint.structure import PLAN_KEY, Plan
 from edgecnn.checkpoint.weights import METADATA_KEY
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.store import write_atomically
@@ -28,8 +28,7 @@ def save(
 ) -> None:
     """Write weights and what is known about them as .safetensors, for `open_model` to read back bit for bit.
 
-    `plan` says which channels of the architecture a pruned network has (None: what the network carries), `history`
-    names what made it, oldest first.
+    `plan` says which channels of the architecture a pruned network has, `history` names what made it, oldest first.
     """
     from safetensors.torch import save as to_bytes
 
@@ -38,7 +37,6 @@ def save(
         about["preprocessing"] = preprocessing.to_dict()
     if class_names is not None:
         about["class_names"] = list(class_names)
-    plan = plan or carried(module)
     if plan is not None:
         about[PLAN_KEY] = plan.to_dict()
     if history:

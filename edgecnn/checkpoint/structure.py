@@ -24,7 +24,6 @@ from edgecnn.core.errors import InputError
 VERSION = 1
 PLAN_KEY = "edgecnn_plan"
 """Under which the plan stands in a checkpoint's metadata."""
-_CARRIED = "_edgecnn_plan"
 LARGEST = 1 << 20
 """More channels than any layer has: what a plan may not go beyond."""
 _RANGES = re.compile(r"\d{1,7}(?:-\d{1,7})?(?:,\d{1,7}(?:-\d{1,7})?)*")
@@ -127,17 +126,6 @@ def narrowed(network: nn.Module, plan: Plan) -> nn.Module:
     for path, kept in counts:
         _set_counts(smaller.get_submodule(path), kept)
     return smaller
-
-
-def carry(network: nn.Module, plan: Plan) -> None:
-    """Leave the plan on the network that it made, so that whoever saves it writes a file that opens."""
-    setattr(network, _CARRIED, plan)
-
-
-def carried(network: nn.Module) -> Plan | None:
-    """The plan that `carry` left on a network or on what it was copied from."""
-    found = getattr(network, _CARRIED, None)
-    return found if isinstance(found, Plan) else None
 
 
 def skeleton(network: nn.Module) -> nn.Module:

@@ -45,7 +45,7 @@ def guard(command: Callable[[], None], argv: Sequence[str]) -> int:
         if shown.code == "cannot-write" and command_of(argv) in KEEPS_STAGES:
             shown.hint += "; finished stages are kept and will not be repeated"
         elif shown.code == "cannot-write" and command_of(argv) in KEEPS_STEPS:
-            shown.hint += "; the same command then goes on after the last epoch that was saved"
+            shown.hint += "; the same command then goes on after the last epoch that was saved, if any was"
         return _show(shown, error, as_json=wants_json(argv))
 
 

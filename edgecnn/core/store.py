@@ -101,11 +101,12 @@ class CannotWrite(StepError):
 
 
 def cannot_write(path: Path, error: OSError) -> CannotWrite:
+    full = error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM, errno.EISDIR)
     return CannotWrite(
         "cannot-write",
         f"cannot write {path}",
         why=error.strerror or str(error),
-        hint="free some space or choose another folder with --out",
+        hint=f"{'free some space or ' if full else ''}choose another folder with --out",
     )
 
 

@@ -11,6 +11,7 @@ import torch  # noqa: TID253  (kernel, reached by a late import)
 from torch import Tensor, nn  # noqa: TID253
 
 from edgecnn.checkpoint import open_model, save
+from edgecnn.checkpoint.structure import Plan
 from edgecnn.compress.distill.cache import teacher_logits
 from edgecnn.compress.distill.stage import ORIGINAL, Distill
 from edgecnn.core.artifact import Artifact, sha256_of
@@ -33,12 +34,14 @@ from edgecnn.train.settings import TrainSettings
 
 @dataclass(frozen=True, slots=True)
 class Student:
-    """What is trained, and how a checkpoint of it is named. `changed` is the model whose channels it shares."""
+    """What is trained, and how a checkpoint of it is named. `changed` is the model whose channels it shares,
+    `plan` that of a pruned network."""
 
     module: nn.Module
     architecture: str
     classes: int
     changed: Model | None
+    plan: Plan | None
 
 
 def distill(source: Artifact, context: Context, *, options: Distill) -> Artifact:
@@ -181,7 +184,7 @@ def _asked_teacher(
 def _student(options: Distill, context: Context, teacher: Model) -> Student:
     if options.student is None:
         model = context.model
-        return Student(model.module(), model.name, model.num_classes, model)
+        return Student(model.module(), model.name, model.num_classes, model, getattr(model, "plan", None))
     from edgecnn.checkpoint.building import build
 
     with torch.random.fork_rng(devices=[]):
@@ -195,7 +198,7 @@ def _student(options: Distill, context: Context, teacher: Model) -> Student:
         )
     for note in built.notes:
         context.tell(Warned("assumed", note))
-    return Student(built.module, built.architecture, teacher.num_classes, None)
+    return Student(built.module, built.architecture, teacher.num_classes, None, built.plan)
 
 
 def _written(student: Student, source: Artifact, context: Context) -> Artifact:
@@ -209,7 +212,7 @@ def _written(student: Student, source: Artifact, context: Context) -> Artifact:
         num_classes=student.classes,
         preprocessing=context.data.preprocessing,
         class_names=names if len(names) == student.classes else None,
-        plan=getattr(student.changed, "plan", None),
+        plan=student.plan,
         history=history,
     )
     variant = source.variant if student.changed is not None else ""
