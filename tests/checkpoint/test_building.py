@@ -205,13 +205,6 @@ def test_a_plan_that_counts_the_classes_holds_for_a_head_of_others(file: Path, t
     assert built.module(torch.zeros(1, 3, 32, 32)).shape == (1, 5)
 
 
-def test_who_saves_a_pruned_network_writes_a_file_that_opens(pruned: Path, tmp_path: Path) -> None:
-    """Also where the plan is not given: the network carries it."""
-    module = build(None, num_classes=5, pretrained=pruned).module
-    save(tmp_path / "s.safetensors", module, architecture=OWN, num_classes=5)
-    assert open_model(tmp_path / "s.safetensors").plan == PLAN
-
-
 def test_a_pruned_network_of_the_users_own(tmp_path: Path) -> None:
     """All its keys begin like a wrapper's, which is taken off when they are read."""
     (tmp_path / "net.py").write_text(
