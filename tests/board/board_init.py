@@ -8,6 +8,7 @@ process of the board and drops every mount: nothing is left behind, whatever hap
 from __future__ import annotations
 
 import contextlib
+import contextlib
 import json
 import os
 import select
@@ -213,7 +214,8 @@ def _binfmt(interpreter: str) -> None:
             if said[0] == "enabled" and f"magic {ELF_MAGIC}" in said and "F" in flags:
                 return
     escaped = ["".join(f"\\x{text[at : at + 2]}" for at in range(0, len(text), 2)) for text in (ELF_MAGIC, ELF_MASK)]
-    (BINFMT / "register").write_text(f":edgecnn-aarch64:M::{escaped[0]}:{escaped[1]}:{interpreter}:OCF")
+    with contextlib.suppress(FileExistsError):  # another board that starts at this moment was first, with the same
+        (BINFMT / "register").write_text(f":edgecnn-aarch64:M::{escaped[0]}:{escaped[1]}:{interpreter}:OCF")
 
 
 def _mount(*arguments: str) -> None:
