@@ -8,7 +8,6 @@ process of the board and drops every mount: nothing is left behind, whatever hap
 from __future__ import annotations
 
 import contextlib
-import contextlib
 import json
 import os
 import select
