@@ -31,6 +31,19 @@ def test_formats_and_precisions_are_the_targets(
     assert ("jetson-nano has no int8 in tensorrt: `quantize` is left out" in ended.err) == ("nano" in words)
 
 
+@pytest.mark.parametrize(
+    ("format", "steps"),
+    [("onnx", ["export onnx fp32", "cast onnx fp16"]), ("tflite", ["export tflite fp32"])],
+)
+def test_half_precision_is_made_or_its_lack_told(
+    bench: Workbench, invoke: Invoke, format: str, steps: list[str]
+) -> None:
+    words = ["--target", "host", "--format", format, "--recipe", "fp16", "--json"]
+    ended = invoke("plan", *bench.source, "--data", str(bench.data), *words)
+    assert [step["name"] for step in ended.json["steps"]] == steps
+    assert ("the recipe 'fp16' makes nothing but FP32 in tflite" in ended.err) == (format == "tflite")
+
+
 def test_an_alias_of_the_users_board_wins(bench: Workbench, invoke: Invoke, config_home: object) -> None:
     assert invoke("devices", "add", "jetson", "--ssh", "lab", "--like", "nano").code == 0
     ended = invoke("plan", *bench.source, "--data", str(bench.data), "--target", "jetson", "--json")
