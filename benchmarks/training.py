@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import records
@@ -28,8 +28,19 @@ from edgecnn.data import ImageSet
 from edgecnn.train import TrainSettings, fit, resnet_small
 
 LEAST_SHARE, LEAST_SPEED_UP = 0.95, 1.6
-COUNT, SIDE, CLASSES = 1024, 32, 10
-PREPROCESSING = Preprocessing(crop=(SIDE, SIDE), resize=SIDE, mean=(0.5,) * 3, std=(0.25,) * 3)
+CLASSES = 10
+SMALL = {"resnet14": 2, "resnet56": 9}
+"""CIFAR ResNets, by their blocks per stage; any other name is torchvision's."""
+
+
+class Size(NamedTuple):
+    """Of the images of a network: pixels a side, how many, and how many in a batch of all processes of an arm."""
+
+    side: int
+    images: int
+    batch: int
+
+
 ARMS: dict[str, dict[str, Any]] = {
     "bare": {"engine": False, "processes": 1},
     "engine": {"engine": True, "processes": 1},
@@ -38,38 +49,49 @@ ARMS: dict[str, dict[str, Any]] = {
 """One thread per process: what a second process gives is compared with what one core does."""
 
 
-def network(blocks: int) -> nn.Module:
-    """A CIFAR ResNet of 6 * blocks + 2 layers, in the words of the demo's (K. He et al., 2015, section 4.2)."""
+def size_for(name: str) -> Size:
+    return Size(32, 1024, 128) if name in SMALL else Size(224, 128, 16)
+
+
+def network(name: str) -> nn.Module:
+    """A CIFAR ResNet in the words of the demo's (K. He et al., 2015, section 4.2), or a network of torchvision."""
     torch.manual_seed(0)
+    if name not in SMALL:
+        from torchvision.models import get_model
+
+        made: nn.Module = get_model(name, num_classes=CLASSES)
+        return made
     module = resnet_small.ResNetSmall(CLASSES)
     layers, width = [], resnet_small.WIDTHS[0]
     for stage, wider in enumerate(resnet_small.WIDTHS):
-        for number in range(blocks):
+        for number in range(SMALL[name]):
             layers.append(resnet_small.Block(width, wider, stride=2 if stage and not number else 1))
             width = wider
     module.blocks = nn.Sequential(*layers)
     return module
 
 
-def write_images(folder: Path) -> None:
+def write_images(folder: Path, size: Size) -> None:
     from PIL import Image
 
+    folder.mkdir()
     rng = np.random.default_rng(0)
-    for number in range(COUNT):
-        Image.fromarray(rng.integers(0, 256, (SIDE, SIDE, 3), np.uint8)).save(folder / f"{number:05}.png")
+    for number in range(size.images):
+        Image.fromarray(rng.integers(0, 256, (size.side, size.side, 3), np.uint8)).save(folder / f"{number:05}.png")
 
 
-def opened(folder: Path) -> ImageSet:
+def opened(folder: Path, side: int) -> ImageSet:
     paths = sorted(folder.glob("*.png"))
     labels = [number % CLASSES for number in range(len(paths))]
-    return ImageSet(paths, labels, preprocessing=PREPROCESSING, root=folder)
+    preprocessing = Preprocessing(crop=(side, side), resize=side, mean=(0.5,) * 3, std=(0.25,) * 3)
+    return ImageSet(paths, labels, preprocessing=preprocessing, root=folder)
 
 
 def bare(images: ImageSet, given: dict[str, Any]) -> list[float]:
     """What one would write by hand at its best: images in memory, channels last, fused AdamW, clipping, no figures."""
     pixels = torch.from_numpy(np.concatenate(list(images.pixels(256))))
     labels = torch.tensor(images.labels)
-    module = network(given["blocks"]).to(memory_format=torch.channels_last).train()
+    module = network(given["network"]).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(module.parameters(), lr=1e-3, fused=True)
     taken = []
     for _ in range(given["epochs"]):
@@ -95,7 +117,7 @@ def engine(images: ImageSet, given: dict[str, Any]) -> list[float]:
         mixed_precision=given["precision"],
         device="cpu",
     )
-    history = fit(network(given["blocks"]), images, settings=settings)
+    history = fit(network(given["network"]), images, settings=settings)
     return [epoch.images_per_second for epoch in history.epochs]
 
 
@@ -103,7 +125,7 @@ def work(given: dict[str, Any]) -> None:
     """One arm in this process: its images per second, epoch by epoch, as the last line of stdout."""
     torch.set_num_threads(1)
     run: Callable[[ImageSet, dict[str, Any]], list[float]] = engine if given["engine"] else bare
-    found = run(opened(Path(given["images"])), given)
+    found = run(opened(Path(given["images"]), size_for(given["network"]).side), given)
     if os.environ.get("RANK", "0") == "0":
         print(json.dumps(found))
 
@@ -137,19 +159,23 @@ def ratio(above: list[float], below: list[float]) -> dict[str, float]:
     return {"ratio": math.exp(middle), "low": math.exp(middle - reach), "high": math.exp(middle + reach)}
 
 
-def measure(options: argparse.Namespace, images: Path, precision: str, blocks: int) -> dict[str, Any]:
+def measure(options: argparse.Namespace, folder: Path, name: str, precision: str) -> dict[str, Any]:
     """Every arm in every round, in random order within a round."""
     order = random.Random(0)  # noqa: S311 - no secret
-    found: dict[str, list[float]] = {name: [] for name in ARMS}
+    size = size_for(name)
+    images = folder / str(size.side)
+    if not images.exists():
+        write_images(images, size)
+    given: dict[str, Any] = {"network": name, "images": str(images), "precision": precision}
+    given |= {"epochs": options.epochs, "batch": size.batch}
+    found: dict[str, list[float]] = {arm: [] for arm in ARMS}
     for number in range(options.rounds):
-        for name in order.sample(sorted(ARMS), len(ARMS)):
-            given = {**ARMS[name], "images": str(images), "precision": precision, "blocks": blocks}
-            found[name].append(start({**given, "epochs": options.epochs, "batch": options.batch}))
-            records.say(
-                f"ResNet-{6 * blocks + 2} {precision} round {number + 1}: {name} {found[name][-1]:.0f} images/s"
-            )
+        for arm in order.sample(sorted(ARMS), len(ARMS)):
+            found[arm].append(start({**given, **ARMS[arm]}))
+            records.say(f"{name} {precision} round {number + 1}: {arm} {found[arm][-1]:.0f} images/s")
     return {
-        "network": f"ResNet-{6 * blocks + 2}",
+        "network": name,
+        "size": size._asdict(),
         "precision": precision,
         "images_per_second": found,
         "engine_to_bare": ratio(found["engine"], found["bare"]),
@@ -183,8 +209,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=3, help="per arm and round; the first is not counted")
-    parser.add_argument("--batch", type=int, default=128, help="of all processes of an arm together")
-    parser.add_argument("--blocks", type=int, nargs="+", default=[2, 9], help="per stage: 2 is ResNet-14, 9 ResNet-56")
+    parser.add_argument("--networks", nargs="+", default=[*SMALL, "mobilenet_v3_small"])
     parser.add_argument("--precision", nargs="+", default=["off", "bf16"], choices=("off", "bf16"))
     parser.add_argument("--work", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -192,10 +217,9 @@ def main() -> None:
         work(options.work)
         return
     with tempfile.TemporaryDirectory(prefix="edgecnn-bench-") as folder:
-        write_images(Path(folder))
         results = [
-            measure(options, Path(folder), precision, blocks)
-            for blocks in options.blocks
+            measure(options, Path(folder), name, precision)
+            for name in options.networks
             for precision in options.precision
         ]
     records.table(
@@ -208,7 +232,7 @@ def main() -> None:
     )
     made = goals(results)
     records.print_goals(made)
-    settings = {name: getattr(options, name) for name in ("rounds", "epochs", "batch")}
+    settings = {name: getattr(options, name) for name in ("rounds", "epochs")}
     records.save("training", {"runs": results}, settings=settings, goals=made)
 
 

@@ -11,7 +11,7 @@ from torch import nn  # noqa: TID253
 from edgecnn.core.errors import InputError
 from edgecnn.core.events import Tell, nobody
 from edgecnn.core.stage import LabelledImages
-from edgecnn.train import interruption, optimizer, parallel, randomness
+from edgecnn.train import heap, interruption, optimizer, parallel, randomness
 from edgecnn.train.judging import measure, measure_accuracy, require_labels
 from edgecnn.train.losses import Labels
 from edgecnn.train.run import Run, Task, Watch
@@ -52,6 +52,7 @@ def fit(
     _require(images, settings, objective)
     home = _home(module)
     with ExitStack() as around:
+        around.enter_context(heap.kept())
         group = around.enter_context(parallel.joined(settings.device))
         around.enter_context(randomness.given_back(group.device))
         around.callback(lambda: module.eval().to(home).to(memory_format=torch.contiguous_format))
