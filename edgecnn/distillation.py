@@ -16,12 +16,12 @@ from edgecnn.core.errors import InputError, StepError
 from edgecnn.core.events import Tell, nobody
 from edgecnn.core.stage import Images, Model
 from edgecnn.core.store import Store
-from edgecnn.core.target import Deployment, DeviceProfile
 from edgecnn.inputs import Source, open_inputs
 from edgecnn.lanes import Surroundings, steps, walk
 from edgecnn.probe.facts import usable_cores
 from edgecnn.recipe import Calibration, Recipe
 from edgecnn.report.verdict import judge, points
+from edgecnn.steps import HERE
 from edgecnn.write import copy_into_place
 
 if TYPE_CHECKING:
@@ -29,13 +29,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 SUFFIX = ".safetensors"
-HERE = DeviceProfile(
-    name="host",
-    title="This machine",
-    local=True,
-    deployments=(Deployment(format="onnx", backend="onnxruntime", family="onnxruntime"),),
-)
-"""A student serves every format: what the lane is named after decides nothing."""
 
 
 @dataclass(frozen=True, slots=True)

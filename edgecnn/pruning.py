@@ -18,22 +18,15 @@ from edgecnn.core.artifact import Artifact
 from edgecnn.core.errors import InputError, StepError
 from edgecnn.core.events import Tell, Warned
 from edgecnn.core.store import Store, cannot_write
-from edgecnn.core.target import Deployment, DeviceProfile
 from edgecnn.inputs import Source, open_inputs
 from edgecnn.lanes import Surroundings, steps, walk
 from edgecnn.measure.layer_table import layer_times_on
 from edgecnn.measure.site import this_host
 from edgecnn.recipe import Calibration, Recipe
+from edgecnn.steps import HERE
 from edgecnn.write import copy_into_place
 
 SUFFIX = ".safetensors"
-HERE = DeviceProfile(
-    name="host",
-    title="This machine",
-    local=True,
-    deployments=(Deployment(format="onnx", backend="onnxruntime", family="onnxruntime"),),
-)
-"""A pruned network serves every format: what the lane is named after decides nothing."""
 FLAGS = "by one of --macs, --parameters, --size or --latency, such as --macs 50%"
 SHOWN = {"macs": "MACs", "parameters": "parameters", "size": "bytes as INT8"}
 

@@ -38,6 +38,7 @@ HERE = DeviceProfile(
         Deployment(format="tensorrt", backend="tensorrt", family="tensorrt"),
     ),
 )
+"""What single steps are made for: this machine, in each format. A network that is no exported file serves all of them."""
 
 
 @dataclass(frozen=True, slots=True)

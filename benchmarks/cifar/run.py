@@ -29,7 +29,7 @@ LEVEL_EPOCHS = 3
 GAIN_EPOCHS, GAIN_IMAGES, SEEDS = 6, 10_000, (0, 1, 2)
 UNTRAINED_IMAGES = 2000
 IMPORTANCES = (
-    *((name, 0) for name in ("group-l2", "fpgm", "lamp", "taylor", "bn-scale")),
+    *((name, 0) for name in ("reconstruction", "group-l2", "fpgm", "lamp", "taylor", "bn-scale")),
     *(("random", seed) for seed in SEEDS),
 )
 SCHEDULE = ("--batch", "128", "--optimizer", "sgd", "--learning-rate", "0.05", "--weight-decay", "0.0005")
@@ -97,7 +97,7 @@ def importance(options: argparse.Namespace) -> dict[str, Any]:
     from edgecnn.checkpoint import open_model
     from edgecnn.compress.prune.group import Ranking
     from edgecnn.compress.prune.kernel import Target, prune
-    from edgecnn.compress.prune.running import losses
+    from edgecnn.compress.prune.running import batches, losses
     from edgecnn.core.preprocessing import Preprocessing
     from edgecnn.data import open_data
     from edgecnn.train import measure_accuracy
@@ -109,7 +109,8 @@ def importance(options: argparse.Namespace) -> dict[str, Any]:
     asked, example = data.evaluation.take(UNTRAINED_IMAGES), torch.zeros(1, 3, 32, 32)
     found: dict[str, Any] = {"images": len(asked), "whole": measure_accuracy(whole, asked)}
     for name, seed in IMPORTANCES:
-        ranking = Ranking(name, 8, 0.9, seed=seed, losses=losses(data.training, 1024, seed))
+        looked_at = {"losses": losses(data.training, 1024, seed), "images": batches(data.training, 1024, seed)}
+        ranking = Ranking(name, 8, 0.9, seed=seed, **looked_at)
         made = prune(whole, example, Target("macs", 0.5), ranking=ranking).module
         reestimate(made, data.training, count=2000, batch=64, seed=0)
         found[f"{name} {seed}"] = measure_accuracy(made, asked)

@@ -33,7 +33,7 @@ def prune(
         typer.Option(
             "--importance",
             metavar="WORD",
-            help="group-l2, taylor (needs --data), bn-scale, fpgm, lamp or random. Default: group-l2.",
+            help="group-l2; reconstruction, taylor (with --data); bn-scale, fpgm, lamp, random. Default: group-l2.",
         ),
     ] = None,
     round_to: Annotated[

@@ -240,7 +240,7 @@ def test_training_between_the_rounds_changes_the_weights(bench: Bench) -> None:
 
 
 def test_taylor_ranks_on_training_images(bench: Bench) -> None:
-    by_loss, facts = bench.run(Prune(macs=0.5, importance="taylor", taylor_images=32, bn_images=0))
+    by_loss, facts = bench.run(Prune(macs=0.5, importance="taylor", importance_images=32, bn_images=0))
     assert facts["importance"] == "taylor"
     by_size, _ = bench.run(Prune(macs=0.5, bn_images=0), "l2")
     assert by_loss.sha256 != by_size.sha256
@@ -248,6 +248,31 @@ def test_taylor_ranks_on_training_images(bench: Bench) -> None:
         with pytest.raises(InputError) as raised:
             bench.run(stage, "bare", data=replace(bench.data, training=None))
         assert raised.value.code == "no-training-images"
+
+
+def test_reconstruction_needs_training_images_and_no_labels(bench: Bench) -> None:
+    stage = Prune(macs=0.5, importance="reconstruction", importance_images=32, bn_images=0)
+    training = bench.data.training
+    assert training is not None
+    unlabelled = replace(
+        bench.data, training=ImageSet(training.paths, None, preprocessing=PREPROCESSING, root=bench.folder)
+    )
+    rebuilt, facts = bench.run(stage, data=unlabelled)
+    assert facts["importance"] == "reconstruction"
+    again, _ = bench.run(stage, "again")
+    assert again.sha256 == rebuilt.sha256
+    plan, weights = reopen(rebuilt.path).plan, reopen(rebuilt.path).module().state_dict()
+    assert plan is not None
+    narrower = [path for path, kept in plan.kept.items() if kept.into is not None and kept.out is None]
+    whole = bench.model.module().state_dict()
+    for path in narrower:
+        sliced = whole[f"{path}.weight"][:, list(plan.kept[path].into or ())]
+        assert not torch.equal(weights[f"{path}.weight"], sliced)
+    assert narrower
+    with pytest.raises(InputError) as raised:
+        bench.run(stage, "bare", data=replace(bench.data, training=None))
+    assert raised.value.code == "no-training-images"
+    assert "labelled" not in raised.value.message
 
 
 def test_a_size_in_bytes_is_a_target_as_well(bench: Bench) -> None:

@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from edgecnn.checkpoint.structure import Plan
 
 Axis = Literal["out", "in", "parameter"]
-Importance = Literal["group-l2", "taylor", "bn-scale", "fpgm", "lamp", "random"]
+Importance = Literal["group-l2", "taylor", "bn-scale", "fpgm", "lamp", "reconstruction", "random"]
 Losses = Callable[["nn.Module"], Iterable["Tensor"]]
 """Gives one mean loss per batch of training images, each with its graph: what `taylor` ranks by."""
+Batches = Callable[[], Iterable["Tensor"]]
+"""Gives batches of images, normalised, float32 (N, C, H, W): what `reconstruction` looks at."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +53,8 @@ class Ranking:
     """How channels are compared and what bounds there are.
 
     `round_to`: the channels left are a multiple of it; `max_layer` the largest share of a layer that may go; `ignore`
-    modules, by path or regular expression, that stay whole with all in them; `losses` is what `taylor` needs.
+    modules, by path or regular expression, that stay whole with all in them; `losses` is what `taylor` needs, `images`
+    what `reconstruction` does.
     """
 
     importance: Importance = "group-l2"
@@ -60,6 +63,7 @@ class Ranking:
     ignore: tuple[str, ...] = ()
     seed: int = 0
     losses: Losses | None = None
+    images: Batches | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,7 +3,8 @@
 group-l2: squared weights (DepGraph, arXiv:2301.12900). taylor: the change of the loss, to first order, when the channel
 goes (Molchanov et al., CVPR 2019). bn-scale: |gamma| of the batch norms (network slimming, arXiv:1708.06519). fpgm:
 distance from the other filters (geometric median, arXiv:1811.00250). lamp: squared weights over those of all channels
-at least as large (arXiv:2010.07611). random: the control.
+at least as large (arXiv:2010.07611). reconstruction: the error of the layers that read it, see there. random: the
+control.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm  # noqa: TID253
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd  # noqa: TID253
 
 from edgecnn.checkpoint.structure import is_layer
+from edgecnn.compress.prune import reconstruction
 from edgecnn.compress.prune.group import Axis, Coupling, Ranking
 from edgecnn.core.errors import InputError
 
@@ -26,19 +28,35 @@ Score = Callable[[nn.Module, Axis], Tensor | None]
 def importances(module: nn.Module, couplings: Sequence[Coupling], ranking: Ranking) -> list[Tensor | None]:
     """For each coupling, float64 (channels,) of mean one (lamp: as the paper has it); None where nothing ranks them.
 
-    Raises InputError `no-loss` for taylor without losses.
+    Raises InputError `no-loss` for taylor without losses, `no-images` for reconstruction without images.
     """
     if ranking.importance == "random":
         generator = torch.Generator().manual_seed(ranking.seed)
         return [torch.rand(item.channels, generator=generator, dtype=torch.float64) for item in couplings]
     if ranking.importance == "taylor":
         found = _taylor(module, couplings, ranking)
+    elif ranking.importance == "reconstruction":
+        found = _reconstruction(module, couplings, ranking)
     else:
         score = {"bn-scale": _scale, "fpgm": _distance}.get(ranking.importance, _square)
         found = [_gathered(module, item, score) for item in couplings]
     if ranking.importance == "lamp":
         return [None if item is None else _lamp(item) for item in found]
     return [None if item is None else _of_mean_one(item) for item in found]
+
+
+def _reconstruction(module: nn.Module, couplings: Sequence[Coupling], ranking: Ranking) -> list[Tensor | None]:
+    """By squared weights where no layer that reads the channels can be reconstructed."""
+    if ranking.images is None:
+        raise InputError(
+            "no-images",
+            "importance 'reconstruction' looks at images, and there are none",
+            hint="give --data DIR with a train/ folder, or --importance group-l2",
+        )
+    found = reconstruction.scores(module, couplings, ranking.images, seed=ranking.seed)
+    return [
+        _gathered(module, item, _square) if mine is None else mine for item, mine in zip(couplings, found, strict=True)
+    ]
 
 
 def _gathered(module: nn.Module, coupling: Coupling, score: Score) -> Tensor | None:

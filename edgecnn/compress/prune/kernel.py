@@ -16,6 +16,7 @@ from edgecnn.compress.prune import amount
 from edgecnn.compress.prune.amount import Measure, Unreachable
 from edgecnn.compress.prune.group import Coupling, Group, Prunable, Pruned, Ranking
 from edgecnn.compress.prune.importance import importances
+from edgecnn.compress.prune.reconstruction import reconstruct
 from edgecnn.compress.prune.steps import portions
 from edgecnn.compress.prune.trial import examine, lost, smaller_example, usable
 from edgecnn.core.errors import InputError, StepError
@@ -76,7 +77,8 @@ def shrink(
     ranking: Ranking | None = None,
     prunable: Prunable | None = None,
 ) -> Pruned:
-    """A copy with so many channels left in each root layer; layers not named stay whole.
+    """A copy with so many channels left in each root layer; layers not named stay whole. With importance
+    `reconstruction` the layers that read fewer channels get weights that make up for it.
 
     `prunable` is what `groups` found for this module. Raises InputError `no-such-group` or `bad-width`, StepError when
     the smaller network does not work.
@@ -93,6 +95,8 @@ def shrink(
             raise InputError("bad-width", f"'{root}' cannot have {width} channels", hint=f"choose one of {allowed}")
     plan = amount.plan_at(module, prunable.groups, widths)
     smaller = narrowed(module, plan).eval()
+    if ranking.importance == "reconstruction" and ranking.images is not None:
+        reconstruct(module, smaller, plan, ranking.images, seed=ranking.seed)
     _check(module, smaller, example)
     return Pruned(smaller, plan, _facts(module, smaller, example, plan), prunable.left_whole)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn  # noqa: TID253
 from edgecnn.checkpoint import save
 from edgecnn.compress.prune.amount import Measure
 from edgecnn.compress.prune.graph import OUTPUTS
-from edgecnn.compress.prune.group import Pruned, Ranking
+from edgecnn.compress.prune.group import Batches, Pruned, Ranking
 from edgecnn.compress.prune.kernel import Between, Target, check_names, prune
 from edgecnn.compress.prune.stage import Prune
 from edgecnn.core.artifact import Artifact, sha256_of
@@ -31,7 +31,7 @@ def run(source: Artifact, context: Context, *, options: Prune) -> Artifact:
 
     Raises InputError `target-out-of-reach`, `nothing-to-prune`, `no-such-layer` or `no-training-images`.
     """
-    images = _training_images(context, options) if options.trains else None
+    images = _training_images(context, options)
     module = context.model.module()
     example = torch.zeros(1, *context.model.input_shape)
     ranking = Ranking(
@@ -40,7 +40,8 @@ def run(source: Artifact, context: Context, *, options: Prune) -> Artifact:
         max_layer=options.max_layer,
         ignore=options.ignore,
         seed=context.seed,
-        losses=None if images is None else losses(images, options.taylor_images, context.seed),
+        losses=None if images is None else losses(images, options.importance_images, context.seed),
+        images=None if images is None else batches(images, options.importance_images, context.seed),
     )
     check_names(module, ranking)
     if options.latency is not None:
@@ -64,23 +65,36 @@ def _wanted(options: Prune) -> tuple[Measure, float]:
     return "size", float(options.size.removesuffix(" B"))
 
 
-def _training_images(context: Context, options: Prune) -> LabelledImages:
-    images = context.data.training
-    if images is None or images.labels is None:
-        what = f"importance '{options.importance}' needs" if options.finetune is None else "`finetune` needs"
-        raise InputError(
-            "no-training-images",
-            "there are no labelled images to learn from",
-            why=f"{what} them",
-            hint="give --data DIR with a train/ folder, or prune by group-l2 without finetune, which needs none",
-        )
-    return images
+def _training_images(context: Context, options: Prune) -> LabelledImages | None:
+    """The images to learn from, None where nothing does. Raises InputError where there are none, or no labels."""
+    if not options.trains:
+        return None
+    images, trains = context.data.training, options.finetune is not None
+    needs_labels = trains or options.importance == "taylor"
+    if images is not None and (images.labels is not None or not needs_labels):
+        return images
+    what = "`finetune` needs" if trains else f"importance '{options.importance}' needs"
+    raise InputError(
+        "no-training-images",
+        f"there are no {'labelled ' if needs_labels else ''}images to learn from",
+        why=f"{what} them",
+        hint="give --data DIR with a train/ folder, or prune by group-l2 without finetune, which needs none",
+    )
+
+
+def _chosen(images: LabelledImages, count: int, seed: int) -> LabelledImages:
+    return images.select(torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:count].tolist())
+
+
+def batches(images: LabelledImages, count: int, seed: int) -> Batches:
+    """Images chosen by the seed, batch by batch."""
+    part = _chosen(images, count, seed)
+    return lambda: (torch.from_numpy(pixels) for pixels in part.batches(BATCH))
 
 
 def losses(images: LabelledImages, count: int, seed: int) -> Callable[[nn.Module], Iterator[Tensor]]:
     """The loss of the labels, batch by batch, on images chosen by the seed."""
-    chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:count].tolist()
-    part = images.select(chosen)
+    part = _chosen(images, count, seed)
 
     def of(module: nn.Module) -> Iterator[Tensor]:
         assert part.labels is not None

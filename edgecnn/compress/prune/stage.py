@@ -16,6 +16,8 @@ from edgecnn.core.stage import Context, Stage
 from edgecnn.core.target import DeviceProfile
 from edgecnn.train.settings import TrainSettings
 
+MEASURED = ("taylor", "reconstruction")
+"""Importances that look at training images."""
 MEASURES = ("macs", "parameters", "size", "latency")
 
 
@@ -53,8 +55,10 @@ class Prune(Stage):
     for INT8 kernels are slower with others; no more than the share `max_layer` of a layer goes; `ignore` are layers or
     modules, by path or regular expression, that stay whole. `isomorphic` compares channels among layers of one pattern
     alone (arXiv:2407.04616). `iterations` prunes in as many equal parts, each followed by training as `finetune` says.
-    `taylor_images` are what importance `taylor` is measured on; `bn_images` at most so many of the calibration images
-    re-estimate the batch-norm statistics at the end, 0 leaves them.
+    `importance_images` of the training images are what the importances `taylor` and `reconstruction` are measured on;
+    with the second the layers that read fewer channels get weights that make up for it, from the same images.
+    `bn_images` at most so many of the calibration images re-estimate the batch-norm statistics at the end, 0 leaves
+    them.
     """
 
     kind: ClassVar[str] = "prune"
@@ -72,7 +76,7 @@ class Prune(Stage):
     isomorphic: bool = False
     iterations: int = Field(default=1, ge=1, le=100)
     finetune: TrainSettings | None = None
-    taylor_images: int = Field(default=512, ge=1, le=1_000_000)
+    importance_images: int = Field(default=512, ge=1, le=1_000_000)
     bn_images: int = Field(default=512, ge=0, le=1_000_000)
 
     @model_validator(mode="after")
@@ -87,8 +91,8 @@ class Prune(Stage):
 
     @property
     def trains(self) -> bool:  # type: ignore[override]
-        """Whether labelled training images are among its inputs."""
-        return self.finetune is not None or self.importance == "taylor"
+        """Whether training images are among its inputs."""
+        return self.finetune is not None or self.importance in MEASURED
 
     @property
     def times_layers(self) -> bool:  # type: ignore[override]
