@@ -17,11 +17,10 @@ from edgecnn.core.events import Tell, nobody
 from edgecnn.core.stage import Images, Model
 from edgecnn.core.store import Store
 from edgecnn.inputs import Source, open_inputs
-from edgecnn.lanes import Surroundings, steps, walk
+from edgecnn.lanes import HERE, Surroundings, steps, walk
 from edgecnn.probe.facts import usable_cores
 from edgecnn.recipe import Calibration, Recipe
 from edgecnn.report.verdict import judge, points
-from edgecnn.steps import HERE
 from edgecnn.write import copy_into_place
 
 if TYPE_CHECKING:

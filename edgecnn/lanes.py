@@ -17,11 +17,23 @@ from edgecnn.core.errors import EdgecnnError, InputError, StepError, install_hin
 from edgecnn.core.events import Event, Finished, Started, Tell, Warned, under
 from edgecnn.core.stage import Context, Data, LayerTimes, Model, Stage
 from edgecnn.core.store import CannotWrite, Store, digest_of
-from edgecnn.core.target import DeviceProfile
+from edgecnn.core.target import Deployment, DeviceProfile
 from edgecnn.measure.site import Site, this_host
 from edgecnn.recipe import Recipe
 
 CHECKPOINT = Kind("torch", "fp32")
+
+HERE = DeviceProfile(
+    name="host",
+    title="This machine",
+    local=True,
+    deployments=(
+        Deployment(format="onnx", backend="onnxruntime", family="onnxruntime"),
+        Deployment(format="tflite", backend="tflite", family="litert"),
+        Deployment(format="tensorrt", backend="tensorrt", family="tensorrt"),
+    ),
+)
+"""What single steps are made for: this machine, in each format. A network not yet exported serves all of them."""
 
 
 @dataclass(frozen=True, slots=True)

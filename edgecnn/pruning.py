@@ -19,11 +19,10 @@ from edgecnn.core.errors import InputError, StepError
 from edgecnn.core.events import Tell, Warned
 from edgecnn.core.store import Store, cannot_write
 from edgecnn.inputs import Source, open_inputs
-from edgecnn.lanes import Surroundings, steps, walk
+from edgecnn.lanes import HERE, Surroundings, steps, walk
 from edgecnn.measure.layer_table import layer_times_on
 from edgecnn.measure.site import this_host
 from edgecnn.recipe import Calibration, Recipe
-from edgecnn.steps import HERE
 from edgecnn.write import copy_into_place
 
 SUFFIX = ".safetensors"

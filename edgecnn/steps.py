@@ -17,28 +17,15 @@ from edgecnn.core.errors import InputError, MissingError, StepError, install_hin
 from edgecnn.core.events import Tell
 from edgecnn.core.stage import Stage
 from edgecnn.core.store import Store, cannot_write
-from edgecnn.core.target import Deployment, DeviceProfile
 from edgecnn.evidence import answer, gather, lint, reference, verify
 from edgecnn.export.cast import Cast
 from edgecnn.export.stage import Export
 from edgecnn.inputs import Source, open_inputs
-from edgecnn.lanes import Surroundings, steps, walk
+from edgecnn.lanes import HERE, Surroundings, steps, walk
 from edgecnn.quantize.stage import Quantize
 from edgecnn.recipe import Calibration, Recipe
 from edgecnn.report.model import Parity
 from edgecnn.write import copy_into_place
-
-HERE = DeviceProfile(
-    name="host",
-    title="This machine",
-    local=True,
-    deployments=(
-        Deployment(format="onnx", backend="onnxruntime", family="onnxruntime"),
-        Deployment(format="tflite", backend="tflite", family="litert"),
-        Deployment(format="tensorrt", backend="tensorrt", family="tensorrt"),
-    ),
-)
-"""What single steps are made for: this machine, in each format. A network that is no exported file serves all of them."""
 
 
 @dataclass(frozen=True, slots=True)
