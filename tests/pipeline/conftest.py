@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from trainings import words
 from workbench import Ended, Workbench, in_process_of_its_own, make_workbench, once
 
 from edgecnn.cli import console, failures
@@ -85,3 +86,11 @@ def finished(bench: Workbench, shared: Path) -> Run:
             ended = in_process_of_its_own(*bench.optimize(out, "--json"))
             said.write_text(json.dumps([ended.code, ended.out, ended.err]))
     return Run(Ended(*json.loads(said.read_text())), out)
+
+
+@pytest.fixture(scope="session")
+def trained(bench: Workbench, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run; read, never written."""
+    out = tmp_path_factory.mktemp("trained") / "out"
+    assert failures.guard(lambda: run(words(bench, out)), ["train"]) == 0
+    return out
