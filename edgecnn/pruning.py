@@ -52,6 +52,9 @@ class Smaller:
         rows = [(name, _short(facts[key]["before"]), _short(facts[key]["after"])) for key, name in SHOWN.items()]
         kept = [f"{facts[key]['after'] / max(facts[key]['before'], 1):.1%}" for key in SHOWN]
         lines += [f"{line}  {share}" for line, share in zip(_aligned(rows), kept, strict=True)]
+        if facts["importance"] == "reconstruction":
+            said = "layers that read fewer channels got weights that make up for it"
+            lines += ["", f"{said}, from {facts['importance_images']} training images"]
         by_reason: dict[str, list[str]] = {}
         for path, why in facts["left_whole"].items():
             by_reason.setdefault(why, []).append(path)

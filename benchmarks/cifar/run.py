@@ -1,6 +1,6 @@
 """ResNet-56 on CIFAR-10 JPEG images: fine-tuned, halved, INT8; the same by a die; and what a teacher is worth.
 
-    python benchmarks/cifar/run.py --images DIR --weights FOLDER --work FOLDER [level half control importance gain]
+    python benchmarks/cifar/run.py --images DIR --weights FOLDER --work FOLDER [PART ...]
 
 Every step is an `edgecnn` command or a call of its training loop, and is found finished in --work.
 """
@@ -24,7 +24,7 @@ import records  # noqa: E402
 
 from edgecnn.core.errors import EdgecnnError, MissingError, StepError  # noqa: E402
 
-PARTS = ("level", "half", "control", "importance", "gain")
+PARTS = ("level", "half", "control", "reconstruction", "importance", "gain")
 LEVEL_EPOCHS = 3
 GAIN_EPOCHS, GAIN_IMAGES, SEEDS = 6, 10_000, (0, 1, 2)
 UNTRAINED_IMAGES = 2000
@@ -87,6 +87,10 @@ def half(options: argparse.Namespace, recipe: str = "half") -> dict[str, Any]:
 
 def control(options: argparse.Namespace) -> dict[str, Any]:
     return half(options, "control")
+
+
+def reconstruction(options: argparse.Namespace) -> dict[str, Any]:
+    return half(options, "reconstruction")
 
 
 def importance(options: argparse.Namespace) -> dict[str, Any]:
@@ -182,7 +186,10 @@ def _student_interval(values: Sequence[float]) -> tuple[float, float]:
     return float(np.mean(values)) - half, float(np.mean(values)) + half
 
 
-WAYS = {"level": level, "half": half, "control": control, "importance": importance, "gain": gain}
+WAYS = {
+    **{"level": level, "half": half, "control": control, "reconstruction": reconstruction},
+    **{"importance": importance, "gain": gain},
+}
 
 
 def _goals(found: Mapping[str, Any]) -> list[records.Goal]:
@@ -216,7 +223,7 @@ def _show(found: Mapping[str, Any]) -> None:
             "-" if row["drop"] is None else f"{100 * row['drop']:.2f}",
             row["outcome"],
         )
-        for part in ("half", "control")
+        for part in ("half", "control", "reconstruction")
         for name, row in found.get(part, {}).get("rows", {}).items()
         if row["top1"] is not None
     ]

@@ -247,11 +247,14 @@ def grouped_notes(report: Report) -> list[tuple[str, str]]:
 
 
 def _judged_on(row: Row, report: Report) -> list[str]:
-    """Where the other images had a part in choosing the file: on how many it is judged."""
+    """Where the other images had a part in choosing the file: on how many it is judged, and what FP32 has there."""
     images = max((other.accuracy.images for other in report.rows if other.accuracy), default=0)
     if row.accuracy is None or row.accuracy.images == images:
         return []
-    return [f"judged on the {row.accuracy.images:,} of {images:,} images that had no part in choosing it"]
+    said = f"judged on the {row.accuracy.images:,} of {images:,} images that had no part in choosing it"
+    if row.accuracy.top1 is None or row.accuracy.drop is None:
+        return [said]
+    return [f"{said}, where FP32 has {row.accuracy.top1 + row.accuracy.drop:.2%}"]
 
 
 def warnings(report: Report) -> list[str]:

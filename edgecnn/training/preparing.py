@@ -44,11 +44,13 @@ def prepare(request: TrainRequest, *, tell: Tell) -> Prepared:
     for doubt in data.doubts:
         tell(Warned("doubtful-images", doubt, f"edgecnn data audit {request.data}"))
     if "made here" in data.facts["split"]:
+        half = (request.data / "train").is_dir()
+        what = f"{request.data} has no val/, so train/" if half else f"{request.data}"
         tell(
             Warned(
                 "divided",
-                f"{request.data} is not divided: {len(data.training)} images train, {len(data.validation)} judge",
-                "put the images under train/CLASS and val/CLASS to choose which do what",
+                f"{what} is divided here: {len(data.training)} images train, {len(data.validation)} judge",
+                f"put images under {'' if half else 'train/CLASS and '}val/CLASS to choose which do what",
             )
         )
     _look_at_size(built, preprocessing, tell=tell)

@@ -16,6 +16,7 @@ from edgecnn.compress.prune import reconstruction
 from edgecnn.compress.prune.group import Coupling, Ranking
 from edgecnn.compress.prune.kernel import Target, groups, prune, shrink
 from edgecnn.core.errors import InputError
+from edgecnn.core.events import Event, Progress
 
 IMAGE = torch.zeros(1, 3, 32, 32)
 
@@ -183,3 +184,51 @@ def test_it_needs_images() -> None:
     with pytest.raises(InputError) as raised:
         groups(network("plain"), IMAGE, ranking=Ranking("reconstruction"))
     assert raised.value.code == "no-images"
+
+
+class ByKeyword(nn.Module):
+    """Its layers are called by keyword, and the last one is no plain convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.last = nn.Conv2d(3, 32, 3), nn.Conv2d(32, 32, 3), Halved(32, 32, 3)
+        self.head = nn.Linear(32, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.relu(self.second(input=functional.relu(self.first(x))))
+        x = functional.relu(self.last(x)).mean((2, 3))
+        answer: Tensor = self.head(input=x)
+        return answer
+
+
+class Halved(nn.Conv2d):
+    """A convolution with a forward pass of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(functional.avg_pool2d(x, 2))
+
+
+def test_layers_called_by_keyword_are_looked_at_and_subclasses_are_not() -> None:
+    torch.manual_seed(0)
+    module = ByKeyword().eval()
+    widths = {"first": 16, "second": 16, "last": 16}
+    rebuilt = shrink(module, IMAGE, widths, ranking=RANKING)
+    for path, is_new in (("second", True), ("last", False), ("head", True)):
+        kept = rebuilt.plan.kept[path]
+        sliced = module.get_submodule(path).get_parameter("weight")[:, list(kept.into or ())]
+        sliced = sliced if kept.out is None else sliced[list(kept.out)]
+        assert torch.equal(rebuilt.module.get_submodule(path).get_parameter("weight"), sliced) is not is_new
+
+
+def test_a_single_image_is_a_batch_of_one() -> None:
+    layer = nn.Conv2d(6, 4, 3)
+    rows = reconstruction._rows(layer, torch.randn(6, 7, 5), torch.Generator())
+    assert rows.shape == (15, 54)
+
+
+def test_progress_is_told_layer_by_layer() -> None:
+    told: list[Event] = []
+    prune(network("plain"), IMAGE, Target("macs", 0.6), ranking=RANKING, tell=told.append)
+    measured = [event for event in told if isinstance(event, Progress) and event.step == "importance"]
+    assert [event.done for event in measured] == [1, 2, 3]
+    assert all(event.total == 3 for event in measured)

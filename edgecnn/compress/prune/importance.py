@@ -20,12 +20,15 @@ from edgecnn.checkpoint.structure import is_layer
 from edgecnn.compress.prune import reconstruction
 from edgecnn.compress.prune.group import Axis, Coupling, Ranking
 from edgecnn.core.errors import InputError
+from edgecnn.core.events import Tell, nobody
 
 Score = Callable[[nn.Module, Axis], Tensor | None]
 """The importance of each channel of one axis of a layer; None where the layer does not count."""
 
 
-def importances(module: nn.Module, couplings: Sequence[Coupling], ranking: Ranking) -> list[Tensor | None]:
+def importances(
+    module: nn.Module, couplings: Sequence[Coupling], ranking: Ranking, *, tell: Tell = nobody
+) -> list[Tensor | None]:
     """For each coupling, float64 (channels,) of mean one (lamp: as the paper has it); None where nothing ranks them.
 
     Raises InputError `no-loss` for taylor without losses, `no-images` for reconstruction without images.
@@ -36,7 +39,7 @@ def importances(module: nn.Module, couplings: Sequence[Coupling], ranking: Ranki
     if ranking.importance == "taylor":
         found = _taylor(module, couplings, ranking)
     elif ranking.importance == "reconstruction":
-        found = _reconstruction(module, couplings, ranking)
+        found = _reconstruction(module, couplings, ranking, tell)
     else:
         score = {"bn-scale": _scale, "fpgm": _distance}.get(ranking.importance, _square)
         found = [_gathered(module, item, score) for item in couplings]
@@ -45,7 +48,9 @@ def importances(module: nn.Module, couplings: Sequence[Coupling], ranking: Ranki
     return [None if item is None else _of_mean_one(item) for item in found]
 
 
-def _reconstruction(module: nn.Module, couplings: Sequence[Coupling], ranking: Ranking) -> list[Tensor | None]:
+def _reconstruction(
+    module: nn.Module, couplings: Sequence[Coupling], ranking: Ranking, tell: Tell
+) -> list[Tensor | None]:
     """By squared weights where no layer that reads the channels can be reconstructed."""
     if ranking.images is None:
         raise InputError(
@@ -53,7 +58,7 @@ def _reconstruction(module: nn.Module, couplings: Sequence[Coupling], ranking: R
             "importance 'reconstruction' looks at images, and there are none",
             hint="give --data DIR with a train/ folder, or --importance group-l2",
         )
-    found = reconstruction.scores(module, couplings, ranking.images, seed=ranking.seed)
+    found = reconstruction.scores(module, couplings, ranking.images, seed=ranking.seed, tell=tell)
     return [
         _gathered(module, item, _square) if mine is None else mine for item, mine in zip(couplings, found, strict=True)
     ]

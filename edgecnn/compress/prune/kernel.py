@@ -40,7 +40,12 @@ class Target:
 
 
 def groups(
-    module: nn.Module, example: Tensor, *, ranking: Ranking | None = None, found: Sequence[Coupling] | None = None
+    module: nn.Module,
+    example: Tensor,
+    *,
+    ranking: Ranking | None = None,
+    found: Sequence[Coupling] | None = None,
+    tell: Tell = nobody,
 ) -> Prunable:
     """Find what can be pruned together, by trial on copies, with the importance of each channel.
 
@@ -53,7 +58,7 @@ def groups(
     reasons = {item: why or _spared(item, ranking) for item, why in reasons.items()}
     usable_now = [item for item, why in reasons.items() if not why]
     made: list[Group] = []
-    for item, scores in zip(usable_now, importances(module, usable_now, ranking), strict=True):
+    for item, scores in zip(usable_now, importances(module, usable_now, ranking, tell=tell), strict=True):
         if scores is None:
             reasons[item] = f"nothing in it ranks its channels by {ranking.importance}"
             continue
@@ -121,7 +126,7 @@ def prune(
     outputs = {path: _outputs(module.get_submodule(path)) for path in _layers(module)}
     for number in range(1, target.rounds + 1):
         tell(Progress("prune", number - 1, target.rounds, "rounds"))
-        prunable = _within_bounds(groups(smaller, example, ranking=ranking), outputs, ranking)
+        prunable = _within_bounds(groups(smaller, example, ranking=ranking, tell=tell), outputs, ranking)
         if number == 1 and not prunable.groups:
             raise nothing(prunable)
         limit_now = whole - (whole - limit) * number // target.rounds

@@ -152,7 +152,7 @@ def prune_to_latency(
     MissingError `no-layer-times` where the target cannot be measured.
     """
     times_of = exported_times(context)
-    prunable = kernel.groups(module, example, ranking=ranking)
+    prunable = kernel.groups(module, example, ranking=ranking, tell=context.tell)
     if not prunable.groups:
         raise kernel.nothing(prunable)
 

@@ -17,6 +17,7 @@ from torch.nn import functional  # noqa: TID253
 
 from edgecnn.checkpoint.structure import Plan
 from edgecnn.compress.prune.group import Batches, Coupling
+from edgecnn.core.events import Progress, Tell, nobody
 
 WIDEST = 4608
 """Weights per output of a layer, above which its Gram matrix is not worth its memory: 512 channels of 3x3."""
@@ -29,12 +30,15 @@ STEPS = 64
 """Times the error of each channel is measured anew: more channels than that go several at a time."""
 
 
-def scores(module: nn.Module, couplings: Sequence[Coupling], images: Batches, *, seed: int = 0) -> list[Tensor | None]:
+def scores(
+    module: nn.Module, couplings: Sequence[Coupling], images: Batches, *, seed: int = 0, tell: Tell = nobody
+) -> list[Tensor | None]:
     """For each coupling, float64 (channels,): the error, as a share of what the layers that read them compute, that a
     channel's going adds when those of lower score have gone. None where no layer that reads them can be reconstructed.
     """
     readers = [_readers(module, item) for item in couplings]
     found: list[Tensor | None] = [None] * len(couplings)
+    done = 0
     for chosen in _in_memory(module, readers):
         paths = {path for place in chosen for path in readers[place]}
         grams = _grams(module, paths, images, seed)
@@ -46,6 +50,8 @@ def scores(module: nn.Module, couplings: Sequence[Coupling], images: Batches, *,
                 if path in grams
             ]
             found[place] = _errors(parts, couplings[place].channels) if parts else None
+            done += 1
+            tell(Progress("importance", done, len(couplings), "layers", fine=True))
     return found
 
 
@@ -73,6 +79,9 @@ def reconstruct(module: nn.Module, smaller: nn.Module, plan: Plan, images: Batch
 
 
 def _is_readable(layer: nn.Module) -> bool:
+    """Whether its outputs are products of its weights with what it is given: a subclass may do otherwise."""
+    if type(layer).forward not in (nn.Conv2d.forward, nn.Linear.forward):
+        return False
     if isinstance(layer, nn.Conv2d):
         plain = layer.groups == 1 and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
         return plain and layer.weight[0].numel() <= WIDEST
@@ -104,12 +113,12 @@ def _matrix(layer: nn.Module) -> Tensor:
 
 
 def _in_memory(module: nn.Module, readers: Sequence[Mapping[str, object]]) -> Iterator[list[int]]:
-    """Places of `readers` whose layers' Gram matrices, and their inverses, fit into the memory together."""
+    """Places of `readers` whose layers' Gram matrices, with their inverses and copies of these, fit into the memory."""
     chosen: list[int] = []
     paths: set[str] = set()
     for place, mine in enumerate(readers):
         both = paths | set(mine)
-        size = sum(2 * 8 * module.get_parameter(f"{path}.weight")[0].numel() ** 2 for path in both)
+        size = sum(3 * 8 * module.get_parameter(f"{path}.weight")[0].numel() ** 2 for path in both)
         if chosen and size > MEMORY_BYTES:
             yield chosen
             chosen, both = [], set(mine)
@@ -129,13 +138,15 @@ def _grams(module: nn.Module, paths: Sequence[str] | set[str], images: Batches, 
     # One for each layer, so that what is looked at does not depend on which layers are looked at together.
     generators = {path: torch.Generator().manual_seed(seed) for path in paths}
 
-    def look(path: str, layer: nn.Module, x: Tensor) -> None:
-        rows = _rows(layer, x.detach(), generators[path])
+    def look(path: str, layer: nn.Module, given: Sequence[Tensor], named: Mapping[str, Tensor]) -> None:
+        rows = _rows(layer, given[0] if given else named["input"], generators[path])
         found[path] = (rows.T @ rows).double() + found.get(path, 0.0)
         seen[path] = seen.get(path, 0) + len(rows)
 
     hooks = [
-        layer.register_forward_pre_hook(lambda layer, given, path=path: look(path, layer, given[0]))
+        layer.register_forward_pre_hook(
+            lambda layer, given, named, path=path: look(path, layer, given, named), with_kwargs=True
+        )
         for path, layer in ((path, module.get_submodule(path)) for path in sorted(paths))
     ]
     try:
@@ -165,7 +176,8 @@ def _rows(layer: nn.Module, x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _patches(layer: nn.Conv2d, x: Tensor, generator: torch.Generator) -> Tensor:
-    """The same places of each image, (images * places, weights per output)."""
+    """The same places of each image, (images * places, weights per output); `x` may be a single image."""
+    x = x.reshape(-1, *x.shape[-3:])
     vertical, horizontal = (int(size) for size in layer.padding)
     padded = functional.pad(x, (horizontal, horizontal, vertical, vertical))
     axes = zip(padded.shape[2:], layer.kernel_size, layer.dilation, layer.stride, strict=True)

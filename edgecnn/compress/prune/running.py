@@ -14,7 +14,7 @@ from edgecnn.compress.prune.amount import Measure
 from edgecnn.compress.prune.graph import OUTPUTS
 from edgecnn.compress.prune.group import Batches, Pruned, Ranking
 from edgecnn.compress.prune.kernel import Between, Target, check_names, prune
-from edgecnn.compress.prune.stage import Prune
+from edgecnn.compress.prune.stage import MEASURED, Prune
 from edgecnn.core.artifact import Artifact, sha256_of
 from edgecnn.core.errors import InputError
 from edgecnn.core.events import Tell, Warned
@@ -50,6 +50,8 @@ def run(source: Artifact, context: Context, *, options: Prune) -> Artifact:
         target = Target(*_wanted(options), options.iterations, options.isomorphic)
         between = None if options.finetune is None else _between(options, context)
         made = prune(module, example, target, ranking=ranking, between=between, tell=context.tell)
+    if images is not None and options.importance in MEASURED:
+        made.facts["importance_images"] = min(options.importance_images, len(images))
     made.facts["bn_images"] = 0 if options.finetune is not None else _reestimated(made.module, context, options)
     warn(made.left_whole, context.tell)
     return _written(made, source, context)
