@@ -200,7 +200,8 @@ def walk(format: Format, planned: list[Step], *, source: Artifact, around: Surro
                 raise  # the user has to change something: the other artifacts would only hide it
             except EdgecnnError as error:
                 lane.failed[step.makes] = error
-                around.tell(Warned(error.code, f"{step.name} failed: {error.message}", error.why))
+                said = "" if error.message.startswith(step.name) else f"{step.name} failed: "
+                around.tell(Warned(error.code, f"{said}{error.message}", error.why))
                 continue
             seconds = time.monotonic() - began
             have[step.makes] = artifact
