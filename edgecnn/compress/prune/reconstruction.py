@@ -213,7 +213,10 @@ class _Part:
         for place, root in enumerate(roots):
             by_count.setdefault(len(self._columns[root]), []).append(place)
         for count, places in by_count.items():
-            if count:
+            if count == 1:  # as below, without a solver's call for each number
+                columns = torch.cat([self._columns[roots[place]] for place in places])
+                found[places] = self._weight[:, columns].square().sum(0) / self._inverse.diagonal()[columns]
+            elif count:
                 columns = torch.stack([self._columns[roots[place]] for place in places])
                 blocks = self._inverse[columns[:, :, None], columns[:, None, :]]
                 weights = self._weight[:, columns].transpose(0, 1)
