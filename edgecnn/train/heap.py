@@ -20,8 +20,8 @@ def kept() -> Iterator[None]:
     """Inside, glibc's malloc gives nothing back to the system; at the end all that is free.
 
     A step frees its activations, at the top of the heap, so glibc returns them, and the next step faults every page in
-    again: `benchmarks/training.py` has what that costs. Elsewhere than glibc, and where the user's environment chooses
-    the thresholds, nothing is changed. Afterwards they are what glibc arrives at by itself once a block of 32 MiB has
+    again (docs/benchmarks.md, training speed). Elsewhere than glibc, and where the user's environment chooses the
+    thresholds, nothing is changed. Afterwards they are what glibc arrives at by itself once a block of 32 MiB has
     been freed. Source: mallopt(3).
     """
     libc = None if any(name in os.environ for name in CHOSEN_BY_USER) else _glibc()
