@@ -16,6 +16,7 @@ from edgecnn.core.errors import InputError, StepError
 from edgecnn.core.events import Tell, nobody
 from edgecnn.core.stage import Images, Model
 from edgecnn.core.store import Store
+from edgecnn.core.written import bad_option
 from edgecnn.inputs import Source, open_inputs
 from edgecnn.lanes import HERE, Surroundings, steps, walk
 from edgecnn.probe.facts import usable_cores
@@ -129,12 +130,7 @@ def _stage(options: Mapping[str, Any]) -> Distill:
     try:
         return Distill(**options)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        flag = str(first["loc"][-1]).replace("_", "-") if first["loc"] else ""
-        said = first["msg"].removeprefix("Value error, ")
-        raise InputError(
-            "bad-option", f"--{flag} {first.get('input')}: {said}" if flag else said, hint="see edgecnn distill --help"
-        ) from error
+        raise bad_option(error, command="distill") from error
 
 
 def _judged(stage: Distill, artifact: Artifact, models: tuple[Model, Model], around: Surroundings) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from edgecnn.core.artifact import Artifact
 from edgecnn.core.errors import InputError, StepError
 from edgecnn.core.events import Tell, Warned
 from edgecnn.core.store import Store, cannot_write
+from edgecnn.core.written import bad_option
 from edgecnn.inputs import Source, open_inputs
 from edgecnn.lanes import HERE, Surroundings, steps, walk
 from edgecnn.measure.layer_table import layer_times_on
@@ -26,7 +27,11 @@ from edgecnn.recipe import Calibration, Recipe
 from edgecnn.write import copy_into_place
 
 SUFFIX = ".safetensors"
-FLAGS = "by one of --macs, --parameters, --size or --latency, such as --macs 50%"
+FLAGS = (
+    " by one of macs, parameters, size, latency, such as `macs: 50%`",
+    ", by one of --macs, --parameters, --size or --latency, such as --macs 50%",
+)
+"""How the stage asks for a target, and how the command does."""
 SHOWN = {"macs": "MACs", "parameters": "parameters", "size": "bytes as INT8"}
 
 
@@ -119,11 +124,6 @@ def _stage(options: Mapping[str, Any]) -> Prune:
     try:
         return Prune(**options)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        flag = str(first["loc"][0]).replace("_", "-") if first["loc"] else ""
-        said = first["msg"].removeprefix("Value error, ")
-        if not first["loc"]:
-            said = said.replace(" by one of macs, parameters, size, latency, such as `macs: 50%`", f", {FLAGS}")
-        raise InputError(
-            "bad-option", f"--{flag} {first.get('input')}: {said}" if flag else said, hint="see edgecnn prune --help"
-        ) from error
+        refused = bad_option(error, command="prune")
+        refused.message = refused.message.replace(*FLAGS)
+        raise refused from error

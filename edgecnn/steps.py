@@ -17,6 +17,7 @@ from edgecnn.core.errors import InputError, MissingError, StepError, install_hin
 from edgecnn.core.events import Tell
 from edgecnn.core.stage import Stage
 from edgecnn.core.store import Store, cannot_write
+from edgecnn.core.written import bad_option
 from edgecnn.evidence import answer, gather, lint, reference, verify
 from edgecnn.export.cast import Cast
 from edgecnn.export.stage import Export
@@ -84,12 +85,7 @@ def quantize(
     try:
         stage = Quantize(**options)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(
-            "bad-option",
-            f"--{str(first['loc'][0]).replace('_', '-')} {first.get('input')}: {first['msg']}",
-            hint="see edgecnn quantize --help",
-        ) from error
+        raise bad_option(error, command="quantize") from error
     _refuse_without_effect(stage, format)
     recipe = Recipe(name="quantize", stages=(Export(), stage), calibration=Calibration(images=images))
     return _one(source, recipe, Kind(format, "int8"), out=out, tell=tell)

@@ -94,11 +94,28 @@ def _problem(item: Any, *, at: str, model: type[BaseModel]) -> str:
     path = join(at, *(part for part in location if not (isinstance(part, str) and _UNION_MEMBER.match(part))))
     if item["type"] == "missing":
         return f"{path}: is missing"
-    message = item["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    message = message[:1].lower() + message[1:]
+    message = _complaint(item)
     given = item.get("input")
     shown = "" if isinstance(given, dict | list) or given is None else f" (it is {given!r})"
     return f"{path}: {message}{shown}" if path else f"{message}{shown}"
+
+
+def bad_option(error: ValidationError, *, command: str) -> InputError:
+    """The `bad-option` for a command whose flags are the fields of a model: its first complaint, in the flag's name."""
+    first = error.errors(include_url=False)[0]
+    said, flag = _complaint(first), str(first["loc"][-1]).replace("_", "-") if first["loc"] else ""
+    message = f"--{flag} {first.get('input')}: {said}" if flag else said
+    return InputError("bad-option", message, hint=f"see edgecnn {command} --help")
+
+
+def _complaint(item: Any) -> str:
+    """What pydantic says of one value, in our words: `has to be less than 1 (100%)`."""
+    said: str = item["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    said = (said[:1].lower() + said[1:]).replace("input should be", "has to be")
+    bounds = [bound for name, bound in item.get("ctx", {}).items() if name in ("lt", "le", "gt", "ge")]
+    if bounds and str(item.get("input")).rstrip().endswith("%"):
+        said += f" ({bounds[0]:.0%})"
+    return said
 
 
 def _fields_at(model: type[BaseModel], location: Iterable[str | int]) -> list[str]:

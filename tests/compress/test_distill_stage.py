@@ -290,8 +290,8 @@ def test_files_that_options_name_decide_the_result(bench: Bench) -> None:
     [
         ({"training": {"epoch": 3}}, "stages[1].distill.training.epoch: unknown key; did you mean 'epochs'"),
         ({"training": {"augment": {"flap": True}}}, "stages[1].distill.training.augment.flap: unknown key; did you"),
-        ({"training": {"epochs": 0}}, "stages[1].distill.training.epochs: input should be greater than or equal to 1"),
-        ({"method": "crd"}, "stages[1].distill.method: input should be 'dist', 'hinton' or 'dkd'"),
+        ({"training": {"epochs": 0}}, "stages[1].distill.training.epochs: has to be greater than or equal to 1"),
+        ({"method": "crd"}, "stages[1].distill.method: has to be 'dist', 'hinton' or 'dkd'"),
         ({"teacher_model": "resnet18"}, "give `teacher` its path"),
         ({"student_weights": "w.pth"}, "name its architecture"),
         ({"cache_logits": True, "training": {"augment": {"mixup": 0.2}}}, "shows another image in every epoch"),

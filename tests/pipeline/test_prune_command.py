@@ -101,6 +101,12 @@ def test_mistakes_are_named(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_share_beyond_the_whole_is_refused_in_its_own_unit(checkpoint: Path, tmp_path: Path, invoke: Invoke) -> None:
+    ended = invoke("prune", str(checkpoint), "--macs", "150%", "--out", str(tmp_path / "half.safetensors"))
+    assert ended.code == 2
+    assert "--macs 150%: has to be less than 1 (100%)" in ended.err
+
+
 def test_pruned_twice_and_exported(bench: Workbench, tmp_path: Path, invoke: Invoke) -> None:
     once, twice, out = (tmp_path / name for name in ("once.safetensors", "twice.safetensors", "tiny.onnx"))
     words = ("--model", bench.model, *FLAGS)

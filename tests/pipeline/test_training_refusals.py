@@ -59,8 +59,8 @@ def test_a_network_for_large_images_on_small_ones_is_said(tmp_path: Path) -> Non
         (["--arch", "no/such.py:net"], "no-such-file", "--arch no/such.py:net"),
         (["--dropout", "0.3"], "no-dropout", "leave out --dropout"),
         (["--stochastic-depth", "0.3"], "no-stochastic-depth", "leave out --stochastic-depth"),
-        (["--mixup", "-1"], "bad-option", "--mixup: input should be greater than or equal to 0"),
-        (["--optimizer", "adm"], "bad-option", "--optimizer: input should be 'adamw' or 'sgd'"),
+        (["--mixup", "-1"], "bad-option", "--mixup: has to be greater than or equal to 0"),
+        (["--optimizer", "adm"], "bad-option", "--optimizer: has to be 'adamw' or 'sgd'"),
         (["--tracker", "mlfow"], "unknown-tracker", "mlflow"),
         (["--folds", "1"], "bad-folds", "too few"),
         (["--color", "L", "--mean", "0.5", "--std", "0.25"], "channels-differ", "--color RGB"),
@@ -137,7 +137,7 @@ def test_mistakes_in_a_settings_file_are_all_named(tmp_path: Path, bench: Workbe
     config.write_text("epoch: 7\nbatch: 1\naugment: {mixup: -1}\n")
     ended = invoke(*words(bench, tmp_path / "out", "--config", str(config)))
     assert ended.error == "bad-settings"
-    for line in ("epoch: unknown key; did you mean 'epochs'", "batch: input should be", "augment.mixup: input should"):
+    for line in ("epoch: unknown key; did you mean 'epochs'", "batch: has to be", "augment.mixup: has to be"):
         assert line in ended.err
     assert invoke(*words(bench, tmp_path / "out", "--config", str(tmp_path / "none.yaml"))).error == "bad-settings"
 
