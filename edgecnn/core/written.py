@@ -103,7 +103,8 @@ def _problem(item: Any, *, at: str, model: type[BaseModel]) -> str:
 def bad_option(error: ValidationError, *, command: str) -> InputError:
     """The `bad-option` for a command whose flags are the fields of a model: its first complaint, in the flag's name."""
     first = error.errors(include_url=False)[0]
-    said, flag = _complaint(first), str(first["loc"][-1]).replace("_", "-") if first["loc"] else ""
+    names = [part for part in first["loc"] if isinstance(part, str)]
+    said, flag = _complaint(first), names[-1].replace("_", "-") if names else ""
     message = f"--{flag} {first.get('input')}: {said}" if flag else said
     return InputError("bad-option", message, hint=f"see edgecnn {command} --help")
 
