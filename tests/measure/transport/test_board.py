@@ -113,17 +113,24 @@ def test_a_cut_loses_no_event_and_no_result(
 
 
 def test_a_board_that_stays_away_is_given_up_and_ends_the_job_itself(
-    make_board: MakeBoard, home: Path, runtime_job: dict[str, Any], fake_runtime: Any, tmp_path: Path, gone: Any
+    make_board: MakeBoard,
+    home: Path,
+    runtime_job: dict[str, Any],
+    fake_runtime: Any,
+    tmp_path: Path,
+    wait_for: Any,
+    gone: Any,
 ) -> None:
     class Away(Cutting):
         def run(self, argv: Any, **options: Any) -> Any:
             if "follow" in str(options.get("stdin")):
+                wait_for(note.exists)
                 raise MissingError("ssh-refused", "still away", why="no route")
             return super().run(argv, **options)
 
     note = tmp_path / "pids"
     fake_runtime(HANGING.format(note=str(note)))
-    patience = Patience(reconnect_s=0.6, pauses_s=(0.1,), abandon_s=0.5)
+    patience = Patience(reconnect_s=0.6, pauses_s=(0.1,), abandon_s=3.0)
     error = failing(make_board(transport=Away(home, after=2), patience=patience), runtime_job)
     assert isinstance(error, StepError)
     assert (error.code, error.why) == ("connection-lost", "no route")
