@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 
 from edgecnn.cli import console
 from edgecnn.core.errors import EdgecnnError, InputError, MissingError, StepError
 
-INTERRUPTED = 130
 PIPE_CLOSED = 141
 
 KEEPS_STAGES = ("optimize", "demo")
@@ -31,9 +32,9 @@ def guard(command: Callable[[], None], argv: Sequence[str]) -> int:
         return 0
     except BrokenPipeError:
         return _stdout_is_gone()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         console.note(f"\ninterrupted; {_after_interruption(argv)}")
-        return INTERRUPTED
+        return 128 + (error.args[0] if error.args else signal.SIGINT)
     except Exception as error:
         code = getattr(error, "exit_code", None)
         if isinstance(code, int) and not isinstance(error, EdgecnnError) and not hasattr(error, "format_message"):
@@ -47,6 +48,15 @@ def guard(command: Callable[[], None], argv: Sequence[str]) -> int:
         elif shown.code == "cannot-write" and command_of(argv) in KEEPS_STEPS:
             shown.hint += "; the same command then goes on after the last epoch that was saved, if any was"
         return _show(shown, error, as_json=wants_json(argv))
+
+
+def heed_sigterm() -> None:
+    """SIGTERM ends a command as Ctrl-C does: what was begun on a board is ended, and what is there is kept."""
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt(number)
+
+    signal.signal(signal.SIGTERM, on_signal)
 
 
 def command_of(argv: Sequence[str]) -> str:

@@ -93,6 +93,7 @@ def _settings(
 def main() -> None:
     """Entry point: runs the command line and leaves with the exit code its outcome has."""
     argv = sys.argv[1:]
+    failures.heed_sigterm()
     sys.exit(failures.guard(lambda: run(argv), argv))
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C once is a wish to stop at the next good moment; twice, it is an order."""
+"""Ctrl-C or SIGTERM once is a wish to stop at the next good moment; twice, it is an order."""
 
 from __future__ import annotations
 
@@ -12,17 +12,23 @@ from typing import Any
 
 
 class Interruption:
-    """Whether somebody asked to stop."""
+    """Whether somebody asked to stop, and by which signal."""
 
     def __init__(self) -> None:
         self.asked = False
+        self.number: int = signal.SIGINT
+
+    def error(self) -> KeyboardInterrupt:
+        """What stopping raises: a KeyboardInterrupt that carries the signal's number."""
+        return KeyboardInterrupt(self.number)
 
 
 @contextmanager
 def noticed() -> Iterator[Interruption]:
-    """Inside the block the first SIGINT only sets `asked`; the second does what the first would have done before.
+    """Inside the block the first SIGINT or SIGTERM only sets `asked`; the second does what the first would have done
+    before, or raises KeyboardInterrupt.
 
-    Under torchrun every SIGINT and SIGTERM only sets `asked`: one Ctrl-C comes twice there, from the terminal and from
+    Under torchrun every one of them only sets `asked`: one Ctrl-C comes twice there, from the terminal and from
     torchrun, which itself ends what takes too long. Handlers are those of before afterwards. Outside the main thread,
     and for signals that are ignored, nothing changes.
     """
@@ -36,13 +42,13 @@ def noticed() -> Iterator[Interruption]:
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         if launched or not found.asked:
-            found.asked = True
+            found.asked, found.number = True, number
         elif callable(before[number]):
             before[number](number, frame)
         else:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM) if launched else (signal.SIGINT,):
+    for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) not in (signal.SIG_IGN, None):
             before[number] = signal.signal(number, on_signal)
     try:

@@ -94,7 +94,7 @@ class Run:
             while len(self._epochs) < settings.epochs and not self._stopped:
                 self._epoch(len(self._epochs) + 1, watch if self._group.is_first else None)
             if asked.asked:  # after the last step: all is saved
-                raise KeyboardInterrupt
+                raise asked.error()
         except StepError as error:
             if error.code == CODE:
                 kept = self._kept.number
@@ -142,7 +142,7 @@ class Run:
                     watch(number, epoch, self._task.module)
         except _Asked:
             self._save()
-            raise KeyboardInterrupt from None
+            raise self._asked.error() from None
         self._epochs.append(epoch)
         self._done, self._sums = 0, Sums.of(self._group.device)
         patience = self._task.settings.early_stopping
@@ -199,7 +199,7 @@ class Run:
             )
         if asked:
             self._save()
-            raise KeyboardInterrupt
+            raise self._asked.error()
 
     def _averaged(self) -> AbstractContextManager[None]:
         average = self._stepper.average

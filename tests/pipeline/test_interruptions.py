@@ -40,6 +40,7 @@ def slowly(self, size):
 
 ImageSet.batches = slowly
 argv = sys.argv[1:]
+failures.heed_sigterm()
 sys.exit(failures.guard(lambda: run(argv), argv))
 """
 """The command with slow images and a calibration that saves its state after each, so that it can be stopped inside."""
@@ -111,12 +112,15 @@ def test_a_killed_calibration_goes_on_where_it_stopped(
     assert not [path for path in (out / ".store").iterdir() if path.name.startswith(".")]
 
 
-def test_ctrl_c_says_that_nothing_is_lost(finished: Run, bench: Workbench, invoke: Invoke, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_ctrl_c_says_that_nothing_is_lost(
+    number: signal.Signals, finished: Run, bench: Workbench, invoke: Invoke, tmp_path: Path
+) -> None:
     out = without_quantization(finished, tmp_path / "stopped")
     running = calibrating(bench, out)
-    running.send_signal(signal.SIGINT)
+    running.send_signal(number)
     said, complaint = running.communicate(timeout=60)
-    assert (running.returncode, said) == (130, "")
+    assert (running.returncode, said) == (128 + number, "")
     assert "finished stages are kept: run the same command again to continue" in complaint
     assert "Traceback" not in complaint
     assert saved(out) >= 5

@@ -85,17 +85,17 @@ def test_ctrl_c_saves_in_the_middle_of_an_epoch(images: ImageSet, tmp_path: Path
 
 
 class Interrupting:
-    """Presses Ctrl-C `times` at its first batch."""
+    """Sends itself a signal `times` at its first batch."""
 
     needs_labels = True
 
-    def __init__(self, times: int) -> None:
-        self.left, self.asked = times, 0
+    def __init__(self, times: int, number: signal.Signals) -> None:
+        self.left, self.asked, self.number = times, 0, number
 
     def __call__(self, module: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         while self.left:
             self.left -= 1
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(self.number)
             self.asked += 1
         logits: Tensor = module(batch.x)
         return logits.square().mean(), logits
@@ -104,18 +104,20 @@ class Interrupting:
         pass
 
 
-def test_a_second_ctrl_c_ends_at_once(images: ImageSet, tmp_path: Path) -> None:
-    before = signal.getsignal(signal.SIGINT)
-    once, twice = Interrupting(1), Interrupting(2)
-    with pytest.raises(KeyboardInterrupt):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_second_ctrl_c_ends_at_once(number: signal.Signals, images: ImageSet, tmp_path: Path) -> None:
+    before = signal.getsignal(number)
+    once, twice = Interrupting(1, number), Interrupting(2, number)
+    with pytest.raises(KeyboardInterrupt) as caught:
         fit(net(), images, settings=settings(), objective=once, scratch=tmp_path / "once")
     assert once.asked == 1
+    assert caught.value.args == (number,)
     assert torch.load(tmp_path / "once" / LAST, weights_only=True)["done"] == 1
     with pytest.raises(KeyboardInterrupt):
         fit(net(), images, settings=settings(), objective=twice, scratch=tmp_path / "twice")
     assert twice.asked == 1
     assert not (tmp_path / "twice" / LAST).exists()
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(number) is before
 
 
 def test_ctrl_c_while_the_last_epoch_is_judged_is_not_lost(images: ImageSet, tmp_path: Path) -> None:
