@@ -100,7 +100,8 @@ def distill(source: Source, options: Mapping[str, Any], *, out: Path, tell: Tell
         raise InputError(
             "wrong-suffix", f"--out {out} does not end in {SUFFIX}", hint=f"--out {out.with_suffix(SUFFIX)}"
         )
-    inputs = open_inputs(source, Recipe(name="distill", stages=(stage,), calibration=Calibration(images=1)), tell=tell)
+    recipe = Recipe(name="distill", stages=(stage,), calibration=Calibration(images=1))
+    inputs = open_inputs(source, recipe, tell=tell, judges=False)
     store = Store(out.parent / f".{out.stem}.distill")
     store.prepare()
     around = Surroundings(inputs.model, inputs.data, HERE, store, tell, source.seed)

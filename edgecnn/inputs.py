@@ -100,14 +100,15 @@ class Inputs:
     preprocessing_source: str
 
 
-def open_inputs(source: Source, recipe: Recipe, *, tell: Tell) -> Inputs:
-    """Open the checkpoint and the images. Raises InputError or MissingError before any work starts."""
+def open_inputs(source: Source, recipe: Recipe, *, tell: Tell, judges: bool = True) -> Inputs:
+    """Open the checkpoint and the images, of which some need classes where something `judges`. Raises InputError or
+    MissingError before any work starts."""
     began = time.monotonic()
     tell(Started("read inputs"))
     model = open_model(source.checkpoint, architecture=source.architecture)
     preprocessing, origin = choose_preprocessing(model, source, recipe, tell=tell)
     model = model.with_preprocessing(preprocessing)
-    data = _open_data(model, source, recipe, preprocessing=preprocessing, tell=tell)
+    data = _open_data(model, source, recipe, preprocessing=preprocessing, tell=tell, judges=judges)
     for note in (*model.notes, *data.facts.get("notes", ())):
         tell(Warned("assumed", note))
     tell(Finished("read inputs", time.monotonic() - began))
@@ -191,7 +192,7 @@ def _common_size(data: Path) -> tuple[int, int] | None:
     sizes = set()
     suffixes = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
     if data.suffix.lower() == ".csv":
-        paths = (data.parent / row["path"] for _, row in rows(data))
+        paths = (data.parent / row["path"] for _, row in rows(data, unlabelled=True))
     else:
         paths = (path for path in data.rglob("*") if path.suffix.lower() in suffixes)
     for path in islice(paths, 16):
@@ -204,7 +205,7 @@ def _common_size(data: Path) -> tuple[int, int] | None:
 
 
 def _open_data(
-    model: LoadedModel, source: Source, recipe: Recipe, *, preprocessing: Preprocessing, tell: Tell
+    model: LoadedModel, source: Source, recipe: Recipe, *, preprocessing: Preprocessing, tell: Tell, judges: bool
 ) -> Given:
     if source.data is None:
         return _without_data(model, source, recipe, preprocessing=preprocessing, tell=tell)
@@ -218,6 +219,7 @@ def _open_data(
         class_names=model.class_names,
         calibration_images=recipe.calibration.images,
         seed=source.seed,
+        judges=judges,
     )
     training = found.training if found.may_train else None
     return Given(found.calibration, found.evaluation, preprocessing, found.class_names, found.facts(), training)

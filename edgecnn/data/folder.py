@@ -12,11 +12,15 @@ from edgecnn.data.listing import EVALUATION_NAMES, Listing, Sample
 SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif", ".pbm", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
 )
+UNLABELLED = "train"
 LAYOUT = "lay the images out as DIR/train/CLASS/*.jpg and DIR/val/CLASS/*.jpg, or DIR/CLASS/*.jpg"
 
 
-def list_folder(root: Path) -> Listing:
+def list_folder(root: Path, *, unlabelled: bool = False) -> Listing:
     """List an image folder. Raises InputError when it holds no images by class.
+
+    With `unlabelled` images may lie directly in `root/train`, where they are without a class, or, where nothing judges,
+    in `root`.
 
     Only files directly in a class folder count; hidden files, files that are no images and files in deeper folders are
     passed over and counted. Symbolic links are followed to one level, so a loop of them ends.
@@ -25,6 +29,8 @@ def list_folder(root: Path) -> Listing:
     folders = _subfolders(root)
     train = _part(folders, ("train",))
     judging = _part(folders, EVALUATION_NAMES)
+    if unlabelled and train is None and (found_bare := _bare(root, folders, judging)) is not None:
+        return _without_labels(root, found_bare, judging)
     sources = [folder for folder in (train, judging) if folder is not None] or [root]
     samples: dict[Path, tuple[Sample, ...]] = {}
     labels: set[str] = set()
@@ -44,6 +50,33 @@ def list_folder(root: Path) -> Listing:
         labels=tuple(sorted(labels)),
         skipped=_sorted(skipped),
         notes=(f"not used: {', '.join(unused)} in {root}",) if unused else (),
+    )
+
+
+def _bare(root: Path, folders: list[Path], judging: Path | None) -> Path | None:
+    """The folder whose images lie beside each other without classes, where there is no doubt that they do."""
+    train = next((folder for folder in folders if folder.name.lower() == UNLABELLED), None)
+    if train is not None and not _holds_classes(train) and all(folder in (train, judging) for folder in folders):
+        return train
+    return root if not folders and not _holds_classes(root) else None
+
+
+def _without_labels(root: Path, bare: Path, judging: Path | None) -> Listing:
+    skipped: Counter[str] = Counter()
+    images = tuple(Sample(path, "") for path in _images_in(bare, skipped))
+    if judging is None:
+        origin = {"undivided": str(bare)}
+        return Listing(root, "images without classes", undivided=images, origin=origin, skipped=_sorted(skipped))
+    samples, labels = _classes_in(judging, skipped)
+    _require_images(judging, samples, skipped)
+    return Listing(
+        root,
+        "train and evaluation folders, the first without classes",
+        train=images,
+        evaluation=samples,
+        origin={"train": str(bare), "evaluation": str(judging)},
+        labels=tuple(sorted(labels)),
+        skipped=_sorted(skipped),
     )
 
 

@@ -11,7 +11,7 @@ EVALUATION_NAMES = ("val", "valid", "validation", "test")
 
 
 class Sample(NamedTuple):
-    """A file and the class name its folder or table gives it."""
+    """A file and the class name its folder or table gives it, empty where it gives none."""
 
     path: Path
     label: str
@@ -35,6 +35,11 @@ class Listing:
     labels: tuple[str, ...] = ()
     skipped: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @property
+    def is_unlabelled(self) -> bool:
+        """Whether there is nothing but images without a class."""
+        return not self.labels
 
     @property
     def samples(self) -> tuple[Sample, ...]:

@@ -28,11 +28,12 @@ class ImageData:
     """Images by purpose; satisfies `core.stage.Data`.
 
     `calibration` is chosen from `training` and shares no file's content with `evaluation`. All three are ordered so
-    that every prefix is spread over the classes.
+    that every prefix is spread over the classes. `training` is without labels where not all of its images have one;
+    `evaluation` is None where nothing has.
     """
 
     calibration: ImageSet
-    evaluation: ImageSet
+    evaluation: ImageSet | None
     training: ImageSet
     preprocessing: Preprocessing
     class_names: tuple[str, ...]
@@ -54,12 +55,14 @@ def open_data(
     class_names: Sequence[str] | None = None,
     calibration_images: int = 200,
     seed: int = 0,
+    judges: bool = True,
 ) -> ImageData:
     """Open an image folder or a CSV table for a network with `num_classes` outputs.
 
     `DIR/train` calibrates and `DIR/val` (or valid, validation, test) judges; undivided images are divided by `seed`,
-    class by class. Every chosen file's header is checked. Raises InputError: no such folder, no images, a single class,
-    classes that do not fit the network, a broken image, or an image that would both calibrate and judge.
+    class by class. Images in `DIR/train` may be without classes; all may, where nobody `judges`. Every chosen file's
+    header is checked. Raises InputError: no such folder, no images, a single class, classes that do not fit the
+    network, a broken image, or an image that would both calibrate and judge.
     """
     if calibration_images < 1:
         raise InputError(
@@ -67,15 +70,21 @@ def open_data(
             f"{calibration_images} calibration images are too few",
             hint="set calibration.images in the recipe to 1 or more; 200 is usual",
         )
-    listing = list_images(path)
-    require_classes(path, listing)
-    classes = class_map_for(listing, num_classes, path=class_map, class_names=class_names)
+    listing = list_images(path, unlabelled=True)
+    if listing.is_unlabelled and judges:
+        listing = list_images(path)  # which says what is missing
+    if listing.is_unlabelled:
+        classes = ClassMap({}, num_classes, "no image has a class")
+    else:
+        require_classes(path, listing)
+        classes = class_map_for(listing, num_classes, path=class_map, class_names=class_names)
     sets = _Sets(listing, classes, preprocessing, seed)
     training, evaluation = sets.divide()
     calibration = training.take(calibration_images)
     calibration.check()
-    evaluation.check()
-    _refuse_overlap(calibration, evaluation)
+    if evaluation is not None:
+        evaluation.check()
+        _refuse_overlap(calibration, evaluation)
     facts: dict[str, Any] = {
         "source": str(path),
         "form": listing.form,
@@ -84,10 +93,10 @@ def open_data(
         "seed": seed,
         "classes": classes.source,
         "class_map_sha256": sha256_of(class_map) if class_map is not None else None,
-        "images": {"training": len(training), "calibration": len(calibration), "evaluation": len(evaluation)},
-        "evaluation_classes": len(set(evaluation.labels or ())),
+        "images": {"training": len(training), "calibration": len(calibration), "evaluation": len(evaluation or ())},
+        "evaluation_classes": len(set(evaluation.labels or ())) if evaluation else 0,
         "skipped": dict(listing.skipped),
-        "digests": {"calibration": calibration.digest, "evaluation": evaluation.digest},
+        "digests": {"calibration": calibration.digest, "evaluation": evaluation.digest if evaluation else None},
         "preprocessing": preprocessing.to_dict(),
         "notes": [*listing.notes, *_notes(listing, classes, len(calibration), calibration_images)],
     }
@@ -143,6 +152,7 @@ def open_training(
     classes = class_map_for(listing, len(class_names), class_names=class_names)
     sets = _Sets(listing, classes, preprocessing, seed)
     training, validation = sets.divide()
+    assert validation is not None
     training.check()
     validation.check()
     facts: dict[str, Any] = {
@@ -196,13 +206,16 @@ class _Sets:
         self._digests: dict[Path, str] = {}
         self.how_divided = "as the data says"
 
-    def divide(self) -> tuple[ImageSet, ImageSet]:
-        """(training, evaluation)."""
+    def divide(self) -> tuple[ImageSet, ImageSet | None]:
+        """(training, evaluation); no evaluation where no image has a label."""
         if not self._listing.undivided:
             training = self._of(self._listing.train)
             # The order of what judges does not depend on the seed: the same folder is the same set in every run.
             return self._spread(training, self._seed), self._spread(self._of(self._listing.evaluation), 0)
         whole = self._of(self._listing.undivided)
+        if self._listing.is_unlabelled:
+            self.how_divided = "nothing judges: no image has a label"
+            return self._spread(whole, self._seed), None
         kept, held = hold_out(whole.labels or (), whole.file_digests(), seed=self._seed)
         if not kept:
             raise InputError(
@@ -215,9 +228,10 @@ class _Sets:
         return self._spread(whole.select(kept), self._seed), self._spread(whole.select(held), 0)
 
     def _of(self, samples: Sequence[Sample]) -> ImageSet:
+        labelled = all(sample.label for sample in samples)
         return ImageSet(
             [sample.path for sample in samples],
-            [self._classes.indices[sample.label] for sample in samples],
+            [self._classes.indices[sample.label] for sample in samples] if labelled else None,
             preprocessing=self._preprocessing,
             root=self._listing.root,
             file_digests=self._digests,
@@ -225,13 +239,14 @@ class _Sets:
 
     def _spread(self, images: ImageSet, seed: int) -> ImageSet:
         names = [path.name for path in images.paths]
-        return images.select(round_robin(images.labels or (), names, seed=seed))
+        return images.select(round_robin(images.labels or [0] * len(names), names, seed=seed))
 
 
-def list_images(path: Path) -> Listing:
-    """What an image folder or a CSV table holds. Raises InputError where there is neither, or no images by class."""
+def list_images(path: Path, *, unlabelled: bool = False) -> Listing:
+    """What an image folder or a CSV table holds. Raises InputError where there is neither, or no images by class; with
+    `unlabelled` those that do not judge may be without one."""
     if path.is_dir():
-        return list_folder(path)
+        return list_folder(path, unlabelled=unlabelled)
     if not path.exists():
         raise InputError("no-data", f"there is no data at {path}", hint=f"give --data DIR; {LAYOUT}")
     if path.suffix.lower() in ARCHIVES:
@@ -246,12 +261,12 @@ def list_images(path: Path) -> Listing:
         raise InputError(
             "no-data", f"{path} is neither a folder nor a .csv table", hint=f"give --data DIR or TABLE.csv; {LAYOUT}"
         )
-    return list_table(path)
+    return list_table(path, unlabelled=unlabelled)
 
 
 def require_classes(path: Path, listing: Listing) -> None:
     """Raise InputError unless there are two classes or more."""
-    found = {sample.label for sample in listing.samples}
+    found = {sample.label for sample in listing.samples if sample.label}
     if len(found) < 2:
         raise InputError(
             "one-class",
@@ -276,7 +291,10 @@ def _refuse_overlap(calibration: ImageSet, evaluation: ImageSet) -> None:
 
 def _notes(listing: Listing, classes: ClassMap, calibration: int, wanted: int) -> list[str]:
     notes = []
-    if listing.undivided:
+    bare = sum(not sample.label for sample in listing.train)
+    if 0 < bare < len(listing.train):
+        notes.append(f"{bare} of {len(listing.train)} training images have no label: those of the others are not used")
+    if listing.undivided and not listing.is_unlabelled:
         notes.append("if the checkpoint was trained on these images, its accuracy here is better than on new ones")
     if calibration < wanted:
         notes.append(f"{calibration} calibration images: fewer than the {wanted} asked for")

@@ -12,15 +12,16 @@ from edgecnn.data.listing import EVALUATION_NAMES, Listing, Sample
 SHOWN = 3
 
 
-def list_table(path: Path) -> Listing:
-    """List the images a CSV file names, relative to its folder. Raises InputError naming the lines to correct."""
+def list_table(path: Path, *, unlabelled: bool = False) -> Listing:
+    """List the images a CSV file names, relative to its folder; with `unlabelled` those that do not judge may be
+    without a label. Raises InputError naming the lines to correct."""
     parts: dict[str, list[Sample]] = {"train": [], "evaluation": [], "undivided": []}
     wrong: list[str] = []
-    for line, row in rows(path):
-        name, label = row["path"], row["label"]
+    for line, row in rows(path, unlabelled=unlabelled):
+        name, label = row["path"], row.get("label", "")
         part = _part(row.get("split"))
         file = path.parent / name
-        if not name or not label:
+        if not name or not (label or (unlabelled and part != "evaluation")):
             wrong.append(f"line {line}: path or label is empty")
         elif part is None:
             wrong.append(f"line {line}: split '{row['split']}' is not train or {', '.join(EVALUATION_NAMES)}")
@@ -37,7 +38,7 @@ def list_table(path: Path) -> Listing:
         parts["undivided"] = parts["train"] or parts["evaluation"] or parts["undivided"]
         parts["train"], parts["evaluation"] = [], []
     origin = {part: str(path) for part, samples in parts.items() if samples}
-    labels = sorted({sample.label for samples in parts.values() for sample in samples})
+    labels = sorted({sample.label for samples in parts.values() for sample in samples if sample.label})
     return Listing(
         path.parent,
         "table",
@@ -56,13 +57,14 @@ def _part(split: str | None) -> str | None:
     return "train" if word == "train" else "evaluation" if word in EVALUATION_NAMES else None
 
 
-def rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line number, cells by column name). Raises InputError when it is no such table."""
+def rows(path: Path, *, unlabelled: bool = False) -> Iterator[tuple[int, dict[str, str]]]:
+    """(line number, cells by column name). Raises InputError when it is no such table, for which `unlabelled` does
+    without labels."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(stream)
             header = [column.strip().lower() for column in next(reader, [])]
-            if not {"path", "label"} <= set(header):
+            if not ({"path"} if unlabelled else {"path", "label"}) <= set(header):
                 raise _wrong_table(path, f"its first line is '{','.join(header)}'")
             for cells in reader:
                 if any(cell.strip() for cell in cells):

@@ -65,6 +65,25 @@ def test_a_new_student_learns_from_the_checkpoint(bench: Workbench, tmp_path: Pa
     assert "before: " not in ended.out
 
 
+def test_images_without_labels_will_do(bench: Workbench, student: Path, tmp_path: Path) -> None:
+    """With labelled images to judge on, and with none at all."""
+    folder, out = tmp_path / "images", tmp_path / "taught.safetensors"
+    shutil.copytree(bench.data / "val", folder / "val")
+    (folder / "train").mkdir()
+    for number, path in enumerate(sorted((bench.data / "train").glob("*/*"))):
+        shutil.copy(path, folder / "train" / f"{number}{path.suffix}")
+    source = [str(student), "--model", bench.model, *FLAGS, "--out", str(out), *TRAINING, "--lr", "0.01", "--json"]
+    teacher = ("--teacher", str(bench.checkpoint), "--teacher-model", bench.model)
+    ended = in_process_of_its_own("distill", *source, *teacher, "--data", str(folder))
+    assert ended.code == 0, ended.err
+    assert ended.json["after"] > ended.json["before"]
+    out.unlink()
+    ended = in_process_of_its_own("distill", *source, *teacher, "--data", str(folder / "train"))
+    assert ended.code == 0, ended.err
+    assert (ended.json["images"], ended.json["after"]) == (0, None)
+    assert out.is_file()
+
+
 def test_a_new_student_starts_from_pruned_weights(bench: Workbench, tmp_path: Path) -> None:
     pruned, out = tmp_path / "pruned.safetensors", tmp_path / "taught.safetensors"
     made = in_process_of_its_own(
