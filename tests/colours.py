@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,7 @@ def main() -> None:
     parser.add_argument("--unused", action="store_true", help="a layer that the answer does not come from")
     parser.add_argument("--pause", type=float, default=0.0)
     parser.add_argument("--fails", type=int, default=-1)
+    parser.add_argument("--judging", type=float, default=0.0, help="seconds that judging takes; it is told of")
     given = parser.parse_args()
     torch.set_num_threads(1)
 
@@ -97,9 +99,20 @@ def main() -> None:
     module = net(plain=given.plain)
     if given.unused:
         module[0].register_module("idle", nn.Linear(2, 2))
+    images = split(opened(given.images))
+    assert images.validation is not None
+    pixels = images.validation.pixels
+
+    def slowly(size: int) -> Iterator[np.ndarray]:
+        print("judging", flush=True)  # noqa: T201
+        time.sleep(given.judging)
+        yield from pixels(size)
+
+    if given.judging:
+        images.validation.pixels = slowly  # type: ignore[method-assign]
     history = fit(
         module,
-        split(opened(given.images)),
+        images,
         settings=given.settings,
         objective=Dawdling(given.pause, given.fails),
         scratch=given.scratch,

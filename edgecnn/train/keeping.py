@@ -34,8 +34,7 @@ class Kept:
         """Whether epoch `number`, whose weights `module` holds, is now the one that is kept."""
         if epoch.validation_accuracy is not None:
             loss = epoch.validation_loss
-            # A loss that is no number is worse than any.
-            score = (epoch.validation_accuracy, -math.inf if loss is None or math.isnan(loss) else -loss)
+            score = (epoch.validation_accuracy, -math.inf if loss is None else -loss)
             if self.number and score <= self._score:
                 return False
             self._score = score

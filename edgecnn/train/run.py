@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import torch  # noqa: TID253  (kernel, reached by a late import)
 from torch import nn  # noqa: TID253  (kernel, reached by a late import)
 
 from edgecnn.core.errors import StepError
@@ -25,6 +27,8 @@ from edgecnn.train.step import Stepper
 from edgecnn.train.telling import Sums, Teller
 
 Watch = Callable[[int, Epoch, nn.Module], None]
+LOOKED_AT = 8
+"""Training images that a network without validation images answers after each epoch."""
 AGREE_EVERY = 8
 """Steps after which several processes ask each other whether to stop: asking after each would cost."""
 
@@ -128,13 +132,15 @@ class Run:
         waited_s = self._task.feed.waited_s
         try:
             with self._averaged():
+                judged = self._judged()
+                self._require_numbers(number, judged["validation_loss"])
                 epoch = Epoch(
                     loss=lost / seen,
                     train_accuracy=right / labelled if labelled else None,
                     learning_rate=self._stepper.rate,
                     images_per_second=rate,
                     waited_s=waited_s,
-                    **self._judged(),
+                    **judged,
                     seconds=time.perf_counter() - started,
                 )
                 self._kept.offer(number, epoch, self._task.module)
@@ -206,14 +212,44 @@ class Run:
         return nullcontext() if average is None else average.applied()
 
     def _judged(self) -> dict[str, Any]:
-        """The figures on the validation images, which the first process measures for all."""
+        """The figures on the validation images, which the first process measures for all; asked to stop meanwhile, it
+        stops all. Raises _Asked."""
         if self._task.images.validation is None:
             return {"validation_loss": None, "validation_accuracy": None}
-        found = (0.0, 0.0)
+        found, asked = (0.0, 0.0), False
         if self._judge is not None:
-            found = self._judge(self._task.module, between=self._look_up)
-        loss, accuracy = self._group.of_first(*found)
+            try:
+                found = self._judge(self._task.module, between=self._look_up)
+            except _Asked:
+                asked = True
+        loss, accuracy, asked_first = self._group.of_first(*found, asked)
+        if asked_first:
+            raise _Asked
         return {"validation_loss": loss, "validation_accuracy": accuracy}
+
+    def _require_numbers(self, number: int, loss: float | None) -> None:
+        """Raise StepError where the last step, which no training loss follows, has ruined the network."""
+        if loss is None:
+            images = "training"
+            (bad,) = self._group.of_first(float(self._group.is_first and not self._answers()))
+        else:
+            images, bad = "validation", not math.isfinite(loss)
+        if bad:
+            raise StepError(
+                CODE,
+                f"after epoch {number} the network's answers are no longer numbers",
+                why=f"it answers {images} images with NaN or infinity",
+                hint="lower the learning rate, for example to a tenth",
+            )
+
+    def _answers(self) -> bool:
+        """Whether the network answers a few training images with numbers."""
+        module, few = self._task.module.eval(), self._task.images.train.take(LOOKED_AT)
+        with torch.no_grad():
+            return all(
+                bool(torch.isfinite(module(torch.from_numpy(batch).to(self._group.device))).all())
+                for batch in few.batches(LOOKED_AT)
+            )
 
     def _look_up(self) -> None:
         if self._asked.asked:

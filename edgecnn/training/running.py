@@ -242,7 +242,7 @@ def _best(epochs: list[Epoch]) -> int:
     def score(number: int) -> tuple[float, float, int]:
         epoch = epochs[number - 1]
         loss = epoch.validation_loss
-        return (epoch.validation_accuracy or 0.0, -np.inf if loss is None or np.isnan(loss) else -loss, -number)
+        return (epoch.validation_accuracy or 0.0, -np.inf if loss is None else -loss, -number)
 
     if epochs[-1].validation_accuracy is None:
         return len(epochs)

@@ -141,6 +141,20 @@ def test_a_run_that_diverges_by_itself(images: ImageSet) -> None:
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
 
 
+@pytest.mark.parametrize("judged", [True, False])
+def test_a_last_step_that_ruins_the_network_is_noticed(images: ImageSet, judged: bool) -> None:
+    """No loss follows it that would tell."""
+    module = net()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    chosen = settings(epochs=1, batch=len(images), learning_rate=1e30, optimizer="sgd", clip_norm=None)
+    with pytest.raises(StepError) as caught:
+        fit(module, split(images) if judged else images, settings=chosen)
+    assert caught.value.code == "training-diverged"
+    assert f"answers {'validation' if judged else 'training'} images with NaN or infinity" in caught.value.why
+    assert "of the beginning again" in caught.value.why
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+
+
 def test_the_best_epoch_is_kept_and_patience_ends(images: ImageSet) -> None:
     module = net()
     seen: list[float] = []

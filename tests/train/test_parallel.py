@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -28,13 +29,17 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def together(images: ImageSet, out: Path, *more: str, **changes: Any) -> subprocess.CompletedProcess[str]:
-    """Two processes under torchrun, each with the settings `changes`."""
+def launched(images: ImageSet, out: Path, *more: str, **changes: Any) -> tuple[list[str], dict[str, str]]:
+    """The command and the environment for two processes under torchrun, each with the settings `changes`."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     launcher += ["--master-addr", "127.0.0.1", "--master-port", str(free_port())]
     command = [*launcher, colours.__file__, str(images.root), str(out)]
     command += ["--settings", settings(**changes).model_dump_json(), *more]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    return command, {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+
+
+def together(images: ImageSet, out: Path, *more: str, **changes: Any) -> subprocess.CompletedProcess[str]:
+    command, environment = launched(images, out, *more, **changes)
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environment)
 
 
@@ -70,6 +75,29 @@ def test_weights_that_take_no_part_are_told_of(images: ImageSet, tmp_path: Path)
     done = together(images, tmp_path / "out.pt", "--plain", "--unused", **ALIKE)
     assert done.returncode != 0
     assert "weights that take no part in its answer" in done.stderr
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_the_first_process_judges_stops_and_saves_all(images: ImageSet, tmp_path: Path) -> None:
+    """The others wait for what it finds: it has to tell them to stop before all of them save."""
+    state = tmp_path / "state"
+    words = ("--plain", "--scratch", str(state), "--judging", "2")
+    command, environment = launched(images, tmp_path / "out.pt", *words, **ALIKE, batch=8)
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("judging"):
+                os.killpg(process.pid, signal.SIGINT)
+                break
+        process.communicate(timeout=120)
+    assert process.returncode != 0
+    saved = torch.load(state / LAST, weights_only=True)
+    assert (saved["epochs"], saved["done"]) == ([], 3)
+    done = together(images, tmp_path / "out.pt", "--plain", "--scratch", str(state), **ALIKE, batch=8)
+    assert done.returncode == 0, done.stderr
+    assert "batch 6" in done.stdout and "batch 7" not in done.stdout, "the first epoch was learned again"
 
 
 def test_alone_nothing_is_joined(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
