@@ -150,7 +150,7 @@ def _cannot_certify(climber: _Climber) -> str:
     needed = fewest_images(max_drop, labels=climber.images.labels is not None)
     if needed is not None and count >= needed and climber.searching:
         return ""
-    more = f": about {2 * needed:,} evaluation images could" if needed else ""
+    more = f": about {2 * needed:,} evaluation images could" if needed else ", and no number would: allow a little"
     return f"not climbed: {count:,} images to certify on prove no drop of at most {points(max_drop)}{more}"
 
 

@@ -175,8 +175,7 @@ def _only_judges(path: Path, listing: Listing) -> bool:
 
 def _doubts(training: ImageSet, validation: ImageSet, names: Sequence[str]) -> Iterator[str]:
     counts = Counter(training.labels or ())
-    known = {*counts, *(validation.labels or ())}
-    absent = [names[label] for label in sorted(known - set(counts))]
+    absent = [name for label, name in enumerate(names) if label not in counts]
     single = [names[label] for label, count in sorted(counts.items()) if count == 1]
     if absent:
         yield f"no image to train on shows {_listed(absent)}: the network will never answer that"

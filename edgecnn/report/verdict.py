@@ -89,6 +89,8 @@ def _with_labels(broke: int, fixed: int, count: int, max_drop: float, *, agreeme
         needed = images_to_decide(drop, (broke + fixed) / count, max_drop)
         between = f"{points(low)} and {points(high)} (95 % each side)"
         why = f"{count} images put the drop between {between}; the budget is {budget}"
+        if not max_drop:
+            why += ", which only a candidate that is better can prove: allow a little, such as 0.1%"
     return Judgement(outcome, why, drop, low, high, broke, fixed, agreement, needed)
 
 

@@ -6,7 +6,7 @@ gradients are of one size at every temperature (Hinton et al. 2015, section 2).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -15,10 +15,10 @@ from torch import Tensor, nn  # noqa: TID253
 from torch.nn import functional as F  # noqa: TID253
 
 from edgecnn.core.errors import InputError
+from edgecnn.train.losses import LabelLoss
 from edgecnn.train.settings import Batch
 
 Method = Literal["dist", "hinton", "dkd"]
-LabelLoss = Callable[[Tensor, Tensor], Tensor]
 """(logits, targets) to the mean loss; targets are class numbers, or shares (N, classes) where images were mixed."""
 
 INTER_WEIGHT = INTRA_WEIGHT = 2.0

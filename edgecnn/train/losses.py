@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch  # noqa: TID253  (kernel, reached by a late import)
 from torch import Tensor, nn  # noqa: TID253
 from torch.nn import functional  # noqa: TID253
 
 from edgecnn.train.settings import Batch, TrainSettings
+
+LabelLoss = Callable[[Tensor, Tensor], Tensor]
+"""From logits (N, classes) and targets, (N,) labels or (N, classes) shares, to the mean loss."""
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, *, smoothing: float = 0.0, weights: Tensor | None = None) -> Tensor:
@@ -47,29 +51,35 @@ def _weight_of(targets: Tensor, weights: Tensor) -> Tensor:
     return targets @ weights if targets.is_floating_point() else weights[targets]
 
 
+def label_loss(settings: TrainSettings, labels: Sequence[int] | None, *, classes: int) -> LabelLoss:
+    """The labels' loss that `settings` ask for, as a function of logits and targets; `labels` are those of the training
+    images, None where they have none."""
+    weights: Tensor | None = None
+    if settings.class_weights == "balanced" and labels is not None:
+        from edgecnn.train.sampling import balanced_weights
+
+        weights = balanced_weights(labels, classes)
+
+    def loss(logits: Tensor, targets: Tensor) -> Tensor:
+        here = None if weights is None else weights.to(logits.device)
+        how = cross_entropy if settings.loss == "cross-entropy" else partial(focal, gamma=settings.focal_gamma)
+        return how(logits, targets, smoothing=settings.label_smoothing, weights=here)
+
+    return loss
+
+
 class Labels:
     """The objective that learns from labels alone, as `TrainSettings` says."""
 
     needs_labels = True
 
     def __init__(self, settings: TrainSettings, labels: Sequence[int], *, classes: int) -> None:
-        self._settings = settings
-        self._weights: Tensor | None = None
-        if settings.class_weights == "balanced":
-            from edgecnn.train.sampling import balanced_weights
-
-            self._weights = balanced_weights(labels, classes)
+        self._loss = label_loss(settings, labels, classes=classes)
 
     def __call__(self, module: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         logits: Tensor = module(batch.x)
         assert batch.targets is not None  # `fit` has seen to it
-        given, smoothing = self._settings, self._settings.label_smoothing
-        if given.loss == "focal":
-            loss = focal(logits, batch.targets, gamma=given.focal_gamma, smoothing=smoothing, weights=self._weights)
-        else:
-            loss = cross_entropy(logits, batch.targets, smoothing=smoothing, weights=self._weights)
-        return loss, logits
+        return self._loss(logits, batch.targets), logits
 
     def to(self, device: str) -> None:
-        if self._weights is not None:
-            self._weights = self._weights.to(device)
+        pass

@@ -6,12 +6,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from edgecnn.core.stage import LabelledImages
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+
+NO_EARLY_STOPPING = (
+    "it needs images to judge epochs on, and a stage is given none: what judges the result must not choose it; set the "
+    "epochs"
+)
+AS_IT_IS = "it is set when a network is built, and this one is trained as it is"
 
 
 class Augment(BaseModel):
@@ -83,6 +90,31 @@ class TrainSettings(BaseModel):
     workers: int | None = Field(default=None, ge=0, le=256)
     cache: Literal["auto", "on", "off"] = "auto"
     device: str | None = None
+
+    @model_validator(mode="after")
+    def _has_effect(self) -> TrainSettings:
+        """Refuse what would be passed over, or would correct one thing twice."""
+        fields = type(self).model_fields
+        if self.optimizer != "sgd" and self.momentum != fields["momentum"].default:
+            raise ValueError(f"`momentum` is of the optimizer sgd, and the optimizer is {self.optimizer}")
+        if self.loss != "focal" and self.focal_gamma != fields["focal_gamma"].default:
+            raise ValueError("`focal_gamma` is of the focal loss: set `loss: focal`")
+        if self.class_weights != "none" and self.sampling != "shuffled":
+            raise ValueError(
+                f"`class_weights: {self.class_weights}` and `sampling: {self.sampling}` both make up for unequal "
+                "classes, and together they do it twice: choose one"
+            )
+        return self
+
+
+def followed_by_a_stage(settings: TrainSettings, *, at: str, builds: bool = False) -> None:
+    """Raise ValueError for settings, written at `at`, that a stage of a recipe cannot follow; one that `builds` its
+    network can set dropout and stochastic depth."""
+    if settings.early_stopping is not None:
+        raise ValueError(f"`{at}.early_stopping` has no place here: {NO_EARLY_STOPPING}")
+    for name in () if builds else ("dropout", "stochastic_depth"):
+        if getattr(settings, name) is not None:
+            raise ValueError(f"`{at}.{name}` has no place here: {AS_IT_IS}")
 
 
 class Batch(Protocol):

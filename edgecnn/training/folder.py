@@ -129,13 +129,18 @@ class RunFolder:
         except (OSError, ValueError, KeyError, TypeError):
             found = {}
         differ = [name for name in WORDS if found.get(name) != about.get(name)]
-        if differ:
+        if differ and self._has_begun():
             raise InputError(
                 "other-run",
                 f"{self.out} holds another run",
                 why="; ".join(_difference(name, found.get(name), about.get(name)) for name in differ),
                 hint="choose another folder with --out, or forget that run with --again",
             )
+
+    def _has_begun(self) -> bool:
+        """Whether there is anything to lose: a run that was refused at its start has left nothing."""
+        results = (self.out / name for name in (BEST, LAST, HISTORY, RESULT))
+        return any(path.exists() for path in (*results, *self.scratch.glob("*"), *self.out.glob("fold-*")))
 
     def _finished(self, about: Mapping[str, Any]) -> dict[str, Any] | None:
         try:

@@ -60,7 +60,7 @@ def settings_of(config: Path | None, flags: Mapping[str, Any]) -> TrainSettings:
         raise InputError(
             "bad-option",
             "the training settings do not make sense",
-            why="\n".join(f"--{_flag(problem)}" for problem in problems),
+            why="\n".join(map(_flag, problems)),
             hint="edgecnn train --help",
         )
     found: TrainSettings = settings
@@ -84,6 +84,8 @@ def _read(config: Path) -> dict[str, Any]:
 
 
 def _flag(problem: str) -> str:
-    """`augment.crop_padding: ...` as it is typed: `crop-padding: ...`."""
+    """`augment.crop_padding: ...` as it is typed: `--crop-padding: ...`; what is not about one field as it is."""
     path, colon, rest = problem.partition(":")
-    return f"{path.removeprefix(f'{AUGMENT}.').replace('_', '-')}{colon}{rest}"
+    name = path.removeprefix(f"{AUGMENT}.")
+    known = name in TrainSettings.model_fields or name in Augment.model_fields
+    return f"--{name.replace('_', '-')}{colon}{rest}" if known else problem

@@ -241,6 +241,19 @@ def test_a_teacher_that_answers_nan_is_named(bench: Bench) -> None:
     assert not list(bench.folder.glob("teacher-*"))
 
 
+def test_a_teacher_that_answers_nan_is_not_taken_for_a_learning_rate(bench: Bench) -> None:
+    """Asked batch by batch, it would be the training loss that is no number."""
+    state = bench.teacher.module().state_dict()
+    state["fc.weight"].fill_(3e38)  # a checkpoint with NaN in it would not even open
+    path = bench.folder / "broken.pth"
+    torch.save(state, path)
+    training = {"epochs": 1, "batch": 8, "workers": 0, "augment": {"flip": True}}
+    stage = Distill(teacher=str(path), teacher_model=bench.teacher.name, training=training)  # type: ignore[arg-type]
+    with pytest.raises(StepError) as raised:
+        stage.run(bench.source, bench.context("broken"))
+    assert raised.value.code == "teacher-not-finite"
+
+
 def test_a_teachers_checkpoint_is_shown_images_in_its_own_preprocessing(made: Bench, bench: Bench) -> None:
     other = replace(PREPROCESSING, mean=(0.1, 0.2, 0.3), std=(0.5, 0.4, 0.3))
     path = bench.folder / "other.safetensors"
@@ -295,7 +308,8 @@ def test_files_that_options_name_decide_the_result(bench: Bench) -> None:
         ({"teacher_model": "resnet18"}, "give `teacher` its path"),
         ({"student_weights": "w.pth"}, "name its architecture"),
         ({"cache_logits": True, "training": {"augment": {"mixup": 0.2}}}, "shows another image in every epoch"),
-        ({"training": {"early_stopping": 3}}, "`training.early_stopping` needs images to judge epochs on"),
+        ({"training": {"early_stopping": 3}}, "`training.early_stopping` has no place here: it needs images to judge"),
+        ({"training": {"dropout": 0.5}}, "`training.dropout` has no place here: it is set when a network is built"),
     ],
 )
 def test_a_recipe_is_told_where_its_mistake_is(options: dict[str, Any], said: str) -> None:

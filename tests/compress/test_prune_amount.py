@@ -182,6 +182,10 @@ def test_rounds_prune_in_equal_parts_and_train_between() -> None:
     assert [item[:2] for item in seen] == [(1, 3), (2, 3), (3, 3)]
     assert [item[2] / before for item in seen] == pytest.approx([0.8, 0.6, 0.4], abs=0.05)
     assert made.facts["macs"]["after"] <= 0.4 * before
+    assert made.left_whole == groups(whole, IMAGE, ranking=ranking).left_whole
+    narrower = {item["name"] for item in made.facts["layers"] if item["after"] < item["before"]}
+    assert narrower and not narrower & set(made.left_whole)
+    assert made.facts["left_whole"] == made.left_whole
     assert all(item["after"] >= 0.3 * item["before"] for item in made.facts["layers"])
     assert made.module.get_submodule("head").bias.tolist() == [3] * 5
     assert [event.done for event in told if isinstance(event, Progress)] == [0, 1, 2, 3]

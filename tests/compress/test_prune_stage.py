@@ -121,6 +121,8 @@ def test_it_makes_a_pruned_network_of_a_float_one() -> None:
         ({"macs": "50%", "importance": "magic"}, "group-l2"),
         ({"macs": "50%", "ignore": ["("]}, "regular expression"),
         ({"macs": "50%", "finetune": {"epochs": 0}}, "greater than or equal to 1"),
+        ({"macs": "50%", "finetune": {"early_stopping": 2}}, "needs images to judge epochs on"),
+        ({"macs": "50%", "finetune": {"stochastic_depth": 0.1}}, "set when a network is built"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options: dict[str, Any], said: str) -> None:

@@ -94,6 +94,8 @@ def test_the_options_survive_being_written_and_read() -> None:
         ({"epochs": 3}, "write it beside `training`"),
         ({"dropout": 0.1}, "the exported graph has none"),
         ({"bn_images": 100}, "the exported graph has none"),
+        ({"mixed_precision": "bf16"}, "it computes in float32"),
+        ({"early_stopping": 2}, "needs images to judge epochs on"),
         ({"momentum": 2}, "less than 1"),
     ],
 )

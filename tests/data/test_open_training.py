@@ -55,6 +55,16 @@ def test_training_and_validation_with_doubts(folder: Path) -> None:
     assert found.facts["digests"] == {"training": found.training.digest, "validation": found.validation.digest}
 
 
+def test_a_class_folder_without_any_image_is_told_of(tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        write_images(tmp_path / part, 2, seed=len(part))
+        (tmp_path / part / "zebra").mkdir()
+    classes = classes_in(tmp_path)
+    assert "zebra" in classes
+    found = open_training(tmp_path, preprocessing=AS_IT_IS, class_names=classes)
+    assert "no image to train on shows zebra: the network will never answer that" in found.doubts
+
+
 def test_undivided_images_are_divided_as_optimize_divides_them(tmp_path: Path) -> None:
     """What judges there was never learned here."""
     write_images(tmp_path / "images", 4, seed=1)

@@ -61,6 +61,9 @@ def test_a_network_for_large_images_on_small_ones_is_said(tmp_path: Path) -> Non
         (["--stochastic-depth", "0.3"], "no-stochastic-depth", "leave out --stochastic-depth"),
         (["--mixup", "-1"], "bad-option", "--mixup: has to be greater than or equal to 0"),
         (["--optimizer", "adm"], "bad-option", "--optimizer: has to be 'adamw' or 'sgd'"),
+        (["--momentum", "0.8"], "bad-option", "`momentum` is of the optimizer sgd, and the optimizer is adamw"),
+        (["--focal-gamma", "3"], "bad-option", "`focal_gamma` is of the focal loss"),
+        (["--class-weights", "balanced", "--sampling", "balanced"], "bad-option", "together they do it twice"),
         (["--tracker", "mlfow"], "unknown-tracker", "mlflow"),
         (["--folds", "1"], "bad-folds", "too few"),
         (["--color", "L", "--mean", "0.5", "--std", "0.25"], "channels-differ", "--color RGB"),
@@ -74,6 +77,15 @@ def test_what_does_not_fit_is_refused(
     assert ended.error == code
     assert says in ended.err
     assert not (tmp_path / "out" / "train.json").exists()
+
+
+def test_a_run_that_was_refused_does_not_hold_its_folder(bench: Workbench, tmp_path: Path, invoke: Invoke) -> None:
+    out = tmp_path / "out"
+    refused = invoke(*words(bench, out, "--mixed-precision", "fp16", "--device", "cpu"))
+    assert "error[fp16-without-cuda]" in refused.err
+    assert (out / ".store" / "run.json").is_file()
+    ended = invoke(*words(bench, out))
+    assert ended.code == 0, ended.err
 
 
 @pytest.mark.parametrize(("name", "code"), [("nothing(", "bad-freeze"), ("feature", "no-such-module")])

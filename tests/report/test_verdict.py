@@ -117,6 +117,13 @@ def test_no_images_decide_nothing() -> None:
         assert judge(nothing, nothing, labels, max_drop=0.01).outcome == "INCONCLUSIVE"
 
 
+def test_that_nothing_is_lost_only_a_better_candidate_can_prove() -> None:
+    found = judge(*predictions(2, 2, 500), max_drop=0.0)
+    assert found.outcome == "INCONCLUSIVE"
+    assert "which only a candidate that is better can prove: allow a little, such as 0.1%" in found.why
+    assert "only a candidate" not in judge(*predictions(2, 2, 500), max_drop=0.001).why
+
+
 def test_one_image() -> None:
     assert judge(*predictions(1, 0, 1), max_drop=0.01).outcome == "INCONCLUSIVE"
     assert judge(*predictions(0, 0, 1), max_drop=0.01).outcome == "INCONCLUSIVE"

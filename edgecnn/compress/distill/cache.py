@@ -51,14 +51,19 @@ def _asked(module: nn.Module, images: Images, *, device: str, tell: Tell) -> Ten
         tell(Progress(STEP, done, len(images), "images"))
     module.to(home)
     found = torch.cat(parts)
-    if not torch.isfinite(found).all():
+    require_numbers(found)
+    fits = float(found.abs().max()) < torch.finfo(torch.float16).max
+    return found.half() if found.nbytes > HALF_BYTES and fits else found
+
+
+def require_numbers(logits: Tensor) -> None:
+    """Raise StepError `teacher-not-finite` unless all of a teacher's answers are numbers."""
+    if not torch.isfinite(logits).all():
         raise StepError(
             "teacher-not-finite",
             "the teacher answers NaN or infinity",
             hint="check its weights and the preprocessing: `edgecnn inspect` shows both",
         )
-    fits = float(found.abs().max()) < torch.finfo(torch.float16).max
-    return found.half() if found.nbytes > HALF_BYTES and fits else found
 
 
 def _read(path: Path, count: int) -> Tensor | None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch  # noqa: TID253  (kernel, reached by a late import)
@@ -12,7 +10,7 @@ from torch import Tensor, nn  # noqa: TID253
 
 from edgecnn.checkpoint import open_model, save
 from edgecnn.checkpoint.structure import Plan
-from edgecnn.compress.distill.cache import teacher_logits
+from edgecnn.compress.distill.cache import require_numbers, teacher_logits
 from edgecnn.compress.distill.stage import ORIGINAL, Distill
 from edgecnn.core.artifact import Artifact, sha256_of
 from edgecnn.core.errors import InputError
@@ -23,13 +21,15 @@ from edgecnn.train.distillation import (
     WARMUP_SHARE,
     CachedLogits,
     Distilled,
-    LabelLoss,
     LiveTeacher,
     classes_differ,
 )
 from edgecnn.train.loop import fit
-from edgecnn.train.losses import cross_entropy, focal
+from edgecnn.train.losses import label_loss
 from edgecnn.train.settings import TrainSettings
+
+ASKED_FIRST = 8
+"""Images that a teacher answers before anything is learned from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,22 +86,6 @@ def training_images(context: Context) -> LabelledImages:
             hint="give --data DIR with a train/ folder beside val/; `export` and `quantize` need none",
         )
     return images
-
-
-def label_loss(settings: TrainSettings, labels: Sequence[int] | None, *, classes: int) -> LabelLoss:
-    """The labels' loss that `settings` ask for, as a function of logits and targets."""
-    weights: Tensor | None = None
-    if settings.class_weights == "balanced" and labels is not None:
-        from edgecnn.train.sampling import balanced_weights
-
-        weights = balanced_weights(labels, classes)
-
-    def loss(logits: Tensor, targets: Tensor) -> Tensor:
-        here = None if weights is None else weights.to(logits.device)
-        how = cross_entropy if settings.loss == "cross-entropy" else partial(focal, gamma=settings.focal_gamma)
-        return how(logits, targets, smoothing=settings.label_smoothing, weights=here)
-
-    return loss
 
 
 def teacher_of(options: Distill, original: Model, given: Preprocessing, *, tell: Tell) -> Model:
@@ -168,6 +152,9 @@ def _asked_teacher(
 ) -> LiveTeacher | CachedLogits:
     module = seeing(teacher, images.preprocessing)
     if not options.caches:
+        with torch.no_grad():  # what is wrong with it now would be taken for a fault of the training later
+            for batch in images.take(ASKED_FIRST).batches(ASKED_FIRST):
+                require_numbers(module.eval()(torch.from_numpy(batch)))
         return LiveTeacher(module)
     return CachedLogits(
         teacher_logits(

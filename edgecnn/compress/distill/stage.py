@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from edgecnn.core.artifact import Artifact, Format, Kind, sha256_of
 from edgecnn.core.stage import Context, Stage
 from edgecnn.core.target import DeviceProfile
-from edgecnn.train.settings import TrainSettings
+from edgecnn.train.settings import TrainSettings, followed_by_a_stage
 
 ORIGINAL = "original"
 SMALL = "small"
@@ -56,11 +56,7 @@ class Distill(Stage):
                 "`cache_logits` keeps one answer for each image, and `training.augment` shows another image in every "
                 "epoch: switch one of them off"
             )
-        if self.training.early_stopping is not None:
-            raise ValueError(
-                "`training.early_stopping` needs images to judge epochs on, and a stage is given none: what judges the "
-                "result must not choose it; set `training.epochs`"
-            )
+        followed_by_a_stage(self.training, at="training", builds=self.student is not None)
         return self
 
     @property

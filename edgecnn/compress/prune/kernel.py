@@ -122,13 +122,15 @@ def prune(
     ranking = ranking or Ranking()
     whole = amount.cost(module, example, target.measure)
     limit = _limit(target, whole)
-    smaller, plan, prunable = module, Plan({}), None
+    smaller, plan, left_whole = module, Plan({}), None
     outputs = {path: _outputs(module.get_submodule(path)) for path in _layers(module)}
     for number in range(1, target.rounds + 1):
         tell(Progress("prune", number - 1, target.rounds, "rounds"))
         prunable = _within_bounds(groups(smaller, example, ranking=ranking, tell=tell), outputs, ranking)
-        if number == 1 and not prunable.groups:
-            raise nothing(prunable)
+        if left_whole is None:  # later rounds find layers that are as narrow as they may be
+            left_whole = prunable.left_whole
+            if not prunable.groups:
+                raise nothing(prunable)
         limit_now = whole - (whole - limit) * number // target.rounds
         widths = _widths(smaller, example, prunable, replace(target, kept=limit_now), whole=whole, ranking=ranking)
         made = shrink(smaller, example, widths, ranking=ranking, prunable=prunable)
@@ -136,18 +138,18 @@ def prune(
         if between is not None:
             between(smaller, number, target.rounds)
             smaller = smaller.cpu().eval()
-    assert prunable is not None
+    assert left_whole is not None
     if not plan.kept:
-        raise nothing(prunable)
+        raise nothing(Prunable((), left_whole))
     tell(Progress("prune", target.rounds, target.rounds, "rounds"))
     facts = {
         **(made.facts if target.rounds == 1 else _facts(module, smaller, example, plan)),
         "target": {"measure": target.measure, "limit": limit, "whole": whole},
         "importance": ranking.importance,
         "round_to": ranking.round_to,
-        "left_whole": dict(prunable.left_whole),
+        "left_whole": dict(left_whole),
     }
-    return Pruned(smaller, plan, facts, prunable.left_whole)
+    return Pruned(smaller, plan, facts, left_whole)
 
 
 def _widths(

@@ -14,7 +14,7 @@ from edgecnn.core.artifact import Artifact, Format, Kind
 from edgecnn.core.quantities import Share, milliseconds, share, size_bytes
 from edgecnn.core.stage import Context, Stage
 from edgecnn.core.target import DeviceProfile
-from edgecnn.train.settings import TrainSettings
+from edgecnn.train.settings import TrainSettings, followed_by_a_stage
 
 MEASURED = ("taylor", "reconstruction")
 """Importances that look at training images."""
@@ -87,6 +87,8 @@ class Prune(Stage):
             raise ValueError(f"say how much is kept by one of {', '.join(MEASURES)}, such as `macs: 50%`: {said}")
         if self.latency is not None and (self.iterations > 1 or self.isomorphic):
             raise ValueError("`latency` chooses all widths at once: leave out `iterations` and `isomorphic`")
+        if self.finetune is not None:
+            followed_by_a_stage(self.finetune, at="finetune")
         return self
 
     @property

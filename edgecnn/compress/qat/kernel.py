@@ -20,6 +20,7 @@ from edgecnn.core.target import Family
 from edgecnn.quantize.trained import leave
 from edgecnn.train.distillation import Distilled
 from edgecnn.train.loop import fit
+from edgecnn.train.losses import label_loss
 
 ROUNDS = (1 / 3, 2 / 3)
 """Shares of the training. The first tames the outliers that min-max ranges are made of, so that ranges observed again
@@ -73,6 +74,7 @@ def _fit(prepared: Prepared, images: LabelledImages, context: Context, options: 
             method=options.method,
             temperature=options.temperature,
             label_weight=options.label_weight,
+            label_loss=label_loss(options.training, images.labels, classes=context.teacher.num_classes),
             identity=context.teacher.sha256,
         ),
         scratch=context.scratch,

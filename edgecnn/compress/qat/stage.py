@@ -11,11 +11,16 @@ from edgecnn.core.artifact import Artifact, Format, Kind
 from edgecnn.core.stage import Context, Stage
 from edgecnn.core.target import Family
 from edgecnn.quantize.stage import LayerPattern, Observer, Quantize
-from edgecnn.train.settings import TrainSettings
+from edgecnn.train.settings import NO_EARLY_STOPPING, TrainSettings
 
 VARIANT = "qat"
-NOT_HERE = ("epochs", "dropout", "stochastic_depth", "bn_images")
-"""Settings of a training run that an exported graph has no use for, or that the stage says itself."""
+NOT_HERE = {
+    "epochs": "write it beside `training`",
+    **dict.fromkeys(("dropout", "stochastic_depth", "bn_images"), "the exported graph has none"),
+    "mixed_precision": "it computes in float32, for half precision has fewer steps than the grids",
+    "early_stopping": NO_EARLY_STOPPING,
+}
+"""Settings of a training run that this stage cannot follow, with the reason."""
 
 
 class QatSettings(TrainSettings):
@@ -32,9 +37,8 @@ class QatSettings(TrainSettings):
 
 
 def _without(training: QatSettings) -> QatSettings:
-    for name in NOT_HERE:
+    for name, why in NOT_HERE.items():
         if getattr(training, name) != QatSettings.model_fields[name].default:
-            why = "write it beside `training`" if name == "epochs" else "the exported graph has none"
             raise ValueError(f"`{name}` is not for the training of `qat`: {why}")
     return training
 
