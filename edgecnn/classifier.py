@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 METADATA_KEY = "edgecnn"
 USUAL_EDGE = 224
 """Taken where a file leaves its input size free and nobody says otherwise."""
+FOR_TENSORRT = ".tensorrt"
+"""In the name of an ONNX file that TensorRT is to build: other runtimes must not fold its Q/DQ pairs into theirs."""
 TORCH_DEVICE = re.compile(r"(cpu|mps|cuda(:\d{1,3})?)")
 
 
@@ -89,7 +91,10 @@ class InRuntime:
     def runtime(self) -> str:
         from edgecnn.report.profile import RUNTIMES
 
-        return f"{RUNTIMES.get(self.backend, self.backend)} on {self.target.name}"
+        place = f"{RUNTIMES.get(self.backend, self.backend)} on {self.target.name}"
+        if self.artifact.format == "tensorrt" and self.backend != "tensorrt":
+            return f"{place}, a stand-in for TensorRT: computed as the file is written"
+        return place
 
     def facts(self) -> dict[str, Any]:
         return {"format": self.artifact.format, "architecture": self.name, "sha256": self.artifact.sha256}
@@ -157,6 +162,8 @@ def _exported(source: Source, kind: str, *, device: str | None, threads: int | N
             hint="leave out --model",
         )
     artifact = open_artifact(source.checkpoint)
+    if FOR_TENSORRT in source.checkpoint.suffixes:
+        artifact = replace(artifact, format="tensorrt")
     target = load_device(device or "host")
     held = (read_onnx if kind == "onnx" else read_tflite)(source.checkpoint)
     about = _about(source.checkpoint, held)

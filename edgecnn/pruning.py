@@ -57,6 +57,10 @@ class Smaller:
         rows = [(name, _short(facts[key]["before"]), _short(facts[key]["after"])) for key, name in SHOWN.items()]
         kept = [f"{facts[key]['after'] / max(facts[key]['before'], 1):.1%}" for key in SHOWN]
         lines += [f"{line}  {share}" for line, share in zip(_aligned(rows), kept, strict=True)]
+        if latency := facts.get("latency"):
+            before, after, asked = (latency[name] / 1e6 for name in ("before_ns", "after_ns", "budget_ns"))
+            said = f"layers together on this machine: {before:.3f} ms before, {after:.3f} ms after"
+            lines += ["", f"{said} ({latency['speedup']:.2f}x); asked for: {asked:.3f} ms"]
         if facts["importance"] == "reconstruction":
             said = "layers that read fewer channels got weights that make up for it"
             lines += ["", f"{said}, from {facts['importance_images']} training images"]
@@ -92,7 +96,7 @@ def prune(source: Source, options: Mapping[str, Any], *, out: Path, tell: Tell) 
     tell = _without_data(tell)
     images = max(1, stage.bn_images) if source.data is not None else 1
     recipe = Recipe(name="prune", stages=(stage,), calibration=Calibration(images=min(images, 100_000)))
-    inputs = open_inputs(source, recipe, tell=tell)
+    inputs = open_inputs(source, recipe, tell=tell, judges=False)
     store = Store(out.parent / f".{out.stem}.prune")
     store.prepare()
     site = this_host()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgecnn.cli import options
@@ -100,8 +101,7 @@ def _page(request: Request, inputs: Inputs, planned: list[Planned]) -> Any:
         table.add_column(title, overflow="fold")
     for step in planned:
         state = f"missing: {install_hint(step.missing)}" if step.missing else "done" if step.cached else "to do"
-        given = ", ".join(f"{key}={value}" for key, value in step.options.items() if value not in ((), [], None))
-        table.add_row(step.format, step.name, given, state)
+        table.add_row(step.format, step.name, ", ".join(_given(step.options)), state)
     evaluation = len(inputs.data.evaluation) if inputs.data.evaluation is not None else 0
     threads = f"{request.threads} thread{'s' if request.threads > 1 else ''}"
     lines = [
@@ -115,6 +115,19 @@ def _page(request: Request, inputs: Inputs, planned: list[Planned]) -> Any:
         f"out     {request.out}",
     ]
     return Group(*(Text(line) for line in lines), table)
+
+
+def _given(options: Mapping[str, Any]) -> Iterator[str]:
+    """Options as `name=value`; of settings that hold others, those that differ from the usual ones."""
+    from edgecnn.train.settings import Augment, TrainSettings
+
+    usual = {**TrainSettings().model_dump(mode="json"), "augment": None, **Augment().model_dump(mode="json")}
+    for name, value in options.items():
+        if isinstance(value, dict):
+            inner = {key: item for key, item in value.items() if key not in usual or item != usual[key]}
+            yield from _given(inner)
+        elif value not in ((), [], None):
+            yield f"{name}={value}"
 
 
 def _ladder(request: Request) -> str:

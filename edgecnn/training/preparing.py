@@ -54,6 +54,8 @@ def prepare(request: TrainRequest, *, tell: Tell) -> Prepared:
             )
         )
     _look_at_size(built, preprocessing, tell=tell)
+    if built.taken is not None:
+        tell(Finished("read weights", 0.0, note=str(built.taken)))
     note = f"{len(data.training)} to train on, {len(data.validation)} to judge on, {len(names)} classes"
     tell(Finished("read images", time.monotonic() - began, note=note))
     return Prepared(built, data, preprocessing, origin)

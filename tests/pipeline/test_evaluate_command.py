@@ -65,6 +65,15 @@ def test_an_exported_file_gets_the_figures_of_its_checkpoint(
     assert ("10 views" in found["test_time_augmentation"]["words"]) is bool(tta)
 
 
+def test_a_file_for_tensorrt_is_judged_in_a_stand_in_that_is_named(
+    bench: Workbench, exported: Path, invoke: Invoke, tmp_path: Path
+) -> None:
+    path = tmp_path / "tiny.tensorrt.fp32.onnx"
+    shutil.copy(exported, path)
+    found = invoke("evaluate", str(path), "--data", str(bench.data), "--json").json
+    assert found["runtime"] == "ONNX Runtime on host, a stand-in for TensorRT: computed as the file is written"
+
+
 @pytest.mark.skipif(find_spec("litert_torch") is None, reason="the extra `tflite` is not installed")
 def test_a_tflite_file_says_itself_how_its_images_are_prepared(
     bench: Workbench, invoke: Invoke, tmp_path: Path

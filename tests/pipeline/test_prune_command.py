@@ -12,6 +12,8 @@ import torch
 from workbench import FLAGS, Workbench
 
 from edgecnn.checkpoint import open_model, save
+from edgecnn.core.artifact import Artifact
+from edgecnn.pruning import Smaller
 from edgecnn.train.resnet_small import resnet_small
 
 if TYPE_CHECKING:
@@ -105,6 +107,18 @@ def test_a_share_beyond_the_whole_is_refused_in_its_own_unit(checkpoint: Path, t
     ended = invoke("prune", str(checkpoint), "--macs", "150%", "--out", str(tmp_path / "half.safetensors"))
     assert ended.code == 2
     assert "--macs 150%: has to be less than 1 (100%)" in ended.err
+
+
+def test_a_latency_is_told_on_the_page(checkpoint: Path) -> None:
+    facts = {
+        "layers": [{"name": "conv1", "before": 16, "after": 8}],
+        **dict.fromkeys(("macs", "parameters", "size"), {"before": 200, "after": 100}),
+        "latency": {"before_ns": 2e6, "after_ns": 1.25e6, "budget_ns": 1.2e6, "speedup": 1.6},
+        "importance": "group-l2",
+        "left_whole": {},
+    }
+    page = Smaller(Artifact(checkpoint, "torch", "fp32", (), (), ""), facts).page()
+    assert "layers together on this machine: 2.000 ms before, 1.250 ms after (1.60x); asked for: 1.200 ms" in page
 
 
 def test_pruned_twice_and_exported(bench: Workbench, tmp_path: Path, invoke: Invoke) -> None:

@@ -48,3 +48,11 @@ def test_an_alias_of_the_users_board_wins(bench: Workbench, invoke: Invoke, conf
     assert invoke("devices", "add", "jetson", "--ssh", "lab", "--like", "nano").code == 0
     ended = invoke("plan", *bench.source, "--data", str(bench.data), "--target", "jetson", "--json")
     assert (ended.code, ended.json["target"]) == (0, "jetson")
+
+
+def test_settings_of_a_training_are_shown_as_far_as_they_are_unusual(bench: Workbench, invoke: Invoke) -> None:
+    ended = invoke("plan", *bench.source, "--data", str(bench.data), "--recipe", "prune50-int8")
+    assert ended.code == 0, ended.err
+    assert "{" not in ended.out
+    assert "macs=0.5" in ended.out and "method=dist" in ended.out
+    assert "clip_norm" not in ended.out

@@ -29,6 +29,8 @@ def test_pretrained_weights_with_the_same_and_with_other_classes(
         *words(bench, tmp_path / "fewer", "--pretrained", best, "--json", data=tmp_path / "data", epochs=1)
     ).json
     assert fewer["pretrained"]["taken"].startswith("20 of 22 tensors")
+    told = invoke(*words(bench, tmp_path / "told", "--pretrained", best, data=tmp_path / "data", epochs=1)).err
+    assert f"20 of 22 tensors taken from {best}; fresh: " in told.replace("\n", " ")
     assert "fresh: fc.weight, fc.bias (4 classes there, 3 here)" in fewer["pretrained"]["taken"]
     assert fewer["preprocessing"]["mean"] == [0.5] * 3
 
