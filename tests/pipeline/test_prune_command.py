@@ -112,7 +112,7 @@ def test_a_share_beyond_the_whole_is_refused_in_its_own_unit(checkpoint: Path, t
 def test_a_latency_is_told_on_the_page(checkpoint: Path) -> None:
     facts = {
         "layers": [{"name": "conv1", "before": 16, "after": 8}],
-        **dict.fromkeys(("macs", "parameters", "size"), {"before": 200, "after": 100}),
+        **{key: {"before": 200, "after": 100} for key in ("macs", "parameters", "size")},
         "latency": {"before_ns": 2e6, "after_ns": 1.25e6, "budget_ns": 1.2e6, "speedup": 1.6},
         "importance": "group-l2",
         "left_whole": {},
