@@ -8,6 +8,7 @@ from pathlib import Path
 from edgecnn.core.artifact import Format
 from edgecnn.core.errors import InputError
 from edgecnn.core.quantities import in_words
+from edgecnn.core.stage import Stage
 from edgecnn.core.target import DeviceProfile
 from edgecnn.inputs import Inputs, Source, refuse_among_images
 from edgecnn.recipe import Budget, Recipe
@@ -96,16 +97,20 @@ def _refuse_contradiction(request: Request) -> None:
 def _refuse_untrainable(request: Request, inputs: Inputs) -> None:
     """Some stages learn from images: better said before the first of them runs."""
     training = inputs.data.training
-    if training is not None and training.labels is not None:
-        return
-    needy = [stage.kind for stage in request.recipe.stages if stage.trains]
+    bare = training is not None and training.labels is None
+
+    def lacks(stage: Stage) -> bool:
+        return stage.trains and (training is None or (bare and stage.needs_labels))
+
+    needy = [stage.kind for stage in request.recipe.stages if lacks(stage)]
     if not needy:
         return
-    rest = ", ".join(stage.kind for stage in request.recipe.stages if not stage.trains)
+    rest = ", ".join(stage.kind for stage in request.recipe.stages if not lacks(stage))
+    why = "the images in train/ have no labels" if bare else f"{request.source.data} has no train/ folder"
     raise InputError(
         "no-training-images",
         f"the recipe '{request.recipe.name}' trains ({', '.join(needy)}), and there are no images to train on",
-        why="no --data was given" if request.source.data is None else f"{request.source.data} has no train/ folder",
+        why="no --data was given" if request.source.data is None else why,
         hint=f"lay them out as DIR/train/CLASS/*.jpg; without them these stages remain: {rest} (--recipe int8)",
     )
 

@@ -138,6 +138,8 @@ class Stage(BaseModel):
     """Whether the calibration images are among the stage's inputs."""
     trains: ClassVar[bool] = False
     """Whether the training images are among the stage's inputs."""
+    needs_labels: ClassVar[bool] = False
+    """Whether it learns nothing from training images without labels."""
     times_layers: ClassVar[bool] = False
     """Whether the times of layers on the target are among the stage's inputs."""
     delivers: ClassVar[bool] = True

@@ -65,13 +65,35 @@ def test_a_new_student_learns_from_the_checkpoint(bench: Workbench, tmp_path: Pa
     assert "before: " not in ended.out
 
 
-def test_images_without_labels_will_do(bench: Workbench, student: Path, tmp_path: Path) -> None:
-    """With labelled images to judge on, and with none at all."""
-    folder, out = tmp_path / "images", tmp_path / "taught.safetensors"
+@pytest.fixture(scope="module")
+def bare(bench: Workbench, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The images, those in train/ without classes."""
+    folder = tmp_path_factory.mktemp("bare")
     shutil.copytree(bench.data / "val", folder / "val")
     (folder / "train").mkdir()
     for number, path in enumerate(sorted((bench.data / "train").glob("*/*"))):
         shutil.copy(path, folder / "train" / f"{number}{path.suffix}")
+    return folder
+
+
+def test_a_recipe_learns_from_images_without_labels(bench: Workbench, bare: Path, tmp_path: Path) -> None:
+    recipe, out = tmp_path / "recipe.yaml", tmp_path / "out"
+    training = "{epochs: 1, batch: 8, device: cpu, workers: 0}"
+    recipe.write_text(f"name: bare\nstages:\n  - distill: {{training: {training}}}\n  - export\n")
+    words = ["optimize", *bench.source, "--data", str(bare), "--out", str(out), "--format", "onnx", "--json"]
+    words += ["--profile", "smoke", "--max-drop", "20%", "--recipe", str(recipe)]
+    ended = in_process_of_its_own(*words)
+    assert ended.code == 0, ended.err
+    assert [row["accuracy"]["images"] for row in ended.json["rows"]] == [4 * workbench.VAL_PER_CLASS] * 2
+    recipe.write_text(f"name: bare\nstages:\n  - prune: {{macs: 60%, finetune: {training}}}\n  - export\n")
+    refused = in_process_of_its_own(*words)
+    assert refused.error == "no-training-images"
+    assert "the images in train/ have no labels" in refused.err
+
+
+def test_images_without_labels_will_do(bench: Workbench, bare: Path, student: Path, tmp_path: Path) -> None:
+    """With labelled images to judge on, and with none at all."""
+    folder, out = bare, tmp_path / "taught.safetensors"
     source = [str(student), "--model", bench.model, *FLAGS, "--out", str(out), *TRAINING, "--lr", "0.01", "--json"]
     teacher = ("--teacher", str(bench.checkpoint), "--teacher-model", bench.model)
     ended = in_process_of_its_own("distill", *source, *teacher, "--data", str(folder))

@@ -60,6 +60,11 @@ class Distill(Stage):
         return self
 
     @property
+    def needs_labels(self) -> bool:  # type: ignore[override]
+        """Whether labels were asked for beside the teacher."""
+        return bool(self.label_weight)
+
+    @property
     def is_varied(self) -> bool:
         """Whether training shows an image differently from epoch to epoch."""
         return self.training.augment != type(self.training.augment)()

@@ -72,7 +72,7 @@ def _training_images(context: Context, options: Prune) -> LabelledImages | None:
     if not options.trains:
         return None
     images, trains = context.data.training, options.finetune is not None
-    needs_labels = trains or options.importance == "taylor"
+    needs_labels = options.needs_labels
     if images is not None and (images.labels is not None or not needs_labels):
         return images
     what = "`finetune` needs" if trains else f"importance '{options.importance}' needs"

@@ -97,6 +97,11 @@ class Prune(Stage):
         return self.finetune is not None or self.importance in MEASURED
 
     @property
+    def needs_labels(self) -> bool:  # type: ignore[override]
+        """Whether it learns nothing from training images without labels."""
+        return self.finetune is not None or self.importance == "taylor"
+
+    @property
     def times_layers(self) -> bool:  # type: ignore[override]
         """Whether its widths are chosen by what layers cost on the target."""
         return self.latency is not None

@@ -75,6 +75,11 @@ class Qat(Stage):
     temperature: float | None = Field(default=None, gt=0, le=1000, allow_inf_nan=False)
     label_weight: float = Field(default=0.0, ge=0, le=1000, allow_inf_nan=False)
 
+    @property
+    def needs_labels(self) -> bool:  # type: ignore[override]
+        """Whether labels were asked for beside the teacher."""
+        return self.label_weight > 0
+
     def quantizing(self, family: Family) -> Quantize:
         """The `quantize` that the weights are trained for."""
         asked = Quantize(
