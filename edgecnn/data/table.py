@@ -37,6 +37,8 @@ def list_table(path: Path, *, unlabelled: bool = False) -> Listing:
     if bool(parts["train"]) != bool(parts["evaluation"]):
         parts["undivided"] = parts["train"] or parts["evaluation"] or parts["undivided"]
         parts["train"], parts["evaluation"] = [], []
+    if any(not sample.label for sample in parts["undivided"]) and any(sample.label for sample in parts["undivided"]):
+        return list_table(path)  # what judges would be taken from them: it says which lines lack a label
     origin = {part: str(path) for part, samples in parts.items() if samples}
     labels = sorted({sample.label for samples in parts.values() for sample in samples if sample.label})
     return Listing(

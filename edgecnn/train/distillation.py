@@ -19,7 +19,6 @@ from edgecnn.train.losses import LabelLoss
 from edgecnn.train.settings import Batch
 
 Method = Literal["dist", "hinton", "dkd"]
-"""(logits, targets) to the mean loss; targets are class numbers, or shares (N, classes) where images were mixed."""
 
 INTER_WEIGHT = INTRA_WEIGHT = 2.0
 TARGET_WEIGHT, OTHERS_WEIGHT = 1.0, 8.0
