@@ -118,10 +118,11 @@ def _page(request: Request, inputs: Inputs, planned: list[Planned]) -> Any:
 
 
 def _given(options: Mapping[str, Any]) -> Iterator[str]:
-    """Options as `name=value`; of settings that hold others, those that differ from the usual ones."""
+    """Options as `name=value`; of settings that hold others, how long, and those that differ from the usual."""
     from edgecnn.train.settings import Augment, TrainSettings
 
     usual = {**TrainSettings().model_dump(mode="json"), "augment": None, **Augment().model_dump(mode="json")}
+    del usual["epochs"]
     for name, value in options.items():
         if isinstance(value, dict):
             inner = {key: item for key, item in value.items() if key not in usual or item != usual[key]}

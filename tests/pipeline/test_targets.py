@@ -54,5 +54,5 @@ def test_settings_of_a_training_are_shown_as_far_as_they_are_unusual(bench: Work
     ended = invoke("plan", *bench.source, "--data", str(bench.data), "--recipe", "prune50-int8")
     assert ended.code == 0, ended.err
     assert "{" not in ended.out
-    assert "macs=0.5" in ended.out and "method=dist" in ended.out
+    assert "macs=0.5" in ended.out and "method=dist" in ended.out and "epochs=10" in ended.out
     assert "clip_norm" not in ended.out
