@@ -20,10 +20,10 @@ from inputs import CALIBRATION_IMAGES, PREPROCESSING, RealData, arguments, image
 
 from edgecnn.core import plugins
 from edgecnn.core.artifact import Artifact, Format, Precision
-from edgecnn.measure.accuracy import logits
-from edgecnn.measure.artifact import open_artifact
+from edgecnn.predict.runtime import logits
+from edgecnn.formats.files import open_artifact
 from edgecnn.measure.latency import Arm, Latency, compare, measure
-from edgecnn.measure.profiles import profile_named
+from edgecnn.measure.effort import profile_named
 
 if TYPE_CHECKING:
     from edgecnn.data.images import ImageSet
@@ -121,7 +121,7 @@ def _artifact(contender: Contender, place: Path) -> Artifact:
 
 def _accuracies(place: Path, images: ImageSet) -> dict[str, dict[str, Any]]:
     """Top-1, and agreement and signal to noise against FP32 ONNX Runtime, by contender."""
-    from edgecnn.export.verify import parity
+    from edgecnn.predict.parity import parity
 
     labels = np.asarray(images.labels)
     found: dict[str, dict[str, Any]] = {}

@@ -24,7 +24,7 @@ from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.data import ImageSet, open_data
 from edgecnn.data.demo import write_digits
 from edgecnn.train import Augment, TrainSettings, fit, measure_accuracy
-from edgecnn.train.distillation import Distilled, Method
+from edgecnn.train.distillation_loss import Distilled, Method
 from edgecnn.train.resnet_small import resnet_small
 
 LEFT_OUT = "3"

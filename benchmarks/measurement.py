@@ -18,11 +18,11 @@ import numpy as np
 import records
 
 from edgecnn.core.events import nobody
-from edgecnn.measure.artifact import open_artifact
+from edgecnn.formats.files import open_artifact
 from edgecnn.measure.device import ThisMachine
 from edgecnn.measure.latency import Arm, compare, measure
-from edgecnn.measure.profiles import Profile, profile_named
-from edgecnn.measure.statistics import mean_interval
+from edgecnn.measure.effort import Profile, profile_named
+from edgecnn.statistics.samples import mean_interval
 
 HERE = Path(__file__).parent
 PARTS = ("peers", "sensors", "self", "planted")

@@ -81,7 +81,7 @@ def _pruned(name: str) -> dict[str, Any]:
     import torch
     from torchvision import models
 
-    from edgecnn.compress.prune.kernel import Target, prune
+    from edgecnn.compress.prune.algorithm import Target, prune
     from edgecnn.core.errors import EdgecnnError, InputError
 
     torch.set_num_threads(1)

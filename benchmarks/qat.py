@@ -32,8 +32,8 @@ from edgecnn.core.errors import MissingError
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Context
 from edgecnn.data import ImageSet, open_data
-from edgecnn.devices import load_device
-from edgecnn.measure.accuracy import logits
+from edgecnn.config.devices import load_device
+from edgecnn.predict.runtime import logits
 from edgecnn.quantize.stage import Observer, Quantize
 from edgecnn.train import Augment, TrainSettings, fit
 

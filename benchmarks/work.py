@@ -20,8 +20,8 @@ from inputs import ARCHITECTURE, PREPROCESSING, image_sets
 from edgecnn.core import plugins
 from edgecnn.core.artifact import Format
 from edgecnn.core.stage import Context
-from edgecnn.core.target import Deployment, DeviceProfile
-from edgecnn.measure.artifact import open_artifact
+from edgecnn.core.device import Deployment, DeviceProfile
+from edgecnn.formats.files import open_artifact
 from edgecnn.probe import facts
 from edgecnn.quantize.stage import Quantize
 
@@ -41,7 +41,7 @@ TARGET = DeviceProfile(
 
 def export(settings: dict[str, Any]) -> None:
     """`weights` to FP32 in `format` at `out`."""
-    from edgecnn.checkpoint import open_model
+    from edgecnn.models import open_model
 
     model = open_model(Path(settings["weights"]), architecture=ARCHITECTURE).with_preprocessing(PREPROCESSING)
     plugins.load("exporters", settings["format"])(model, Path(settings["out"]), preprocessing=PREPROCESSING)

@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from edgecnn.core.artifact import Artifact
-    from edgecnn.core.target import DeviceProfile
+    from edgecnn.core.device import DeviceProfile
     from edgecnn.measure.fleet import Failure, Taken
 
 
@@ -45,10 +45,10 @@ def benchmark(
     what could be is shown all the same.
     """
     from edgecnn.cli import console
-    from edgecnn.devices import load_device
-    from edgecnn.measure.arms import batches_of, open_models, planner
+    from edgecnn.config.devices import load_device
+    from edgecnn.measure.candidates import batches_of, open_models, planner
     from edgecnn.measure.fleet import measure_fleet
-    from edgecnn.measure.profiles import profile_named
+    from edgecnn.measure.effort import profile_named
 
     if json and csv:
         raise typer.BadParameter("--json and --csv exclude each other")

@@ -20,8 +20,8 @@ def demo(
     minutes."""
     from edgecnn.cli import console
     from edgecnn.data.demo import write_digits
-    from edgecnn.inputs import Source
-    from edgecnn.pipeline import run
+    from edgecnn.workflows.inputs import Source
+    from edgecnn.workflows.optimize.pipeline import run
     from edgecnn.report import text
     from edgecnn.train.demo import ARCHITECTURE, train_demo
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from edgecnn.core.target import Deployment, DeviceProfile, Hardware, PowerMode
+    from edgecnn.core.device import Deployment, DeviceProfile, Hardware, PowerMode
     from edgecnn.measure.checkup import Checkup
 
 app = typer.Typer(
@@ -29,7 +29,7 @@ def list_(json: Json = False) -> None:
     Yours lie in ~/.config/edgecnn/devices, one YAML file each: `edgecnn devices add` writes one.
     """
     from edgecnn.cli import console
-    from edgecnn.devices import list_devices
+    from edgecnn.config.devices import list_devices
 
     profiles = list_devices()
     if json:
@@ -45,7 +45,7 @@ def show(name: Name, json: Json = False) -> None:
     Hardware, formats in order of preference, power modes, and where the figures come from.
     """
     from edgecnn.cli import console
-    from edgecnn.devices import load_device
+    from edgecnn.config.devices import load_device
 
     profile = load_device(name)
     if json:
@@ -77,8 +77,8 @@ def add(
     Writes a short file to ~/.config/edgecnn/devices; nothing is sent to the board.
     """
     from edgecnn.cli import console
-    from edgecnn.devices import add as write
-    from edgecnn.devices import load_device
+    from edgecnn.config.devices import add as write
+    from edgecnn.config.devices import load_device
 
     path = write(name, ssh=ssh, like=like, python=python, config=config, replace=force)
     profile = load_device(name)
@@ -95,7 +95,7 @@ def check(name: Name, json: Json = False) -> None:
     Each finding comes with the command that mends it. Exits 4 when nothing can run there, 2 when it is another board.
     """
     from edgecnn.cli import console
-    from edgecnn.devices import load_device
+    from edgecnn.config.devices import load_device
     from edgecnn.measure.board import open_device
     from edgecnn.measure.checkup import check as examine
 
@@ -135,7 +135,7 @@ def _machine(facts: Mapping[str, Any]) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    from edgecnn.measure.checkup.told import Told
+    from edgecnn.measure.untrusted import Told
 
     told = Told(facts)
     cores, memory = told.number("usable_cores"), told.number("memory_bytes")

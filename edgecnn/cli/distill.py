@@ -78,10 +78,10 @@ def distill(
     `edgecnn distill SMALL --teacher LARGE` trains the checkpoint SMALL, a pruned one for example;
     `edgecnn distill LARGE --student NAME` builds a new network and trains that on LARGE. Unlabelled images will do.
     """
-    from edgecnn import distillation
+    from edgecnn.workflows import distill
     from edgecnn.cli import console
-    from edgecnn.inputs import Source
-    from edgecnn.training.request import settings_of
+    from edgecnn.workflows.inputs import Source
+    from edgecnn.workflows.train.request import settings_of
 
     if (teacher is None) == (student is None):
         raise typer.BadParameter("CKPT learns from --teacher FILE, or teaches --student NAME: give one of the two")
@@ -112,7 +112,7 @@ def distill(
         "student_weights": None if student_weights is None else str(student_weights),
     }
     with console.listener() as tell:
-        taught = distillation.distill(
+        taught = distill.distill(
             Source(checkpoint, model, data, class_map, flags, seed),
             {name: value for name, value in given.items() if value is not None} | {"training": training},
             out=out,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from edgecnn.cli.checkup import Check, Checkup
+    from edgecnn.workflows.doctor import Check, Checkup
 
 MARKS = {"ok": ("✓", "green"), "missing": ("–", "dim"), "broken": ("✗", "red")}
 
@@ -22,10 +22,11 @@ def doctor(
 
     Exits 4 when a part of the core is missing.
     """
-    from edgecnn.cli import checkup, console
+    from edgecnn.workflows import doctor
+    from edgecnn.cli import console
 
     with console.listener() as tell:
-        found = checkup.examine(out, tell=tell)
+        found = doctor.examine(out, tell=tell)
     if json:
         console.json({"ok": found.ok, **asdict(found)})
     else:

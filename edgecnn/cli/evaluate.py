@@ -55,18 +55,18 @@ def evaluate(
     A checkpoint is run in PyTorch, an exported file in its own runtime; preprocessing is what the file says unless
     flags say otherwise.
     """
-    from edgecnn import evaluation
+    from edgecnn.workflows import evaluate
     from edgecnn.cli import console
-    from edgecnn.inputs import Source
-    from edgecnn.measure.tta import parse
+    from edgecnn.workflows.inputs import Source
+    from edgecnn.predict.tta import parse
 
     flags = options.preprocessing_fields(
         resize=resize, crop=crop, interpolation=interpolation, mean=mean, std=std, color=color
     )
     source = Source(file, model, data, class_map, flags)
     with console.listener() as tell:
-        found = evaluation.evaluate(evaluation.Request(source, parse(tta), device, threads), tell=tell)
-    written = evaluation.write(found, out) if out is not None else []
+        found = evaluate.evaluate(evaluate.Request(source, parse(tta), device, threads), tell=tell)
+    written = evaluate.write(found, out) if out is not None else []
     if json:
         console.json(found)
     else:

@@ -30,10 +30,10 @@ def export(
 ) -> None:
     """Write a checkpoint as ONNX, TFLite or the ONNX dialect of TensorRT, checked against PyTorch on your images, or on
     synthetic ones."""
-    from edgecnn import steps
+    from edgecnn.workflows import convert
     from edgecnn.cli import console
     from edgecnn.core.errors import InputError
-    from edgecnn.inputs import Source
+    from edgecnn.workflows.inputs import Source
 
     wanted = options.formats_of([format])
     if precision not in ("fp32", "fp16"):
@@ -45,7 +45,7 @@ def export(
     )
     assert wanted is not None
     with console.listener() as tell:
-        made = steps.export(
+        made = convert.export(
             Source(checkpoint, model, data, class_map, flags), wanted[0], out=out, precision=precision, tell=tell
         )
     if json:

@@ -123,7 +123,7 @@ def _cannot_write(error: OSError) -> EdgecnnError:
 
 
 def _missing_package(module: str) -> MissingError | None:
-    from edgecnn.cli.packages import package_of
+    from edgecnn.core.packages import package_of
 
     package = package_of(module)
     if package is None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from edgecnn.checkpoint import LoadedModel
+    from edgecnn.models import LoadedModel
 
 
 def inspect(
@@ -20,7 +20,7 @@ def inspect(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what a file is: architecture, classes, shapes, precision, parameters, multiply-accumulates."""
-    from edgecnn.checkpoint.files import kind_of
+    from edgecnn.models.files import kind_of
     from edgecnn.cli import console
 
     kind = kind_of(file)
@@ -32,14 +32,14 @@ def inspect(
 
 
 def _exported(file: Path, kind: str) -> dict[str, Any]:
-    from edgecnn.export.inspect import read_onnx, read_tflite
+    from edgecnn.formats.inspect import read_onnx, read_tflite
 
     return {"file": str(file), **(read_onnx if kind == "onnx" else read_tflite)(file).to_dict()}
 
 
 def _checkpoint(file: Path, model: str | None) -> dict[str, Any]:
-    from edgecnn.checkpoint import open_model
-    from edgecnn.checkpoint.cost import macs
+    from edgecnn.models import open_model
+    from edgecnn.models.cost import macs
 
     loaded: LoadedModel = open_model(file, architecture=model)
     return {

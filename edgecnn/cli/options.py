@@ -9,9 +9,9 @@ import typer
 
 if TYPE_CHECKING:
     from edgecnn.core.artifact import Format
-    from edgecnn.inputs import Source
-    from edgecnn.recipe import Budget
-    from edgecnn.request import Request
+    from edgecnn.workflows.inputs import Source
+    from edgecnn.config.recipe import Budget
+    from edgecnn.workflows.optimize.request import Request
 
 Checkpoint = Annotated[
     Path, typer.Argument(metavar="CKPT", help="A checkpoint: .pth, .pt or .safetensors; never unpickled.")
@@ -116,9 +116,9 @@ def preprocessing_fields(
 
 def request(source: Source, *, target: str | None, recipe: str, out: Path | None, **wanted: Any) -> Request:
     """A pipeline request from option values: `device`, `formats`, `max_drop`, `profile`, `threads`, `remeasure`."""
-    from edgecnn.devices import load_device
-    from edgecnn.recipe import load_recipe
-    from edgecnn.request import Request
+    from edgecnn.config.devices import load_device
+    from edgecnn.config.recipe import load_recipe
+    from edgecnn.workflows.optimize.request import Request
 
     on_device = wanted.get("device")
     if target is not None and on_device is not None:

@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from edgecnn.core.events import Tell
-    from edgecnn.measure.layers import LayerProfile
+    from edgecnn.measure.layer_profile import LayerProfile
 
 
 def profile(
@@ -53,10 +53,10 @@ def profile(
 def _measured(
     model: Path, *, device: str, backend: str | None, threads: int | None, runs: int, tell: Tell
 ) -> LayerProfile:
-    from edgecnn.devices import load_device
-    from edgecnn.measure.arms import open_models, planner
-    from edgecnn.measure.layers import profile as measure
-    from edgecnn.measure.site import visit
+    from edgecnn.config.devices import load_device
+    from edgecnn.measure.candidates import open_models, planner
+    from edgecnn.measure.layer_profile import profile as measure
+    from edgecnn.measure.connection import visit
 
     target = load_device(device)
     plan = planner(open_models([model]), backend=backend, threads=threads, batches=(1,), end_to_end=False)

@@ -79,10 +79,10 @@ def prune(
     The file opens like any checkpoint. What cannot be pruned stays whole and is named. Accuracy falls at once: train
     it back with `edgecnn distill OUT --teacher CKPT`.
     """
-    from edgecnn import pruning
+    from edgecnn.workflows import prune
     from edgecnn.cli import console
-    from edgecnn.inputs import Source
-    from edgecnn.training.request import settings_of
+    from edgecnn.workflows.inputs import Source
+    from edgecnn.workflows.train.request import settings_of
 
     flags = options.preprocessing_fields(
         resize=resize, crop=crop, interpolation=interpolation, mean=mean, std=std, color=color
@@ -103,7 +103,7 @@ def prune(
         "finetune": None if finetune is None else settings_of(config, {"epochs": finetune}),
     }
     with console.listener() as tell:
-        smaller = pruning.prune(
+        smaller = prune.prune(
             Source(checkpoint, model, data, class_map, flags, seed),
             {name: value for name, value in given.items() if value is not None},
             out=out,

@@ -55,9 +55,9 @@ def quantize(
 ) -> None:
     """Write a checkpoint as static INT8, calibrated on images; linted and checked against PyTorch. Judges nothing:
     see optimize."""
-    from edgecnn import steps
+    from edgecnn.workflows import convert
     from edgecnn.cli import console
-    from edgecnn.inputs import Source
+    from edgecnn.workflows.inputs import Source
 
     wanted = options.formats_of([format])
     flags = options.preprocessing_fields(
@@ -72,7 +72,7 @@ def quantize(
         "keep_float": keep_float,
     }
     with console.listener() as tell:
-        made = steps.quantize(
+        made = convert.quantize(
             Source(checkpoint, model, data, class_map, flags, seed),
             wanted[0],
             out=out,

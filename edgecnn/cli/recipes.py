@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from edgecnn.recipe import Recipe
+    from edgecnn.config.recipe import Recipe
 
 app = typer.Typer(help="Show recipes: what `optimize` does to a model.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -22,7 +22,7 @@ def list_(json: Json = False) -> None:
     Yours lie in ~/.config/edgecnn/recipes, one YAML file each.
     """
     from edgecnn.cli import console
-    from edgecnn.recipe import list_recipes
+    from edgecnn.config.recipe import list_recipes
 
     recipes = list_recipes()
     if json:
@@ -38,7 +38,7 @@ def show(name: Name, json: Json = False) -> None:
     What is printed is YAML: a file to start your own from.
     """
     from edgecnn.cli import console
-    from edgecnn.recipe import load_recipe
+    from edgecnn.config.recipe import load_recipe
 
     recipe = load_recipe(name)
     if json:
@@ -54,7 +54,7 @@ def check(name: Name, json: Json = False) -> None:
     Exits 2 when there is one.
     """
     from edgecnn.cli import console
-    from edgecnn.recipe import load_recipe
+    from edgecnn.config.recipe import load_recipe
 
     recipe = load_recipe(name)
     if json:
@@ -73,7 +73,7 @@ def _table(recipes: list[Recipe]) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    from edgecnn.recipe import DEFAULT
+    from edgecnn.config.recipe import DEFAULT
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in ("recipe", "stages", "may lose", "what it is"):

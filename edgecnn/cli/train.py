@@ -193,18 +193,18 @@ def train(
     A killed run continues where it stopped: run the same command again. On several GPUs:
     torchrun --nproc-per-node 2 -m edgecnn train DATA ...
     """
-    from edgecnn import training
+    from edgecnn.workflows import train
     from edgecnn.cli import console
 
     flags = options.preprocessing_fields(
         resize=resize, crop=crop, interpolation=interpolation, mean=mean, std=std, color=color
     )
-    request = training.TrainRequest(
+    request = train.TrainRequest(
         data=data,
-        out=out or training.out_for(data, arch, pretrained, folds=folds),
+        out=out or train.out_for(data, arch, pretrained, folds=folds),
         architecture=arch,
         pretrained=pretrained,
-        settings=training.settings_of(config, context.params),
+        settings=train.settings_of(config, context.params),
         preprocessing=flags,
         trackers=tuple(tracker or ()),
         folds=folds,
@@ -212,8 +212,8 @@ def train(
         again=again,
     )
     with console.listener() as tell:
-        trained = training.train(request, tell)
-    if not training.is_first():
+        trained = train.train(request, tell)
+    if not train.is_first():
         return
     if json:
         console.json(trained.to_dict())

@@ -8,9 +8,9 @@ from torch import Tensor, nn  # noqa: TID253
 from edgecnn.compress.qat.onnx import floating, quantized
 from edgecnn.core.events import Progress
 from edgecnn.core.stage import Context
-from edgecnn.export.onnx import export
-from edgecnn.quantize.onnx import calibrate, chosen, opened
-from edgecnn.quantize.placement import FAMILIES, Places, place
+from edgecnn.formats.onnx.export import export
+from edgecnn.formats.onnx.quantize import calibrate, chosen, opened
+from edgecnn.formats.onnx.placement import FAMILIES, Places, place
 from edgecnn.quantize.stage import Quantize
 
 BATCH = 32

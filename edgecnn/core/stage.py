@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from edgecnn.core.artifact import Artifact, Format, Kind
 from edgecnn.core.events import Tell
 from edgecnn.core.preprocessing import Preprocessing
-from edgecnn.core.target import DeviceProfile
+from edgecnn.core.device import DeviceProfile
 
 if TYPE_CHECKING:
     import numpy as np

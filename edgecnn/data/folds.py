@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from edgecnn.core.errors import InputError
-from edgecnn.data.choosing import rank
+from edgecnn.data.splits import rank
 from edgecnn.data.images import ImageSet
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from edgecnn.core.artifact import sha256_of
 from edgecnn.core.errors import InputError
 from edgecnn.core.preprocessing import Preprocessing
-from edgecnn.data.choosing import HELD_OUT, first_shared, hold_out, round_robin
+from edgecnn.data.splits import HELD_OUT, first_shared, hold_out, round_robin
 from edgecnn.data.classes import ClassMap, class_map_for
 from edgecnn.data.folder import LAYOUT, list_folder
 from edgecnn.data.images import ImageSet

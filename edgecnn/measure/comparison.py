@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgecnn.core.errors import InputError
-from edgecnn.measure import statistics
+from edgecnn.statistics import samples
 from edgecnn.measure.summary import Interval, Latency
 
 CLAIM_LEVEL = 0.98
@@ -47,7 +47,7 @@ def compare(candidate: Latency, baseline: Latency) -> Ratio:
         )
     centre = float(np.mean(logs))
     enough = len(logs) >= 3
-    low, high = statistics.mean_interval(logs) if enough else (min(logs), max(logs))
+    low, high = samples.mean_interval(logs) if enough else (min(logs), max(logs))
     return Ratio(
         math.exp(centre),
         math.exp(low),
@@ -69,7 +69,7 @@ def conclusion(logs: list[float]) -> str:
     """What log ratios of blocks, baseline over candidate, allow to say of the candidate."""
     if len(logs) < 3:
         return "too few processes to tell"
-    low, high = statistics.mean_interval(logs, level=CLAIM_LEVEL)
+    low, high = samples.mean_interval(logs, level=CLAIM_LEVEL)
     centre = float(np.mean(logs))
     if (low > 0 or high < 0) and abs(centre) >= math.log1p(LEAST_EFFECT):
         return "faster" if centre > 0 else "slower"

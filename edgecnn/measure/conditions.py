@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgecnn.core.target import DeviceProfile, Throttle
+from edgecnn.core.device import DeviceProfile, Throttle
 from edgecnn.measure.grade import Effect, Reason, count
 from edgecnn.measure.process import Process
 from edgecnn.measure.telemetry import Telemetry

@@ -12,11 +12,11 @@ from typing import Any
 
 from edgecnn.core.errors import EdgecnnError
 from edgecnn.core.events import Event, Finished, Started, Tell, Warned, under
-from edgecnn.core.target import DeviceProfile
+from edgecnn.core.device import DeviceProfile
 from edgecnn.measure.device import Device
 from edgecnn.measure.latency import Arm, Latency, measure
-from edgecnn.measure.profiles import Profile
-from edgecnn.measure.site import Site, visit
+from edgecnn.measure.effort import Profile
+from edgecnn.measure.connection import Site, visit
 
 
 @dataclass(frozen=True, slots=True)

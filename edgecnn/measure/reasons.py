@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgecnn.core.target import DeviceProfile
-from edgecnn.measure import statistics
+from edgecnn.core.device import DeviceProfile
+from edgecnn.statistics import samples
 from edgecnn.measure.conditions import of_board
 from edgecnn.measure.grade import Effect, Grade, Reason, count, grade_of
 from edgecnn.measure.process import Arm, Process
@@ -55,7 +55,7 @@ def _of_samples(processes: Sequence[Process]) -> list[Reason]:
         found.append(
             Reason("no-steady-state", "degraded", f"no steady state in {unsteady} of {count(total, 'process')}")
         )
-    drifts = [change for process in processes if (change := statistics.drift(process.samples_ns))]
+    drifts = [change for process in processes if (change := samples.drift(process.samples_ns))]
     if drifts:
         worst = max(drifts, key=abs)
         found.append(
@@ -65,17 +65,17 @@ def _of_samples(processes: Sequence[Process]) -> list[Reason]:
                 f"latency drifted in {len(drifts)} of {count(total, 'process')}, by {worst:+.0%} at worst",
             )
         )
-    if statistics.two_levels([process.median_ns for process in processes]):
+    if samples.two_levels([process.median_ns for process in processes]):
         found.append(Reason("multimodal", "degraded", "processes fall into two speeds more than 5 % apart"))
     batched = max(process.runs_per_sample for process in processes)
     if batched > 1:
         found.append(
             Reason("batched", "note", f"a sample is the mean of up to {batched} runs, for one run is too short to time")
         )
-    samples = sum(len(process.samples_ns) for process in processes)
-    far = sum(statistics.outliers(process.samples_ns) for process in processes)
+    count = sum(len(process.samples_ns) for process in processes)
+    far = sum(samples.outliers(process.samples_ns) for process in processes)
     if far:
-        found.append(Reason("outliers", "note", f"{far} of {samples} samples are outliers (kept)"))
+        found.append(Reason("outliers", "note", f"{far} of {count} samples are outliers (kept)"))
     return found
 
 

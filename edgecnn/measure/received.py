@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from edgecnn.core.errors import EdgecnnError, MissingError, StepError
-from edgecnn.core.foreign import printable
+from edgecnn.core.third_party import printable
 
 LONGEST_NUMBER = 40
 DEEPEST = 32

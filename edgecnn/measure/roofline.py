@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from edgecnn.core.target import DeviceProfile, Hardware
-from edgecnn.measure.graph_cost import Cost, Precision
+from edgecnn.core.device import DeviceProfile, Hardware
+from edgecnn.formats.cost import Cost, Precision
 
 LARGEST_CACHE_BYTES = 32 << 20
 """No board has more. What fits into a cache may be moved faster than memory can; what does not, cannot."""

@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from edgecnn.core.target import DeviceProfile
-from edgecnn.measure import statistics
+from edgecnn.core.device import DeviceProfile
+from edgecnn.statistics import samples
 from edgecnn.measure.grade import Grade, Reason, grade_of
 from edgecnn.measure.process import Arm, Process
-from edgecnn.measure.profiles import Profile
+from edgecnn.measure.effort import Profile
 from edgecnn.measure.reasons import reasons_for
 
 ENOUGH_FOR_INTERVAL = 5
@@ -140,11 +140,11 @@ def _spread(processes: Sequence[Process], seed: int) -> dict[str, Any]:
     """Intervals of median and p90, percentiles and their bounds."""
     medians = [process.median_ns for process in processes]
     series = [process.samples_ns for process in processes]
-    p90, p99 = ([statistics.nearest_rank(samples, at) for samples in series] for at in (90, 99))
+    p90, p99 = ([samples.nearest_rank(times, at) for times in series] for at in (90, 99))
     low, high, p90_low, p90_high = min(medians), max(medians), min(p90), max(p90)
     if len(processes) >= ENOUGH_FOR_INTERVAL:
-        low, high = statistics.bootstrap_median(medians, seed=seed)
-        p90_low, p90_high = statistics.bootstrap_percentile(series, 90, seed=seed)
+        low, high = samples.bootstrap_median(medians, seed=seed)
+        p90_low, p90_high = samples.bootstrap_percentile(series, 90, seed=seed)
     found: dict[str, Any] = {
         "median_low_ns": low,
         "median_high_ns": high,
@@ -152,7 +152,7 @@ def _spread(processes: Sequence[Process], seed: int) -> dict[str, Any]:
         "p90_high_ns": p90_high,
     }
     for name, at, values in (("p90", 90, p90), ("p99", 99, p99)):
-        bounds = [statistics.early_stopping_bound(samples, at) for samples in series]
+        bounds = [samples.early_stopping_bound(times, at) for times in series]
         found[f"{name}_ns"] = float(np.median(values))
         found[f"{name}_bound_ns"] = None if None in bounds else max(bound for bound in bounds if bound is not None)
     return found

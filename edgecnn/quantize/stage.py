@@ -12,7 +12,7 @@ from edgecnn.core.artifact import SUFFIXES, Artifact, Format, Kind
 from edgecnn.core.errors import MissingError
 from edgecnn.core.events import Warned
 from edgecnn.core.stage import Context, Stage
-from edgecnn.core.target import Family
+from edgecnn.core.device import Family
 
 Observer = Literal["minmax", "percentile", "mse", "entropy"]
 ONLY_FOR: dict[str, tuple[Family, str]] = {

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from edgecnn.report.climb import Climb, Tried
+from edgecnn.report.search import Climb, Tried
 from edgecnn.report.model import Report, Row
 
 NOTHING = "–"

@@ -24,7 +24,7 @@ from edgecnn.core.errors import InputError, StepError
 from edgecnn.core.store import cannot_write, digest_of, sweep, write_atomically
 from edgecnn.train.settings import TrainingImages, TrainSettings
 
-FORMAT = "edgecnn.training/1"
+FORMAT = "edgecnn.workflows.train/1"
 LAST = "last.pt"
 FREE = ("workers", "cache", "device")
 """Settings that may differ: they decide how fast it goes, not what comes out."""

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from edgecnn.core.errors import EdgecnnError, MissingError, StepError
-from edgecnn.core.target import Connect
+from edgecnn.core.device import Connect
 from edgecnn.measure.board import Board
 from edgecnn.measure.board.agent import Patience
 from edgecnn.measure.transport.ssh import SshTransport

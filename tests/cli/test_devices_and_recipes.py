@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from edgecnn.cli import checkup, console, failures, main
-from edgecnn.cli.checkup import Check, Checkup
+from edgecnn.workflows import doctor
+from edgecnn.cli import console, failures, main
+from edgecnn.workflows.doctor import Check, Checkup
 from edgecnn.core.errors import install_hint
 
 Captured = pytest.CaptureFixture[str]
@@ -72,7 +73,7 @@ def test_settings_may_follow_the_command(capsys: Captured) -> None:
 def test_doctor_on_a_host_where_the_core_works(
     tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkup, "RUNTIMES", checkup.RUNTIMES[:1])
+    monkeypatch.setattr(doctor, "RUNTIMES", doctor.RUNTIMES[:1])
     assert run("doctor", "--out", str(tmp_path), "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["ok"] is True
@@ -93,7 +94,7 @@ def test_doctor_exits_4_and_says_what_to_type(capsys: Captured, monkeypatch: pyt
             Check("extra tflite", "ai-edge-litert", "missing", command='pip install "edgecnn[tflite]"'),
         ],
     )
-    monkeypatch.setattr(checkup, "examine", lambda out, tell: sick)
+    monkeypatch.setattr(doctor, "examine", lambda out, tell: sick)
     assert run("doctor") == 4
     out = capsys.readouterr().out
     assert out.count('pip install "edgecnn[tflite]"') == 1
@@ -135,8 +136,8 @@ def test_a_missing_extra_is_no_failure_but_a_broken_runtime_is() -> None:
 
 
 def test_a_runtime_that_takes_its_process_down_is_called_broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(checkup.TRIALS, "onnxruntime", "import os; os.abort()")
-    check = checkup._runtime("onnxruntime", ("onnxruntime",), "runs a model")
+    monkeypatch.setitem(doctor.TRIALS, "onnxruntime", "import os; os.abort()")
+    check = doctor._runtime("onnxruntime", ("onnxruntime",), "runs a model")
     assert check.status == "broken"
     assert "--force-reinstall" in check.command
 
@@ -144,7 +145,7 @@ def test_a_runtime_that_takes_its_process_down_is_called_broken(monkeypatch: pyt
 def test_an_unwritable_folder_is_named(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
-    check = checkup._folder("output", file / "below")
+    check = doctor._folder("output", file / "below")
     assert check.status == "broken"
 
 

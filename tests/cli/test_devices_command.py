@@ -12,7 +12,7 @@ import pytest
 
 from edgecnn.cli import console, failures, main
 from edgecnn.core.errors import StepError
-from edgecnn.core.target import DeviceProfile
+from edgecnn.core.device import DeviceProfile
 
 Captured = pytest.CaptureFixture[str]
 Answers = Callable[[Mapping[str, Any]], None]

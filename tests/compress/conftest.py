@@ -19,7 +19,7 @@ from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Context
 from edgecnn.data import ImageSet, open_data
 from edgecnn.data.demo import write_digits
-from edgecnn.devices import load_device
+from edgecnn.config.devices import load_device
 
 PREPARED = Preprocessing(crop=(32, 32), resize=None, mean=(0.5,), std=(0.25,), color="L")
 TARGET = "jetson-orin-nano-8gb"

@@ -10,19 +10,19 @@ import pytest
 import torch
 import workbench
 
-from edgecnn.checkpoint import LoadedModel, open_model, reopen, save
+from edgecnn.models import LoadedModel, open_model, reopen, save
 from edgecnn.compress.distill.cache import teacher_logits
 from edgecnn.compress.distill.kernel import seeing
 from edgecnn.compress.distill.stage import Distill
 from edgecnn.compress.prune.group import Ranking
-from edgecnn.compress.prune.kernel import shrink
-from edgecnn.core import written
+from edgecnn.compress.prune.algorithm import shrink
+from edgecnn.config import yaml_file
 from edgecnn.core.artifact import Artifact, Kind
 from edgecnn.core.errors import InputError, StepError
 from edgecnn.core.events import Event, Progress, nobody
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Context
-from edgecnn.core.target import Deployment, DeviceProfile
+from edgecnn.core.device import Deployment, DeviceProfile
 from edgecnn.data import ImageSet, open_data
 from edgecnn.train import fit, measure_accuracy
 from edgecnn.train.resnet_small import resnet_small
@@ -314,7 +314,7 @@ def test_files_that_options_name_decide_the_result(bench: Bench) -> None:
 )
 def test_a_recipe_is_told_where_its_mistake_is(options: dict[str, Any], said: str) -> None:
     problems: list[str] = []
-    assert written.validate(Distill, options, at="stages[1].distill", problems=problems) is None
+    assert yaml_file.validate(Distill, options, at="stages[1].distill", problems=problems) is None
     assert len(problems) == 1
     assert said in problems[0]
     assert problems[0].startswith("stages[1].distill")

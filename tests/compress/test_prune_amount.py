@@ -9,11 +9,11 @@ import torch
 from prunable_networks import network
 from torch import Tensor, nn
 
-from edgecnn.checkpoint.cost import count_macs
+from edgecnn.models.cost import count_macs
 from edgecnn.compress.prune import amount
 from edgecnn.compress.prune.group import Group, Importance, Ranking
 from edgecnn.compress.prune.importance import importances, slices
-from edgecnn.compress.prune.kernel import Target, groups, prune
+from edgecnn.compress.prune.algorithm import Target, groups, prune
 from edgecnn.core.errors import InputError
 from edgecnn.core.events import Event, Progress
 

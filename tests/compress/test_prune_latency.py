@@ -18,9 +18,9 @@ from edgecnn.core.errors import InputError, MissingError
 from edgecnn.core.events import Event, Progress, Warned
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Context
-from edgecnn.core.target import Deployment, DeviceProfile
-from edgecnn.measure.layer_table import layer_times_on
-from edgecnn.measure.site import this_host
+from edgecnn.core.device import Deployment, DeviceProfile
+from edgecnn.measure.layer_times import layer_times_on
+from edgecnn.measure.connection import this_host
 
 HOST = DeviceProfile(
     name="host",

@@ -10,7 +10,7 @@ from edgecnn.compress.qat.kernel import prepare
 from edgecnn.compress.qat.stage import Qat
 from edgecnn.core.artifact import Artifact, Format
 from edgecnn.core.events import nobody
-from edgecnn.measure.accuracy import logits
+from edgecnn.predict.runtime import logits
 from edgecnn.quantize.stage import Quantize
 
 BACKENDS: dict[Format, str] = {"onnx": "onnxruntime", "tensorrt": "onnxruntime", "tflite": "tflite"}

@@ -21,7 +21,7 @@ from edgecnn.compress.qat.onnx import floating
 from edgecnn.compress.qat.prepared import require_same
 from edgecnn.core.errors import StepError
 from edgecnn.core.preprocessing import Preprocessing
-from edgecnn.export.onnx import export
+from edgecnn.formats.onnx.export import export
 
 FAMILIES = ("mobilenet_v3_small", "shufflenet_v2_x0_5", "squeezenet1_1", "regnet_y_400mf", "resnet18")
 SLOW = ("densenet121", "efficientnet_b0", "mnasnet0_5", "mobilenet_v2", "convnext_tiny")
@@ -220,15 +220,15 @@ class Two:
 def test_tflite_operators_compute_what_litert_computes(tmp_path: Path) -> None:
     pytest.importorskip("litert_torch")
     from edgecnn.compress.qat import tflite
-    from edgecnn.export.tflite import export as export_tflite
-    from edgecnn.quantize import litert
-    from edgecnn.quantize.tflite import runner
+    from edgecnn.formats.tflite.export import export as export_tflite
+    from edgecnn.formats.tflite import flatbuffer
+    from edgecnn.formats.tflite.quantize import runner
 
     torch.manual_seed(0)
     path = tmp_path / "model.tflite"
     model = Model(Shapes().eval(), (3, 32, 32))
     export_tflite(model, path, preprocessing=Preprocessing(crop=(32, 32), resize=32))
-    graph = litert.Graph.read(path)
+    graph = flatbuffer.Graph.read(path)
     network = tflite.floating(graph)
     require_same(network, runner(path, graph), Two())
     with torch.no_grad():

@@ -10,8 +10,8 @@ from edgecnn.compress.qat.fake_quantize import quantize_activation, quantize_bia
 from edgecnn.compress.qat.network import Network, Node, Values, WeightGrid
 from edgecnn.compress.qat.onnx_operators import OPERATORS
 from edgecnn.quantize.ranges import Range, asymmetric, symmetric
-from edgecnn.quantize.write import INT32_ROOM
-from edgecnn.quantize.write import quantize_weight as written_weight
+from edgecnn.formats.onnx.qdq import INT32_ROOM
+from edgecnn.formats.onnx.qdq import quantize_weight as written_weight
 
 
 @pytest.mark.parametrize("grid", [asymmetric(Range(-0.4, 5.6), signed=False), symmetric(Range(-3.0, 2.0))])

@@ -7,8 +7,8 @@ from pydantic import ValidationError
 
 from edgecnn.core.artifact import Kind
 from edgecnn.core.errors import MissingError
-from edgecnn.core.target import Deployment, DeviceProfile
-from edgecnn.export.stage import Export
+from edgecnn.core.device import Deployment, DeviceProfile
+from edgecnn.formats.export_stage import Export
 from edgecnn.quantize.stage import Quantize
 
 BOARD = DeviceProfile(

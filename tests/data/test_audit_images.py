@@ -11,10 +11,10 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from edgecnn.core.events import Event, Progress, nobody
-from edgecnn.data import audit_copies
-from edgecnn.data.audit_classes import balance, oddities, sizes
-from edgecnn.data.audit_copies import Copies, exact_copies, near_copies
-from edgecnn.data.audit_images import Look, Looked, look_at
+from edgecnn.data.audit import copies
+from edgecnn.data.audit.classes import balance, oddities, sizes
+from edgecnn.data.audit.copies import Copies, exact_copies, near_copies
+from edgecnn.data.audit.images import Look, Looked, look_at
 from edgecnn.data.listing import Sample
 
 
@@ -134,10 +134,10 @@ def test_hashes_that_are_close_are_all_found() -> None:
     flips = [sum(1 << int(bit) for bit in rng.choice(63, rng.integers(0, 9), replace=False)) for _ in base]
     hashes = np.concatenate([base, base ^ np.array(flips, np.uint64)])
     distance = np.array([[bin(int(a ^ b)).count("1") for b in hashes] for a in hashes])
-    expected = {(a, b) for a, b in np.argwhere(distance <= audit_copies.DISTANCE).tolist() if a < b}
+    expected = {(a, b) for a, b in np.argwhere(distance <= copies.DISTANCE).tolist() if a < b}
     found = {
         tuple(sorted(pair))
-        for left, right in audit_copies._candidates(hashes, np.zeros(len(hashes)))
+        for left, right in copies._candidates(hashes, np.zeros(len(hashes)))
         for pair in zip(left.tolist(), right.tolist(), strict=True)
     }
     assert found == expected and len(expected) > 100

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgecnn.data.audit_labels import doubtful, thresholds
+from edgecnn.data.audit.labels import doubtful, thresholds
 
 
 def test_thresholds_are_the_mean_confidence_in_each_class() -> None:

@@ -9,7 +9,7 @@ from workbench import write_images
 
 from edgecnn.core.errors import InputError
 from edgecnn.core.preprocessing import Preprocessing
-from edgecnn.data.judging import Judging, list_labelled, open_judging
+from edgecnn.data.evaluation_set import Judging, list_labelled, open_judging
 
 P = Preprocessing(crop=(32, 32), resize=None)
 

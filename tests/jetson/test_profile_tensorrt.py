@@ -10,10 +10,10 @@ from jetson_stubs import FLAGS, Jetson
 
 from edgecnn.core.errors import StepError
 from edgecnn.core.events import nobody
-from edgecnn.devices import load_device
-from edgecnn.measure.artifact import open_artifact
+from edgecnn.config.devices import load_device
+from edgecnn.formats.files import open_artifact
 from edgecnn.measure.device import ThisMachine
-from edgecnn.measure.layers import LayerProfile, profile
+from edgecnn.measure.layer_profile import LayerProfile, profile
 from edgecnn.probe import layers as verb
 from edgecnn.probe.events import Events
 from edgecnn.probe.job import Job

@@ -15,7 +15,7 @@ from jetson_bindings import Cudart, bindings
 from jetson_stubs import FLAGS, Jetson
 
 from edgecnn.core.errors import InputError
-from edgecnn.measure.artifact import open_artifact
+from edgecnn.formats.files import open_artifact
 from edgecnn.measure.probe_archive import probe_archive
 from edgecnn.probe import cuda, engines, onnx_file, trtexec
 from edgecnn.probe.backends import tensorrt
@@ -285,7 +285,7 @@ def test_missing_bindings_are_named_with_the_command(onnx_model: Path, monkeypat
 
 
 def test_the_names_used_are_those_of_nvidias_own_bindings() -> None:
-    real = pytest.importorskip("edgecnn.export.lint.tensorrt_build").load
+    real = pytest.importorskip("edgecnn.formats.tensorrt.build").load
     try:
         trt = real()
     except (ImportError, OSError) as error:

@@ -14,15 +14,15 @@ import pytest
 
 from edgecnn.core.errors import EdgecnnError, InputError, MissingError, StepError
 from edgecnn.core.events import Event, Progress, nobody
-from edgecnn.core.target import Connect, Deployment, DeviceProfile
+from edgecnn.core.device import Connect, Deployment, DeviceProfile
 from edgecnn.measure import fleet
-from edgecnn.measure.arms import batches_of, open_models, planner, runtime_of
-from edgecnn.measure.artifact import open_artifact
+from edgecnn.measure.candidates import batches_of, open_models, planner, runtime_of
+from edgecnn.formats.files import open_artifact
 from edgecnn.measure.device import ThisMachine
 from edgecnn.measure.fleet import Taken, measure_fleet
 from edgecnn.measure.latency import Arm, measure
-from edgecnn.measure.profiles import Profile
-from edgecnn.measure.site import Site
+from edgecnn.measure.effort import Profile
+from edgecnn.measure.connection import Site
 
 BRIEF = Profile("brief", 2, 32, 0.01, 5.0, warmup_s=0.01)
 ONNX = Deployment(format="onnx", backend="onnxruntime", family="onnxruntime")

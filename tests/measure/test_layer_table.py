@@ -13,9 +13,9 @@ from edgecnn.core import plugins
 from edgecnn.core.artifact import Format
 from edgecnn.core.errors import MissingError
 from edgecnn.core.preprocessing import Preprocessing
-from edgecnn.core.target import Deployment, DeviceProfile
-from edgecnn.measure.layer_table import layer_times_on
-from edgecnn.measure.site import Site, this_host
+from edgecnn.core.device import Deployment, DeviceProfile
+from edgecnn.measure.layer_times import layer_times_on
+from edgecnn.measure.connection import Site, this_host
 
 HOST = DeviceProfile(
     name="host",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edgecnn.core.artifact import Artifact
-from edgecnn.core.target import DeviceProfile
+from edgecnn.core.device import DeviceProfile
 from edgecnn.measure.grade import Reason, grade_of
 from edgecnn.measure.process import Arm, Process
 from edgecnn.measure.reasons import reasons_for

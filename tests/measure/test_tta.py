@@ -11,7 +11,7 @@ from PIL import Image
 from edgecnn.core.errors import InputError
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.data import ImageSet
-from edgecnn.measure import tta
+from edgecnn.predict import tta
 
 P = Preprocessing(crop=(8, 8), resize=None, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 CROPPED = Preprocessing(crop=(8, 8), resize=12, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from edgecnn.core.errors import InputError
-from edgecnn.measure.artifact import BACKENDS, open_artifact
+from edgecnn.formats.files import BACKENDS, open_artifact
 from edgecnn.probe import pt2
 from edgecnn.probe.backends import torch as backend
 from edgecnn.probe.errors import ProbeError

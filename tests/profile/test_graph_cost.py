@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 
 from edgecnn.core.errors import InputError
-from edgecnn.measure.graph_cost import Cost, Tensor, litert, onnx_ops, onnx_runtime, tensorrt
-from edgecnn.measure.graph_cost.onnx_graph import Graph
-from edgecnn.measure.graph_cost.tflite_graph import Graph as TFLiteGraph
+from edgecnn.formats.cost import Cost, Tensor
+from edgecnn.formats.tflite import trace
+from edgecnn.formats.onnx import cost_ops, trace
+from edgecnn.formats.tensorrt import trace
+from edgecnn.formats.onnx.cost import Graph
+from edgecnn.formats.tflite.cost import Graph as TFLiteGraph
 
 F32, I8 = "float32", "int8"
 
@@ -57,7 +60,7 @@ def test_convolutions_agree_with_torch(groups: int, transposed: bool) -> None:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         out = layer(image)
     tensors = [Tensor(F32, tuple(item.shape)) for item in (image, layer.weight)]
-    counted = onnx_ops.macs("ConvTranspose" if transposed else "Conv", tensors, Tensor(F32, tuple(out.shape)), {})
+    counted = cost_ops.macs("ConvTranspose" if transposed else "Conv", tensors, Tensor(F32, tuple(out.shape)), {})
     assert counted == counter.get_total_flops() // 2
 
 
@@ -78,15 +81,15 @@ def test_convolutions_agree_with_torch(groups: int, transposed: bool) -> None:
 )
 def test_operators(op: str, shapes: list[Any], out: Any, attributes: Any, macs: int, operations: int) -> None:
     inputs, output = [Tensor(F32, shape) for shape in shapes], Tensor(F32, out)
-    assert onnx_ops.macs(op, inputs, output, attributes) == macs
-    assert onnx_ops.operations(op, inputs, output, attributes) == operations
+    assert cost_ops.macs(op, inputs, output, attributes) == macs
+    assert cost_ops.operations(op, inputs, output, attributes) == operations
 
 
 def test_what_is_not_known_stays_unknown() -> None:
     unknown, known = Tensor("?", None), Tensor(F32, (1, 8, 4, 4))
-    assert onnx_ops.macs("Conv", [known, unknown], known, {}) is None
-    assert onnx_ops.operations("Conv", [known, unknown], known, {}) is None
-    assert onnx_ops.macs("QLinearConv", [known], known, {}) is None
+    assert cost_ops.macs("Conv", [known, unknown], known, {}) is None
+    assert cost_ops.operations("Conv", [known, unknown], known, {}) is None
+    assert cost_ops.macs("QLinearConv", [known], known, {}) is None
     assert Tensor(F32, (-1, 8)).elements is None
     assert Tensor(F32, (1 << 60, 8)).nbytes is None
     assert Tensor(F32, (2,) * 40).elements is None
@@ -108,7 +111,7 @@ def row(name: str, op: str, out: tuple[int, ...] = (1,), dtype: str = "float") -
 def test_without_a_graph_a_row_is_all_there_is(onnx_net: Callable[..., Path]) -> None:
     original = Graph.read(onnx_net())
     for raw in (b"", b"\xff not a graph"):
-        nodes = onnx_runtime.join([row("stem", "QLinearConv", (1, 8, 32, 32), "uint8")], raw, original)
+        nodes = trace.join([row("stem", "QLinearConv", (1, 8, 32, 32), "uint8")], raw, original)
         assert [(node.layer, node.kind, node.shape) for node in nodes] == [("stem", "integer", (1, 8, 32, 32))]
         assert nodes[0].cost == Cost()
 
@@ -121,10 +124,10 @@ def test_a_graph_that_makes_no_sense_costs_nothing_but_a_shrug(onnx_net: Callabl
     weight.dims[:] = [-5, 1 << 62, 0, 7]
     stem = next(node for node in original.graph.node if node.name == "stem")
     stem.attribute.append(onnx.helper.make_attribute("pads", [1 << 62] * 1000))
-    stem.domain = onnx_runtime.BLOCKED
+    stem.domain = trace.BLOCKED
     del stem.output[:]
     raw = original.SerializeToString()
-    nodes = onnx_runtime.join([row("stem", "Conv"), row("nobody", "Conv")], raw, Graph.read(onnx_net()))
+    nodes = trace.join([row("stem", "Conv"), row("nobody", "Conv")], raw, Graph.read(onnx_net()))
     assert [node.cost.macs for node in nodes] == [None, None]
 
 
@@ -144,7 +147,7 @@ def test_xnnpacks_operators_are_laid_beside_the_files(tflite_net: Callable[..., 
         "Static Reshape (NC)",
         "Fully Connected (NC, F32) GEMM",
     )
-    nodes = litert.join(rows, graph)
+    nodes = trace.join(rows, graph)
     assert [node.layer for node in nodes] == ["stem/y", "dw/y", "pw/y", "sum", "sum", "pooled", "pooled", "fc/y"]
     assert [node.precision for node in nodes][:3] == ["fp32", "fp16", "fp32"]
     assert (nodes[4].op, nodes[4].kind, nodes[4].cost.operations) == ("Clamp (NC)", "float", 32 * 32 * 16)
@@ -154,7 +157,7 @@ def test_xnnpacks_operators_are_laid_beside_the_files(tflite_net: Callable[..., 
 def test_what_xnnpack_merged_is_told(tflite_net: Callable[..., Path]) -> None:
     graph = TFLiteGraph.read(tflite_net())
     graph.nodes[1] = graph.nodes[1].__class__("dw.pad", "PAD", "float", "fp32")
-    nodes = litert.join(events("Convolution (NHWC, F32) IGEMM", "Fully Connected (NC, F32) GEMM", "Add (ND)"), graph)
+    nodes = trace.join(events("Convolution (NHWC, F32) IGEMM", "Fully Connected (NC, F32) GEMM", "Add (ND)"), graph)
     assert [node.layer for node in nodes] == ["stem/y", "pw/y", "sum"]
     assert nodes[1].merged == ("dw.pad",)
 
@@ -162,7 +165,7 @@ def test_what_xnnpack_merged_is_told(tflite_net: Callable[..., Path]) -> None:
 def test_operators_of_another_world_do_not_upset_the_join(tflite_net: Callable[..., Path]) -> None:
     graph = TFLiteGraph.read(tflite_net())
     strange = [*events("Warp (XX)", "???"), {"op": "CUSTOM", "delegated": False, "node": 99}]
-    nodes = litert.join(strange, graph)
+    nodes = trace.join(strange, graph)
     assert len(nodes) == 3
     assert all(node.cost.macs in (0, None) for node in nodes)
 
@@ -186,7 +189,7 @@ def test_tensorrt_layers() -> None:
     reformat = trt_row("q", "Reformat", details={"Origin": "QDQ", "ParameterType": "Reformat"})
     copy = trt_row("Reformatting CopyNode for Input Tensor 0 to conv", "", inputs=[], outputs=[])
     melted = trt_row("{ForeignNode[a...b]}", "Myelin", inputs=[("Row major linear FP16 format", (1, 8))])
-    nodes = tensorrt.join([convolution, reformat, copy, melted])
+    nodes = trace.join([convolution, reformat, copy, melted])
     assert nodes[0].cost == Cost(
         28 * 28 * 64 * 32 * 9, 2 * 28 * 28 * 64 * 32 * 9, 64 * 32 * 9, 32 * 56 * 56 + 64 * 28 * 28
     )
@@ -208,4 +211,4 @@ def test_tensorrt_layers() -> None:
     ],
 )
 def test_tensorrts_words_for_types(text: str, dtype: str) -> None:
-    assert tensorrt.dtype_of(text) == dtype
+    assert trace.dtype_of(text) == dtype

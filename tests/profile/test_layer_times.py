@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgecnn.core.errors import StepError
-from edgecnn.measure.layer_times import LONGEST_NAME, MOST_LAYERS, checked
+from edgecnn.measure.layer_answer import LONGEST_NAME, MOST_LAYERS, checked
 
 ROW = {
     "name": "stem",

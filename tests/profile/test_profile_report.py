@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from edgecnn.measure.graph_cost import Cost, Kind, Precision
-from edgecnn.measure.layers import Layer, LayerProfile, Spread
+from edgecnn.formats.cost import Cost, Kind, Precision
+from edgecnn.measure.layer_profile import Layer, LayerProfile, Spread
 from edgecnn.measure.roofline import Bound, Peaks, bound
 from edgecnn.report import profile as words
 from edgecnn.report.profile import json as json_report

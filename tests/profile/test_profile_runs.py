@@ -11,12 +11,12 @@ import pytest
 
 from edgecnn.core.errors import MissingError, StepError
 from edgecnn.core.events import Event, Progress, nobody
-from edgecnn.core.target import Deployment, DeviceProfile
-from edgecnn.devices import load_device
-from edgecnn.measure.artifact import open_artifact
+from edgecnn.core.device import Deployment, DeviceProfile
+from edgecnn.config.devices import load_device
+from edgecnn.formats.files import open_artifact
 from edgecnn.measure.device import ThisMachine
-from edgecnn.measure.graph_cost.onnx_graph import Graph
-from edgecnn.measure.layers import LayerProfile, profile
+from edgecnn.formats.onnx.cost import Graph
+from edgecnn.measure.layer_profile import LayerProfile, profile
 
 HOST = DeviceProfile(
     name="host",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from edgecnn.core.target import Cpu, Deployment, DeviceProfile, Gpu, Hardware, Memory, PowerMode, SuperClocks
-from edgecnn.measure.graph_cost import Cost
+from edgecnn.core.device import Cpu, Deployment, DeviceProfile, Gpu, Hardware, Memory, PowerMode, SuperClocks
+from edgecnn.formats.cost import Cost
 from edgecnn.measure.roofline import Peaks, bound, peaks
 
 BOARD = DeviceProfile(

@@ -18,7 +18,7 @@ from edgecnn.core.artifact import Artifact, sha256_of
 from edgecnn.core.events import nobody
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Context
-from edgecnn.core.target import Deployment, DeviceProfile
+from edgecnn.core.device import Deployment, DeviceProfile
 from edgecnn.quantize.stage import Quantize
 
 CHANNELS = 8
@@ -191,7 +191,7 @@ def context(tmp_path: Path) -> Callable[[str], Context]:
 @pytest.fixture
 def int8(tmp_path: Path, context: Callable[[str], Context]) -> Callable[..., Int8]:
     """Quantize a network for a family; what comes back is valid ONNX."""
-    from edgecnn.quantize.onnx import quantize
+    from edgecnn.formats.onnx.quantize import quantize
 
     def make(model: onnx.ModelProto, family: str = "onnxruntime", **options: Any) -> Int8:
         path = tmp_path / "source.onnx"

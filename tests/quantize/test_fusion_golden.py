@@ -18,13 +18,13 @@ from torchvision.models import DenseNet, mobilenet_v2, resnet50
 
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.preprocessing import Preprocessing
-from edgecnn.export.lint import Fusion
-from edgecnn.export.lint.onnxruntime import lint
-from edgecnn.export.onnx import export
-from edgecnn.quantize.norms import norms_to_convs
-from edgecnn.quantize.placement import FAMILIES, place
+from edgecnn.formats.fusion import Fusion
+from edgecnn.formats.onnx.lint import lint
+from edgecnn.formats.onnx.export import export
+from edgecnn.formats.onnx.norms import norms_to_convs
+from edgecnn.formats.onnx.placement import FAMILIES, place
 from edgecnn.quantize.ranges import Range, RangeTable
-from edgecnn.quantize.write import write
+from edgecnn.formats.onnx.qdq import write
 
 
 @dataclass(frozen=True)

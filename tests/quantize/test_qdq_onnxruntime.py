@@ -11,8 +11,8 @@ import pytest
 from onnx import numpy_helper
 
 from edgecnn.core.errors import InputError
-from edgecnn.export.lint import Fusion
-from edgecnn.export.lint.onnxruntime import lint
+from edgecnn.formats.fusion import Fusion
+from edgecnn.formats.onnx.lint import lint
 
 Make = Callable[..., Any]
 CLOSE_DB = 20.0

@@ -17,8 +17,8 @@ from edgecnn.core import plugins
 from edgecnn.core.artifact import Artifact, sha256_of
 from edgecnn.core.events import Event, Warned
 from edgecnn.core.stage import Context
-from edgecnn.core.target import DeviceProfile
-from edgecnn.quantize import onnx as quantize_onnx
+from edgecnn.core.device import DeviceProfile
+from edgecnn.formats.onnx import quantize as quantize_onnx
 from edgecnn.quantize.stage import Quantize
 
 Make = Callable[[str], Context]

@@ -21,12 +21,12 @@ from edgecnn.core.preprocessing import Preprocessing
 pytest.importorskip("litert_torch")
 pytest.importorskip("ai_edge_quantizer")
 
-from edgecnn.export.lint.litert import lint
-from edgecnn.export.tflite import export
-from edgecnn.quantize import litert
+from edgecnn.formats.tflite.lint import lint
+from edgecnn.formats.tflite.export import export
+from edgecnn.formats.tflite import flatbuffer
 from edgecnn.quantize.ranges import Range, RangeTable
 from edgecnn.quantize.stage import Quantize
-from edgecnn.quantize.tflite import quantize, revive_dead_channels
+from edgecnn.formats.tflite.quantize import quantize, revive_dead_channels
 
 CLASSES = 10
 WEIGHTED_OR_JOINING = 6
@@ -148,7 +148,7 @@ def run(
 
 def infer(artifact: Artifact, images: np.ndarray) -> np.ndarray:
     """Logits in float32, whatever the file's I/O."""
-    loaded = litert.interpreter(artifact.path, delegate=True)
+    loaded = flatbuffer.interpreter(artifact.path, delegate=True)
     entry, end = loaded.get_input_details()[0], loaded.get_output_details()[0]
     rows = []
     for image in images.transpose(0, 2, 3, 1):
@@ -205,8 +205,8 @@ def test_int8_ends_compute_the_same(float_ended: Artifact, int8_ended: Artifact)
 
 
 def test_metadata_survives(source: Artifact, float_ended: Artifact) -> None:
-    facts = litert.Graph.read(float_ended.path).metadata()
-    assert facts == litert.Graph.read(source.path).metadata()
+    facts = flatbuffer.Graph.read(float_ended.path).metadata()
+    assert facts == flatbuffer.Graph.read(source.path).metadata()
     assert facts["preprocessing"]["crop"] == [32, 32]
 
 
@@ -227,7 +227,7 @@ def test_progress_is_told_per_image(source: Artifact, tmp_path: Path) -> None:
 def test_a_kept_layer_stays_float_and_the_lint_says_so(source: Artifact, tmp_path: Path) -> None:
     kept = run(source, tmp_path, Quantize(keep_float=("dep.*wise", "head")), images=FakeImages(5))
     found = lint(kept)
-    assert {layer.name for layer in found.float_layers if layer.op in litert.WEIGHTED} == {"depthwise", "logits"}
+    assert {layer.name for layer in found.float_layers if layer.op in flatbuffer.WEIGHTED} == {"depthwise", "logits"}
     assert found.floating == 2
     said = [line for line in found.warnings if "stays in float (not quantized" in line]
     assert any("depthwise" in line for line in said) and any("logits" in line for line in said)
@@ -267,7 +267,7 @@ def test_images_that_calibrate_nothing_are_an_error(
 
 
 def test_a_dead_channel_is_revived_without_changing_the_float_network(source: Artifact, tmp_path: Path) -> None:
-    graph = litert.Graph.read(source.path)
+    graph = flatbuffer.Graph.read(source.path)
     operator = next(op for op in graph.operators if graph.layer(op) == "project")
     weights, bias = graph.constant(operator.inputs[1]), graph.constant(operator.inputs[2])
     weights[3], bias[3] = weights[3] * 1e-11, 2.0

@@ -7,8 +7,8 @@ import pytest
 from scipy.stats import binom
 
 from edgecnn.core.errors import InputError
-from edgecnn.report import verdict
-from edgecnn.report.verdict import judge, suspicions
+from edgecnn.tasks.classification import verdict
+from edgecnn.tasks.classification.verdict import judge, suspicions
 
 
 def predictions(broke: int, fixed: int, count: int, right: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

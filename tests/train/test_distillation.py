@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from edgecnn.core.errors import InputError
-from edgecnn.train.distillation import CachedLogits, Distilled, Method, dist, dkd, hinton
+from edgecnn.train.distillation_loss import CachedLogits, Distilled, Method, dist, dkd, hinton
 
 STUDENT = np.array([[2.0, 0.5, -1.0, 0.3], [0.1, 1.2, 0.7, -0.4], [-0.6, 0.2, 1.5, 0.9]])
 TEACHER = np.array([[3.0, -0.5, -2.0, 0.1], [0.4, 2.2, 0.1, -1.0], [-1.0, 0.6, 0.8, 2.0]])

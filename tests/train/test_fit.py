@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from edgecnn.core.errors import InputError, StepError
 from edgecnn.core.events import Event, Progress, Warned
 from edgecnn.data import ImageSet
-from edgecnn.train import Augment, Epoch, fit, measure, measure_accuracy, telling
+from edgecnn.train import Augment, Epoch, fit, measure, measure_accuracy, progress
 from edgecnn.train.feed import FedBatch, ImageFeed
 from edgecnn.train.resnet_small import resnet_small
 from edgecnn.train.settings import Batch
@@ -270,7 +270,7 @@ def test_waiting_for_images_is_said_once(images: ImageSet, monkeypatch: pytest.M
         self.waited_s = 1e4 if slow else 0.0
 
     monkeypatch.setattr(ImageFeed, "epoch", epoch)
-    monkeypatch.setattr(telling, "TELL_EVERY_S", 0.0)
+    monkeypatch.setattr(progress, "TELL_EVERY_S", 0.0)
     told: list[Event] = []
     history = fit(net(), images, settings=settings(), tell=told.append)
     assert history.epochs[1].waited_s == (1e4 if slow else 0.0)

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch  # noqa: TID253  (kernel, reached by a late import)
 from torch import Tensor, nn  # noqa: TID253
 
-from edgecnn.checkpoint import open_model, save
-from edgecnn.checkpoint.structure import Plan
+from edgecnn.models import open_model, save
+from edgecnn.models.pruned import Plan
 from edgecnn.compress.distill.cache import require_numbers, teacher_logits
 from edgecnn.compress.distill.stage import ORIGINAL, Distill
 from edgecnn.core.artifact import Artifact, sha256_of
@@ -17,14 +17,14 @@ from edgecnn.core.errors import InputError
 from edgecnn.core.events import Tell, Warned
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Context, LabelledImages, Model
-from edgecnn.train.distillation import (
+from edgecnn.train.distillation_loss import (
     WARMUP_SHARE,
     CachedLogits,
     Distilled,
     LiveTeacher,
     classes_differ,
 )
-from edgecnn.train.loop import fit
+from edgecnn.train.fit import fit
 from edgecnn.train.losses import label_loss
 from edgecnn.train.settings import TrainSettings
 
@@ -172,7 +172,7 @@ def _student(options: Distill, context: Context, teacher: Model) -> Student:
     if options.student is None:
         model = context.model
         return Student(model.module(), model.name, model.num_classes, model, getattr(model, "plan", None))
-    from edgecnn.checkpoint.building import build
+    from edgecnn.models.building import build
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(context.seed)

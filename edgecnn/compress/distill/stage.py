@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from edgecnn.core.artifact import Artifact, Format, Kind, sha256_of
 from edgecnn.core.stage import Context, Stage
-from edgecnn.core.target import DeviceProfile
+from edgecnn.core.device import DeviceProfile
 from edgecnn.train.settings import TrainSettings, followed_by_a_stage
 
 ORIGINAL = "original"

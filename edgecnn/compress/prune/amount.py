@@ -9,10 +9,10 @@ from typing import Literal
 import torch  # noqa: TID253
 from torch import Tensor, nn  # noqa: TID253
 
-from edgecnn.checkpoint.cost import count_macs, layer_macs
-from edgecnn.checkpoint.structure import Kept, Plan, is_depthwise, is_layer, narrowed, sizes, skeleton
+from edgecnn.models.cost import count_macs, layer_macs
+from edgecnn.models.pruned import Kept, Plan, is_depthwise, is_layer, narrowed, sizes, skeleton
 from edgecnn.compress.prune.group import Group
-from edgecnn.compress.prune.steps import plan_of
+from edgecnn.compress.prune.channel_blocks import plan_of
 from edgecnn.core.errors import InputError
 
 Measure = Literal["macs", "parameters", "size"]

@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from edgecnn.checkpoint.structure import Plan
+    from edgecnn.models.pruned import Plan
 
 Axis = Literal["out", "in", "parameter"]
 Importance = Literal["group-l2", "taylor", "bn-scale", "fpgm", "lamp", "reconstruction", "random"]

@@ -16,7 +16,7 @@ from torch import Tensor, nn  # noqa: TID253
 from torch.nn.modules.batchnorm import _BatchNorm  # noqa: TID253
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd  # noqa: TID253
 
-from edgecnn.checkpoint.structure import is_layer
+from edgecnn.models.pruned import is_layer
 from edgecnn.compress.prune import reconstruction
 from edgecnn.compress.prune.group import Axis, Coupling, Ranking
 from edgecnn.core.errors import InputError

@@ -18,8 +18,8 @@ from typing import Any
 
 from torch import Tensor, nn  # noqa: TID253  (kernel, reached by a late import)
 
-from edgecnn.checkpoint.structure import narrowed
-from edgecnn.compress.prune import kernel
+from edgecnn.models.pruned import narrowed
+from edgecnn.compress.prune import algorithm
 from edgecnn.compress.prune.amount import plan_at
 from edgecnn.compress.prune.group import Group, Pruned, Ranking
 from edgecnn.compress.prune.knapsack import Choices, LatencyModel, choose
@@ -152,18 +152,18 @@ def prune_to_latency(
     MissingError `no-layer-times` where the target cannot be measured.
     """
     times_of = exported_times(context)
-    prunable = kernel.groups(module, example, ranking=ranking, tell=context.tell)
+    prunable = algorithm.groups(module, example, ranking=ranking, tell=context.tell)
     if not prunable.groups:
-        raise kernel.nothing(prunable)
+        raise algorithm.nothing(prunable)
 
     def cut(widths: Mapping[str, int]) -> nn.Module:
         return narrowed(module, plan_at(module, prunable.groups, widths)).eval()
 
     table = Table(cut, times_of, context.scratch / "layer-times.json")
     outcome = widths_for(module, prunable.groups, table, budget=budget, context=context)
-    made = kernel.shrink(module, example, outcome.widths, ranking=ranking, prunable=prunable)
+    made = algorithm.shrink(module, example, outcome.widths, ranking=ranking, prunable=prunable)
     if not made.plan.kept:
-        raise kernel.nothing(prunable, "the network is within the latency as it is")
+        raise algorithm.nothing(prunable, "the network is within the latency as it is")
     facts = {
         **made.facts,
         "latency": outcome.to_dict(),

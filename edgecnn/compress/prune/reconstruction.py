@@ -15,7 +15,7 @@ import torch  # noqa: TID253
 from torch import Tensor, nn  # noqa: TID253
 from torch.nn import functional  # noqa: TID253
 
-from edgecnn.checkpoint.structure import Plan
+from edgecnn.models.pruned import Plan
 from edgecnn.compress.prune.group import Batches, Coupling
 from edgecnn.core.events import Progress, Tell, nobody
 

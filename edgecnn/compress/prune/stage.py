@@ -13,7 +13,7 @@ from edgecnn.compress.prune.group import Importance
 from edgecnn.core.artifact import Artifact, Format, Kind
 from edgecnn.core.quantities import Share, milliseconds, share, size_bytes
 from edgecnn.core.stage import Context, Stage
-from edgecnn.core.target import DeviceProfile
+from edgecnn.core.device import DeviceProfile
 from edgecnn.train.settings import TrainSettings, followed_by_a_stage
 
 MEASURED = ("taylor", "reconstruction")
@@ -116,6 +116,6 @@ class Prune(Stage):
         return Kind("torch", "fp32", "pruned") if source[:2] == ("torch", "fp32") else None
 
     def run(self, source: Artifact, context: Context) -> Artifact:
-        from edgecnn.compress.prune.running import run
+        from edgecnn.compress.prune.kernel import run
 
         return run(source, context, options=self)

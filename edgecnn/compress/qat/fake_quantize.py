@@ -13,7 +13,7 @@ import torch  # noqa: TID253  (kernel, reached by a late import)
 from torch import Tensor  # noqa: TID253
 
 from edgecnn.quantize.ranges import Grid
-from edgecnn.quantize.write import SMALLEST_SCALE
+from edgecnn.formats.onnx.qdq import SMALLEST_SCALE
 
 if TYPE_CHECKING:
     from edgecnn.compress.qat.network import WeightGrid

@@ -16,10 +16,10 @@ from edgecnn.core.artifact import SUFFIXES, Artifact, sha256_of
 from edgecnn.core.errors import InputError, MissingError
 from edgecnn.core.events import Event, Progress, Tell
 from edgecnn.core.stage import Context, LabelledImages
-from edgecnn.core.target import Family
-from edgecnn.quantize.trained import leave
-from edgecnn.train.distillation import Distilled
-from edgecnn.train.loop import fit
+from edgecnn.core.device import Family
+from edgecnn.quantize.trained_ranges import leave
+from edgecnn.train.distillation_loss import Distilled
+from edgecnn.train.fit import fit
 from edgecnn.train.losses import label_loss
 
 ROUNDS = (1 / 3, 2 / 3)

@@ -18,11 +18,11 @@ from edgecnn.compress.qat.prepared import Prepared, require_same
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.errors import StepError
 from edgecnn.core.stage import Context
-from edgecnn.quantize.onnx import calibrate, chosen, floating_layers, opened, placement_for, runner
-from edgecnn.quantize.placement import Placement, Places, place
+from edgecnn.formats.onnx.quantize import calibrate, chosen, floating_layers, opened, placement_for, runner
+from edgecnn.formats.onnx.placement import Placement, Places, place
 from edgecnn.quantize.ranges import Grid, RangeTable
 from edgecnn.quantize.stage import Quantize
-from edgecnn.quantize.write import INT32_ROOM, channel_axis, write
+from edgecnn.formats.onnx.qdq import INT32_ROOM, channel_axis, write
 
 LEARNED = {
     **dict.fromkeys(("Conv", "ConvTranspose", "Gemm"), (1, 2)),

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 
 from edgecnn.core.artifact import Artifact, Format, Kind
 from edgecnn.core.stage import Context, Stage
-from edgecnn.core.target import Family
+from edgecnn.core.device import Family
 from edgecnn.quantize.stage import LayerPattern, Observer, Quantize
 from edgecnn.train.settings import NO_EARLY_STOPPING, TrainSettings
 

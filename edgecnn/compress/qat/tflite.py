@@ -19,10 +19,10 @@ from edgecnn.compress.qat.tflite_operators import MOVES, OPERATORS, TABLED, tabl
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.errors import StepError
 from edgecnn.core.stage import Context
-from edgecnn.quantize import litert
+from edgecnn.formats.tflite import flatbuffer
 from edgecnn.quantize.ranges import Grid
 from edgecnn.quantize.stage import Quantize
-from edgecnn.quantize.tflite import BIAS_LIMIT, CHANNEL_AXIS, calibrate, integer_file, revive_dead_channels, runner
+from edgecnn.formats.tflite.quantize import BIAS_LIMIT, CHANNEL_AXIS, calibrate, integer_file, revive_dead_channels, runner
 
 LIMIT = 127
 LAYOUT = "NHWC of "
@@ -34,17 +34,17 @@ def prepare(source: Artifact, *, options: Quantize, context: Context) -> Prepare
     Raises InputError when `keep_float` names no layer, MissingError without the extra `tflite`, StepError naming an
     operator that is unknown here or when a tensor is not finite.
     """
-    graph = litert.Graph.read(source.path)
+    graph = flatbuffer.Graph.read(source.path)
     plain = floating(graph)
     require_same(plain, runner(source.path, graph), context.data.calibration)
     ranges = calibrate(source, graph, options=options, context=context)
-    raised = litert.Graph.read(source.path)
+    raised = flatbuffer.Graph.read(source.path)
     revive_dead_channels(raised, ranges)
     network = quantized(graph, integer_file(raised, ranges, options=options))
     return Prepared(network, ranges, partial(save, graph))
 
 
-def save(graph: litert.Graph, weights: Mapping[str, Tensor], out: Path) -> None:
+def save(graph: flatbuffer.Graph, weights: Mapping[str, Tensor], out: Path) -> None:
     """Write `graph` with `weights` in place of its constants of those names."""
     indices = {graph.name(index): index for index in range(len(graph.tensors)) if graph.is_constant(index)}
     for name, values in weights.items():
@@ -52,7 +52,7 @@ def save(graph: litert.Graph, weights: Mapping[str, Tensor], out: Path) -> None:
     graph.write(out)
 
 
-def quantized(float_file: litert.Graph, written: litert.Graph) -> Network:
+def quantized(float_file: flatbuffer.Graph, written: flatbuffer.Graph) -> Network:
     """The integer file `written` (as the quantizer left it) with the weights of `float_file`, open for training.
 
     Every tensor that is int8 there is rounded to its grid. Raises StepError naming an operator that is unknown here.
@@ -60,7 +60,7 @@ def quantized(float_file: litert.Graph, written: litert.Graph) -> Network:
     return _Reader(float_file, written).network()
 
 
-def floating(graph: litert.Graph) -> Network:
+def floating(graph: flatbuffer.Graph) -> Network:
     """The float file as it is. Raises StepError naming an operator that is unknown here."""
     return _Reader(graph, graph).network()
 
@@ -76,12 +76,12 @@ class Table(NamedTuple):
         return {"operator": OPERATORS[op], "source": self.source, "grid": self.target}
 
 
-def answers(graph: litert.Graph, operator: Any) -> np.ndarray:
+def answers(graph: flatbuffer.Graph, operator: Any) -> np.ndarray:
     """float32 (256,): the codes that LiteRT gives for the codes -128 to 127, in the kernel it takes for them."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "single.tflite"
         path.write_bytes(graph.alone(operator, shape=(1, 1, 1, 256)))
-        loaded = litert.interpreter(path, delegate=True)
+        loaded = flatbuffer.interpreter(path, delegate=True)
         codes = np.arange(-128, 128, dtype=np.int8).reshape(1, 1, 1, 256)
         loaded.set_tensor(loaded.get_input_details()[0]["index"], codes)
         loaded.invoke()
@@ -92,7 +92,7 @@ def answers(graph: litert.Graph, operator: Any) -> np.ndarray:
 class _Reader:
     """From the operators of one file and the weights of another of the same layers to nodes and values."""
 
-    def __init__(self, float_file: litert.Graph, written: litert.Graph) -> None:
+    def __init__(self, float_file: flatbuffer.Graph, written: flatbuffer.Graph) -> None:
         self._float, self._written = float_file, written
         self._layers = {float_file.layer(operator): operator for operator in float_file.operators}
         self._trained: dict[str, Tensor] = {}
@@ -156,7 +156,7 @@ class _Reader:
         if twin is None or not graph.is_constant(weight):
             return [self._input(index) for index in operator.inputs[1:]], None
         names = [self._trainable(int(index)) for index in twin.inputs[1:]]
-        if graph.subgraph.tensors[weight].type != litert.INT8:
+        if graph.subgraph.tensors[weight].type != flatbuffer.INT8:
             return names, None
         scales = graph.subgraph.tensors[weight].quantization.scale
         if len(scales) != graph.subgraph.tensors[weight].shape[axis]:
@@ -185,10 +185,10 @@ class _Reader:
         return name
 
 
-def _grid(graph: litert.Graph, index: int) -> Grid | None:
+def _grid(graph: flatbuffer.Graph, index: int) -> Grid | None:
     """Of a per-tensor int8 tensor; None for any other."""
     tensor = graph.subgraph.tensors[index]
-    if tensor.type != litert.INT8 or tensor.quantization is None or len(tensor.quantization.scale) != 1:
+    if tensor.type != flatbuffer.INT8 or tensor.quantization is None or len(tensor.quantization.scale) != 1:
         return None
     return Grid(float(tensor.quantization.scale[0]), int(tensor.quantization.zeroPoint[0]), -128, 127)
 

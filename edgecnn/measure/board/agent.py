@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgecnn.core.errors import EdgecnnError, StepError
-from edgecnn.core.target import Connect
+from edgecnn.core.device import Connect
 from edgecnn.measure import received
 from edgecnn.measure.board.installed import InstalledProbe
 from edgecnn.measure.local import Event

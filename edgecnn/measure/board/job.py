@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from edgecnn.core.errors import EdgecnnError, StepError
-from edgecnn.core.foreign import printable
+from edgecnn.core.third_party import printable
 from edgecnn.measure import received
 from edgecnn.measure.board.agent import Agent
 from edgecnn.measure.board.files import INLINE_BYTES, BoardFiles, largest_answer

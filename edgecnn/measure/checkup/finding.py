@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from edgecnn.core.target import DeviceProfile
-from edgecnn.measure.checkup.told import Told
+from edgecnn.core.device import DeviceProfile
+from edgecnn.measure.untrusted import Told
 
 Level = Literal["ok", "warn", "fail", "unknown"]
 

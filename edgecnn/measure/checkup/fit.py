@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from edgecnn.core.errors import InputError
-from edgecnn.core.target import DeviceProfile
+from edgecnn.core.device import DeviceProfile
 from edgecnn.measure.checkup.finding import Finding, Seen
-from edgecnn.measure.checkup.told import Told
+from edgecnn.measure.untrusted import Told
 
 PC = ("x86_64", "amd64", "i386", "i686")
 GB = 1e9
@@ -23,7 +23,7 @@ def refuse_misfit(facts: Mapping[str, Any], profile: DeviceProfile) -> None:
     told = Told(facts)
     if profile.local or profile.match is None or _fits(told, profile) is not False:
         return
-    from edgecnn.devices import list_devices
+    from edgecnn.config.devices import list_devices
 
     others = (other for other in list_devices() if other.connect is None and other.name != profile.name)
     fitting = next((other for other in others if other.match and _fits(told, other) == "board"), None)
@@ -68,7 +68,7 @@ def _fits(told: Told, profile: DeviceProfile) -> str | bool | None:
 
 def _is_known(told: Told) -> bool:
     """Whether some shipped profile is for exactly this board."""
-    from edgecnn.devices import list_devices
+    from edgecnn.config.devices import list_devices
 
     compatible, model = told.texts("compatible"), told.text("board")
     return any(other.match.names(compatible, model) for other in list_devices() if other.match and not other.connect)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 
-from edgecnn.core.target import Deployment
+from edgecnn.core.device import Deployment
 from edgecnn.measure.checkup.finding import Finding, Level, Seen
-from edgecnn.measure.checkup.told import Told
+from edgecnn.measure.untrusted import Told
 from edgecnn.measure.checkup.wheels import OLDEST, Platform, install, version_of, wheels
 
 PACKAGES = {

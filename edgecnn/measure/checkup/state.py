@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from edgecnn.measure.checkup.finding import Finding, Level, Seen
-from edgecnn.measure.checkup.told import Told
+from edgecnn.measure.untrusted import Told
 
 START_MAX_C = 60.0
 BUSY_SHARE = 0.3

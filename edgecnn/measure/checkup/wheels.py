@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from edgecnn.core.errors import install_hint
 from edgecnn.measure.checkup.finding import Seen
-from edgecnn.measure.checkup.told import Told
+from edgecnn.measure.untrusted import Told
 
 Version = tuple[int, ...]
 

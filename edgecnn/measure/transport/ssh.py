@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edgecnn.core.errors import EdgecnnError, MissingError, StepError
-from edgecnn.core.target import Connect
+from edgecnn.core.device import Connect
 from edgecnn.measure.transport import checked
 from edgecnn.measure.transport.command import Commands, Done, Limits
 from edgecnn.measure.transport.ssh_errors import explain, printable_tail

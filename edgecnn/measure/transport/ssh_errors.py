@@ -7,8 +7,8 @@ import shlex
 from typing import NamedTuple
 
 from edgecnn.core.errors import EdgecnnError, InputError, MissingError, StepError
-from edgecnn.core.foreign import printable
-from edgecnn.core.target import Connect
+from edgecnn.core.third_party import printable
+from edgecnn.core.device import Connect
 
 SHOWN_LINES = 12
 

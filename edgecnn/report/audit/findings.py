@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from edgecnn.data.audit_copies import DISTANCE, LEVELS, Copies
+from edgecnn.data.audit.copies import DISTANCE, LEVELS, Copies
 from edgecnn.report.audit.model import Audit
 from edgecnn.report.evaluation.words import count, percent, sure
 

@@ -1,4 +1,4 @@
-"""An audit as JSON. `edgecnn.audit/1` names its shape."""
+"""An audit as JSON. `edgecnn.workflows.audit/1` names its shape."""
 
 from __future__ import annotations
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from edgecnn.data.audit_classes import Balance, Sizes
-from edgecnn.data.audit_copies import Copies
-from edgecnn.data.audit_images import Looked
-from edgecnn.data.audit_labels import Doubt
+from edgecnn.data.audit.classes import Balance, Sizes
+from edgecnn.data.audit.copies import Copies
+from edgecnn.data.audit.images import Looked
+from edgecnn.data.audit.labels import Doubt
 
-SCHEMA = "edgecnn.audit/1"
+SCHEMA = "edgecnn.workflows.audit/1"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgecnn.measure.classification import BINS
+from edgecnn.tasks.classification.metrics import BINS
 from edgecnn.report.evaluation import words
 from edgecnn.report.evaluation.model import Evaluation
 from edgecnn.report.profile.markdown import escape, table

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from edgecnn.measure.classification import Classification, Share
+from edgecnn.tasks.classification.metrics import Classification, Share
 
-SCHEMA = "edgecnn.evaluation/1"
+SCHEMA = "edgecnn.workflows.evaluate/1"
 
 
 @dataclass(frozen=True, slots=True)

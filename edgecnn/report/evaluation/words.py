@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgecnn.measure.classification import BINS, ClassScore, Share
+from edgecnn.tasks.classification.metrics import BINS, ClassScore, Share
 from edgecnn.report.evaluation.model import Evaluation
 
 FEW_IMAGES = 100

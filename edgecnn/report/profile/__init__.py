@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgecnn.measure.graph_cost import Kind
-from edgecnn.measure.layers import NEGLIGIBLE_SHARE, Layer, LayerProfile
+from edgecnn.formats.cost import Kind
+from edgecnn.measure.layer_profile import NEGLIGIBLE_SHARE, Layer, LayerProfile
 from edgecnn.report.wording import NOTHING, size
 
 KINDS: dict[Kind, str] = {

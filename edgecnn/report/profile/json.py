@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from edgecnn.measure.layers import LayerProfile
+from edgecnn.measure.layer_profile import LayerProfile
 
 
 def render(profile: LayerProfile) -> str:

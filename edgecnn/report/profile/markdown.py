@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from edgecnn.measure.layers import Layer, LayerProfile
+from edgecnn.measure.layer_profile import Layer, LayerProfile
 from edgecnn.report import profile as words
 from edgecnn.report.wording import NOTHING
 

@@ -10,8 +10,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from edgecnn.measure.graph_cost import Kind
-from edgecnn.measure.layers import Layer, LayerProfile
+from edgecnn.formats.cost import Kind
+from edgecnn.measure.layer_profile import Layer, LayerProfile
 from edgecnn.report import profile as words
 from edgecnn.report.wording import NOTHING
 

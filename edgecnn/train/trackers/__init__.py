@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from edgecnn.core import plugins
 from edgecnn.core.errors import EdgecnnError, MissingError, StepError, install_hint
 from edgecnn.core.events import Tell, Warned
-from edgecnn.core.foreign import first_line
+from edgecnn.core.third_party import first_line
 from edgecnn.train.settings import Epoch
 
 ALWAYS = "tensorboard"

@@ -12,8 +12,8 @@ import pytest
 from board_facts import ORIN, PI5
 
 from edgecnn.core.errors import InputError
-from edgecnn.core.target import Connect, DeviceProfile
-from edgecnn.devices import load_device
+from edgecnn.core.device import Connect, DeviceProfile
+from edgecnn.config.devices import load_device
 from edgecnn.measure.checkup import check, examine, refuse_misfit
 
 Misfit = Callable[[DeviceProfile, Mapping[str, Any]], InputError]

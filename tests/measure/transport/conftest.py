@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from edgecnn.core.target import Connect
+from edgecnn.core.device import Connect
 from edgecnn.measure.board import Board
 from edgecnn.measure.board.agent import Patience
 from edgecnn.measure.transport.local import LocalTransport

@@ -15,7 +15,7 @@ import pytest
 from boards import HANGING, Cutting, MakeBoard, failing
 
 from edgecnn.core.errors import MissingError, StepError
-from edgecnn.core.target import Connect, DeviceProfile
+from edgecnn.core.device import Connect, DeviceProfile
 from edgecnn.measure.board import Board, open_device
 from edgecnn.measure.board.agent import Patience
 from edgecnn.measure.device import ThisMachine

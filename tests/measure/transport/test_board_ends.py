@@ -138,7 +138,7 @@ def test_ctrl_c_ends_the_job_on_the_board(
     fake_runtime(HANGING.format(note=str(note)))
     program = (
         "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from pathlib import Path\nfrom edgecnn.core.target import Connect\n"
+        "from pathlib import Path\nfrom edgecnn.core.device import Connect\n"
         "from edgecnn.measure.board import Board\nfrom edgecnn.measure.transport.local import LocalTransport\n"
         f"connect = Connect(ssh='x', python={str(board_python)!r})\n"
         f"with Board('pi', LocalTransport(Path({str(home)!r})), connect) as board:\n"

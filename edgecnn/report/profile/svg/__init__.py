@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgecnn.measure.layers import LayerProfile
+from edgecnn.measure.layer_profile import LayerProfile
 from edgecnn.report import profile as words
 from edgecnn.report.profile.svg import bars, ranking, roof
 from edgecnn.report.profile.svg.drawing import element, rectangle, style, text, tip

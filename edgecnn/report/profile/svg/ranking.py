@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgecnn.measure.layers import Layer, LayerProfile
+from edgecnn.measure.layer_profile import Layer, LayerProfile
 from edgecnn.report import profile as words
 from edgecnn.report.profile.svg.drawing import clean, element, rectangle, text
 

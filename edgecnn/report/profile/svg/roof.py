@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from edgecnn.measure.graph_cost import Precision
-from edgecnn.measure.layers import Layer, LayerProfile
+from edgecnn.formats.cost import Precision
+from edgecnn.measure.layer_profile import Layer, LayerProfile
 from edgecnn.measure.roofline import Peaks
 from edgecnn.report import profile as words
 from edgecnn.report.profile.svg.bars import about

@@ -1,0 +1,34 @@
+"""The rung `keep-float`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from edgecnn.compress.fallbacks import Attempt, Known, Rung, Stages
+from edgecnn.compress.fallbacks.calibrate import quantizing
+from edgecnn.quantize.stage import Quantize
+
+
+class KeepFloat(Rung):
+    """The layers that lose most stay in float. Each costs time: INT8 ends before it and begins again behind it."""
+
+    kind: ClassVar[str] = "keep-float"
+    changes: ClassVar[str] = "quantize"
+    costs_latency: ClassVar[bool] = True
+
+    layers: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = Field(default=(1, 2, 4), min_length=1)
+
+    def attempts(self, stages: Stages, known: Known) -> Iterator[Attempt]:
+        quantizers = [stage for stage in stages if isinstance(stage, Quantize)]
+        if not quantizers:
+            return
+        already = frozenset(name for stage in quantizers for name in stage.keep_float)
+        worst = [name for name in known.worst_layers(max(self.layers)) if name not in already]
+        for count in self.layers:
+            if count <= len(worst):
+                names = ", ".join(worst[:count]) if count < 3 else f"{count} layers"
+                kept = (*sorted(already), *worst[:count])
+                yield Attempt(f"{self.kind} {names}", quantizing(stages, keep_float=kept))

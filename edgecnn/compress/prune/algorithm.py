@@ -1,0 +1,328 @@
+"""Pruning: find what can go, choose how much, take it away, and look whether the network still works."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import ceil, lcm
+from typing import Any
+
+import torch  # noqa: TID253
+from torch import Tensor, nn  # noqa: TID253
+
+from edgecnn.models.pruned import Plan, is_layer, narrowed, sizes
+from edgecnn.compress.prune import amount
+from edgecnn.compress.prune.amount import Measure, Unreachable
+from edgecnn.compress.prune.group import Coupling, Group, Prunable, Pruned, Ranking
+from edgecnn.compress.prune.importance import importances
+from edgecnn.compress.prune.reconstruction import reconstruct
+from edgecnn.compress.prune.channel_blocks import portions
+from edgecnn.compress.prune.trial import examine, lost, smaller_example, usable
+from edgecnn.core.errors import InputError, StepError
+from edgecnn.core.events import Progress, Tell, nobody
+
+__all__ = ["Group", "Prunable", "Pruned", "Ranking", "Target", "groups", "prune", "shrink"]
+
+Between = Callable[[nn.Module, int, int], None]
+"""Called after each round with the network, the round's number from 1, and how many there are: to train it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is to be kept: a share of the cost, or for a value of at least 1 that much of it. `rounds` prune in as many
+    equal parts; `isomorphic` ranks channels among layers of one pattern only."""
+
+    measure: Measure
+    kept: float
+    rounds: int = 1
+    isomorphic: bool = False
+
+
+def groups(
+    module: nn.Module,
+    example: Tensor,
+    *,
+    ranking: Ranking | None = None,
+    found: Sequence[Coupling] | None = None,
+    tell: Tell = nobody,
+) -> Prunable:
+    """Find what can be pruned together, by trial on copies, with the importance of each channel.
+
+    `module` is on the CPU and stays as it is; `example` is an input of shape (1, C, H, W); `found` are couplings that
+    an earlier call found usable. Raises StepError `cannot-trace`, InputError `no-loss`.
+    """
+    ranking = ranking or Ranking()
+    module.eval()
+    reasons = usable(module, example, seed=ranking.seed) if found is None else dict.fromkeys(found, "")
+    reasons = {item: why or _spared(item, ranking) for item, why in reasons.items()}
+    usable_now = [item for item, why in reasons.items() if not why]
+    made: list[Group] = []
+    for item, scores in zip(usable_now, importances(module, usable_now, ranking, tell=tell), strict=True):
+        if scores is None:
+            reasons[item] = f"nothing in it ranks its channels by {ranking.importance}"
+            continue
+        group = _group(item, scores, module, ranking)
+        if len(group.widths) > 1:
+            made.append(group)
+        else:
+            reasons[item] = _too_narrow(group, ranking)
+    left_whole = {path: why for item, why in reasons.items() for path in item.layers if why}
+    named = {path for item in reasons for path in item.layers}
+    layers = _layers(module)
+    left_whole.update({path: _unseen(module, path) for path in layers if path not in named})
+    return Prunable(tuple(made), {path: left_whole[path] for path in layers if path in left_whole})
+
+
+def shrink(
+    module: nn.Module,
+    example: Tensor,
+    widths: Mapping[str, int],
+    *,
+    ranking: Ranking | None = None,
+    prunable: Prunable | None = None,
+) -> Pruned:
+    """A copy with so many channels left in each root layer; layers not named stay whole. With importance
+    `reconstruction` the layers that read fewer channels get weights that make up for it.
+
+    `prunable` is what `groups` found for this module. Raises InputError `no-such-group` or `bad-width`, StepError when
+    the smaller network does not work.
+    """
+    ranking = ranking or Ranking()
+    prunable = prunable or groups(module, example, ranking=ranking)
+    known = {group.root: group for group in prunable.groups}
+    for root, width in widths.items():
+        if root not in known:
+            why = prunable.left_whole.get(root, "it is no root layer of this network")
+            raise InputError("no-such-group", f"'{root}' cannot be pruned", why=why, hint="leave it out of the widths")
+        if width not in known[root].widths:
+            allowed = ", ".join(map(str, known[root].widths))
+            raise InputError("bad-width", f"'{root}' cannot have {width} channels", hint=f"choose one of {allowed}")
+    plan = amount.plan_at(module, prunable.groups, widths)
+    smaller = narrowed(module, plan).eval()
+    if ranking.importance == "reconstruction" and ranking.images is not None:
+        reconstruct(module, smaller, plan, ranking.images, seed=ranking.seed)
+    _check(module, smaller, example)
+    return Pruned(smaller, plan, _facts(module, smaller, example, plan), prunable.left_whole)
+
+
+def prune(
+    module: nn.Module,
+    example: Tensor,
+    target: Target,
+    *,
+    ranking: Ranking | None = None,
+    between: Between | None = None,
+    tell: Tell = nobody,
+) -> Pruned:
+    """A smaller copy that meets the target within the rounding of widths, the least important channels gone.
+
+    Raises InputError `target-out-of-reach` with what can be reached, `nothing-to-prune` where no channel would go.
+    """
+    ranking = ranking or Ranking()
+    whole = amount.cost(module, example, target.measure)
+    limit = _limit(target, whole)
+    smaller, plan, left_whole = module, Plan({}), None
+    outputs = {path: _outputs(module.get_submodule(path)) for path in _layers(module)}
+    for number in range(1, target.rounds + 1):
+        tell(Progress("prune", number - 1, target.rounds, "rounds"))
+        prunable = _within_bounds(groups(smaller, example, ranking=ranking, tell=tell), outputs, ranking)
+        if left_whole is None:  # later rounds find layers that are as narrow as they may be
+            left_whole = prunable.left_whole
+            if not prunable.groups:
+                raise nothing(prunable)
+        limit_now = whole - (whole - limit) * number // target.rounds
+        widths = _widths(smaller, example, prunable, replace(target, kept=limit_now), whole=whole, ranking=ranking)
+        made = shrink(smaller, example, widths, ranking=ranking, prunable=prunable)
+        smaller, plan = made.module, made.plan.after(plan)
+        if between is not None:
+            between(smaller, number, target.rounds)
+            smaller = smaller.cpu().eval()
+    assert left_whole is not None
+    if not plan.kept:
+        raise nothing(Prunable((), left_whole))
+    tell(Progress("prune", target.rounds, target.rounds, "rounds"))
+    facts = {
+        **(made.facts if target.rounds == 1 else _facts(module, smaller, example, plan)),
+        "target": {"measure": target.measure, "limit": limit, "whole": whole},
+        "importance": ranking.importance,
+        "round_to": ranking.round_to,
+        "left_whole": dict(left_whole),
+    }
+    return Pruned(smaller, plan, facts, left_whole)
+
+
+def _widths(
+    module: nn.Module, example: Tensor, prunable: Prunable, target: Target, *, whole: int, ranking: Ranking
+) -> dict[str, int]:
+    """Widths at which the cost is at most `target.kept`, here an absolute number."""
+    costs = amount.costs(module, example, prunable.groups)
+    scopes = amount.scopes_of(prunable.groups, module, isomorphic=target.isomorphic)
+    limit = int(target.kept)
+    try:
+        if target.measure == "macs":
+            widths = amount.reach(scopes, costs.macs_at, limit)
+            counted = costs.at(widths, "macs")
+            if counted <= limit and abs(counted - costs.macs_at(widths)) <= amount.ALIKE * whole:
+                return widths
+        return amount.reach(scopes, lambda widths: costs.at(widths, target.measure), limit)
+    except Unreachable as error:
+        raise amount.too_much(
+            target.measure,
+            limit,
+            error.least,
+            whole,
+            round_to=ranking.round_to,
+            max_layer=ranking.max_layer,
+        ) from error
+
+
+def _limit(target: Target, whole: int) -> int:
+    if whole == 0:
+        raise StepError(
+            "cannot-count",
+            f"the {amount.UNITS[target.measure]} of the network cannot be counted",
+            hint="give a share of the parameters instead",
+        )
+    limit = int(target.kept if target.kept >= 1 else target.kept * whole)
+    if limit >= whole:
+        raise InputError(
+            "nothing-to-prune",
+            f"the network has no more than {limit:,} {amount.UNITS[target.measure]} as it is",
+            why=f"it has {whole:,}",
+            hint="ask for less",
+        )
+    return limit
+
+
+def _group(coupling: Coupling, scores: Tensor, module: nn.Module, ranking: Ranking) -> Group:
+    blocks = portions(coupling, module)
+    size = len(blocks[0][0])
+    ordered = [sorted(clusters, key=lambda cluster: float(scores[cluster].mean())) for clusters in blocks]
+    order = [int(index) for step in zip(*ordered, strict=True) for cluster in step for index in cluster]
+    step = size * len(blocks)
+    unit = lcm(ranking.round_to, step)
+    least = max(unit, _least(coupling.channels, ranking))
+    widths = [width for width in range(unit, coupling.channels, unit) if width >= least]
+    layers: list[tuple[str, Any]] = [(coupling.root, "out")]
+    for member in coupling.members:
+        if member.axis != "parameter" and is_layer(module.get_submodule(member.path)):
+            layers.append((member.path, member.axis))
+    return Group(
+        root=coupling.root,
+        layers=tuple(dict.fromkeys(layers)),
+        channels=coupling.channels,
+        widths=(*widths, coupling.channels),
+        order=tuple(order),
+        scores=tuple(scores.tolist()),
+        step=step,
+        coupling=coupling,
+    )
+
+
+def _within_bounds(prunable: Prunable, outputs: Mapping[str, int], ranking: Ranking) -> Prunable:
+    """A round later a layer is narrower already: the share that may go is that of the network one began with."""
+    kept = []
+    for group in prunable.groups:
+        least = _least(outputs[group.root], ranking)
+        widths = tuple(width for width in group.widths if width >= least or width == group.channels)
+        if len(widths) > 1:
+            kept.append(replace(group, widths=widths))
+    return Prunable(tuple(kept), prunable.left_whole)
+
+
+def _least(channels: int, ranking: Ranking) -> int:
+    return ceil(channels * (1 - ranking.max_layer) - 1e-9)
+
+
+def _spared(coupling: Coupling, ranking: Ranking) -> str:
+    for path in coupling.layers:
+        if any(_names(word, path) for word in ranking.ignore):
+            return "it was asked to stay whole" if path == coupling.root else f"{path} was asked to stay whole"
+    return ""
+
+
+def _names(word: str, path: str) -> bool:
+    """Whether a word of `ignore` names a layer: its path, that of a module around it, or an expression for either."""
+    parts = path.split(".")
+    around = (".".join(parts[: end + 1]) for end in range(len(parts)))
+    return any(item == word or re.fullmatch(word, item) for item in around)
+
+
+def check_names(module: nn.Module, ranking: Ranking) -> None:
+    """Raise InputError for a word of `ignore` that names no layer."""
+    for word in ranking.ignore:
+        if not any(_names(word, path) for path in _layers(module)):
+            raise InputError(
+                "no-such-layer",
+                f"no layer is called '{word}'",
+                why="asked to stay whole",
+                hint=f"write a path such as {next(iter(_layers(module)), 'conv1')}, or a regular expression",
+            )
+
+
+def _unseen(module: nn.Module, path: str) -> str:
+    """Why the graph has no such layer."""
+    inside = isinstance(module.get_submodule(path.rpartition(".")[0]), nn.MultiheadAttention)
+    return "it belongs to multi-head attention" if inside else "the forward pass does not use it"
+
+
+def _too_narrow(group: Group, ranking: Ranking) -> str:
+    unit = lcm(ranking.round_to, group.step)
+    if group.channels <= unit:
+        apart = f" and {group.step} go at a time" if group.step > 1 and ranking.round_to % group.step else ""
+        return f"it has {group.channels} channels, which are rounded to {ranking.round_to}{apart}"
+    return f"of its {group.channels} channels at least {1 - ranking.max_layer:.0%} have to stay, rounded to {unit}"
+
+
+def nothing(prunable: Prunable, why: str = "") -> InputError:
+    """The error for a pruning that would change nothing."""
+    reasons: dict[str, int] = {}
+    for reason in prunable.left_whole.values():
+        reasons[reason] = reasons.get(reason, 0) + 1
+    first = sorted(reasons, key=lambda item: -reasons[item])[:3]
+    return InputError(
+        "nothing-to-prune",
+        "no channel of this network can go",
+        why=why or "; ".join(f"{reasons[item]} layers: {item}" for item in first) or "no layer has channels to lose",
+        hint="a smaller round_to leaves more to choose from; quantization alone needs no pruning",
+    )
+
+
+def _check(module: nn.Module, smaller: nn.Module, example: Tensor) -> None:
+    """Forward on the example, forward and backward on a smaller one: as before. Raises StepError."""
+    small = smaller_example(module, example)
+    try:
+        with torch.no_grad():
+            shapes = [tuple(item.eval()(example).shape) for item in (module, smaller)]
+        why = lost(examine(module, small), examine(smaller, small))
+    except Exception as error:
+        raise StepError("pruned-network-fails", "the pruned network does not run", why=str(error)) from error
+    if why or shapes[0] != shapes[1]:
+        raise StepError(
+            "pruned-network-fails",
+            "the pruned network does not work as the whole one does",
+            why=why or f"it gives {shapes[1]} instead of {shapes[0]}",
+            hint="leave layers out with --ignore",
+        )
+
+
+def _facts(module: nn.Module, smaller: nn.Module, example: Tensor, plan: Plan) -> dict[str, Any]:
+    measures: tuple[Measure, ...] = ("macs", "parameters", "size")
+    costs: dict[str, Any] = {
+        name: {"before": amount.cost(module, example, name), "after": amount.cost(smaller, example, name)}
+        for name in measures
+    }
+    layers = [
+        {"name": path, "before": _outputs(module.get_submodule(path)), "after": _outputs(smaller.get_submodule(path))}
+        for path in _layers(module)
+    ]
+    return {**costs, "layers": layers, "pruned_layers": len(plan.layers(module))}
+
+
+def _layers(module: nn.Module) -> list[str]:
+    return [path for path, item in module.named_modules() if is_layer(item)]
+
+
+def _outputs(layer: nn.Module) -> int:
+    return (sizes(layer) or (0, 0))[0]

@@ -1,0 +1,116 @@
+"""In which portions the channels of a coupling can go, and what the network keeps when some have gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from torch import nn  # noqa: TID253
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd  # noqa: TID253
+
+from edgecnn.models.pruned import Kept, Plan, is_depthwise, sizes
+from edgecnn.compress.prune.group import Axis, Coupling, Member
+
+SIDE_BY_SIDE = "a layer in groups (convolution or norm) reads it beside other layers"
+
+
+class CannotPrune(Exception):
+    """Why a coupling is left whole, for a person."""
+
+
+def portions(coupling: Coupling, module: nn.Module) -> list[list[np.ndarray]]:
+    """Clusters of root channels that go together, by block: as many have to stay in each block as in the others.
+
+    One block, and clusters of one channel, are the rule; a grouped convolution or norm makes blocks, and channels that
+    meet in one channel of a later layer make clusters. Raises CannotPrune.
+    """
+    blocks = _blocks(coupling, module)
+    clusters = _clusters(coupling)
+    if len({len(cluster) for cluster in clusters}) > 1:
+        raise CannotPrune("its channels meet in later layers in unequal numbers")
+    if blocks == 1:
+        return [clusters]
+    if len(clusters[0]) > 1:
+        raise CannotPrune("its channels meet in later layers, and a layer in groups reads them")
+    length = coupling.channels // blocks
+    return [clusters[block * length : (block + 1) * length] for block in range(blocks)]
+
+
+def _blocks(coupling: Coupling, module: nn.Module) -> int:
+    found = {1}
+    for member in coupling.members:
+        if member.axis == "parameter":
+            continue
+        layer = module.get_submodule(member.path)
+        groups = 1
+        if isinstance(layer, _ConvNd) and layer.groups > 1 and not is_depthwise(layer):
+            groups = layer.groups
+            if isinstance(layer, _ConvTransposeNd):
+                raise CannotPrune(f"{member.path} is a transposed convolution in groups")
+        elif isinstance(layer, nn.GroupNorm):
+            groups = layer.num_groups
+        if groups > 1 and not _is_whole(member, coupling, layer):
+            raise CannotPrune(SIDE_BY_SIDE)
+        found.add(groups)
+    most = max(found)
+    if any(most % groups for groups in found):
+        raise CannotPrune("layers with different numbers of groups read it")
+    return most
+
+
+def _is_whole(member: Member, coupling: Coupling, layer: nn.Module) -> bool:
+    """Whether the layer has the root's channels in their order, and no others."""
+    outputs, inputs = sizes(layer) or (0, 0)
+    size = inputs if member.axis == "in" else outputs
+    return size == coupling.channels == len(member.indices) and bool(np.array_equal(member.indices, member.roots))
+
+
+def _clusters(coupling: Coupling) -> list[np.ndarray]:
+    """Root channels that end in one channel somewhere: sets that are disjoint, in the order of their first channel."""
+    label = np.arange(coupling.channels)
+    tied = [item for item in coupling.members if len(np.unique(item.indices)) < len(item.indices)]
+    changed = bool(tied)
+    while changed:
+        before = label.copy()
+        for member in tied:
+            lowest = np.full(int(member.indices.max()) + 1, coupling.channels)
+            np.minimum.at(lowest, member.indices, label[member.roots])
+            np.minimum.at(label, member.roots, lowest[member.indices])
+        changed = not np.array_equal(before, label)
+    order = np.argsort(label, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(label[order])) + 1)
+
+
+def plan_of(module: nn.Module, chosen: Iterable[tuple[Coupling, Sequence[int]]]) -> Plan:
+    """What the network keeps when of each coupling only the given root channels stay."""
+    removed: dict[tuple[str, Axis], list[np.ndarray]] = {}
+    dims: dict[str, int] = {}
+    for coupling, kept in chosen:
+        goes = np.ones(coupling.channels, dtype=bool)
+        goes[np.asarray(kept, dtype=np.int64)] = False
+        if not goes.any():
+            continue
+        for member in coupling.members:
+            removed.setdefault((member.path, member.axis), []).append(member.indices[goes[member.roots]])
+            if member.axis == "parameter":
+                dims[member.path] = member.dim
+    found: dict[str, Kept] = {}
+    for (path, axis), gone in removed.items():
+        size = _size(module, path, axis, dims)
+        left = np.setdiff1d(np.arange(size), np.concatenate(gone))
+        if len(left) == size:
+            continue
+        before = found.get(path, Kept())
+        channels = tuple(left.tolist())
+        if axis == "in":
+            found[path] = Kept(before.out, channels)
+        else:
+            found[path] = Kept(channels, before.into, dims.get(path))
+    return Plan(found)
+
+
+def _size(module: nn.Module, path: str, axis: Axis, dims: dict[str, int]) -> int:
+    if axis == "parameter":
+        return int(module.get_parameter(path).shape[dims[path]])
+    outputs, inputs = sizes(module.get_submodule(path)) or (0, 0)
+    return inputs if axis == "in" else outputs

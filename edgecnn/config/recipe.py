@@ -1,0 +1,261 @@
+"""What a person writes: how to compress, for any model and any device. Every problem is reported at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from edgecnn.core import plugins
+from edgecnn.config import user_files, yaml_file
+from edgecnn.core.artifact import Format, Kind
+from edgecnn.core.errors import EdgecnnError, InputError
+from edgecnn.core.preprocessing import Preprocessing
+from edgecnn.core.quantities import Bytes, Milliseconds, Share
+from edgecnn.core.stage import Stage
+
+DEFAULT = "int8"
+GROUPS = {"stages": "stages", "ladder": "rungs"}
+"""Under which entry points the words of a list are found."""
+WORDS = {"stages": "stage", "ladder": "rung"}
+MAX_STAGES = 50
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Budget(_Section):
+    """What the file that is shipped has to keep.
+
+    `max_drop` is the largest loss of top-1 accuracy that still passes, as a share: 0.01 is one point. `max_latency` is
+    in milliseconds for one image on the target, `max_size` in bytes of the file; None asks nothing.
+    """
+
+    max_drop: Share = 0.01
+    max_latency: Milliseconds | None = None
+    max_size: Bytes | None = None
+
+
+class Calibration(_Section):
+    """How many images the ranges are observed on."""
+
+    images: int = Field(default=200, ge=1, le=100_000)
+
+
+class Measure(_Section):
+    """How long to measure: see `edgecnn.measure.effort`."""
+
+    profile: Literal["smoke", "quick", "standard"] = "quick"
+
+
+class Recipe(_Section):
+    """How to compress. Knows no device and no model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    name: str
+    description: str = ""
+    stages: tuple[Any, ...]
+    budget: Budget = Budget()
+    calibration: Calibration = Calibration()
+    preprocessing: Preprocessing | None = None
+    measure: Measure = Measure()
+    ladder: tuple[Any, ...] = ()
+    """Rungs (`edgecnn.compress.fallbacks.Rung`) to climb, in order, when the stages alone miss the budget."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a person would write it, every option spelt out."""
+        return {
+            "name": self.name,
+            "description": self.description,
+            "stages": [{stage.kind: stage.options()} for stage in self.stages],
+            "ladder": [{rung.kind: rung.options()} for rung in self.ladder],
+            "budget": self.budget.model_dump(),
+            "calibration": self.calibration.model_dump(),
+            "preprocessing": self.preprocessing.to_dict() if self.preprocessing else None,
+            "measure": self.measure.model_dump(),
+        }
+
+
+class _Page(_Section):
+    """The file as written, before its stages are looked up."""
+
+    name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    description: str = Field(default="", max_length=2000)
+    budget: Budget = Budget()
+    calibration: Calibration = Calibration()
+    measure: Measure = Measure()
+
+
+def load_recipe(name_or_path: str) -> Recipe:
+    """The recipe of that name, the user's or a shipped one, or at that path. Raises one InputError for all problems."""
+    path = user_files.find("recipes", name_or_path)
+    return parse(yaml_file.read_mapping(path, what="recipe"), path=path)
+
+
+def list_recipes() -> list[Recipe]:
+    """The shipped recipes and the user's own, by name. A broken one raises: `edgecnn recipes check` shows which."""
+    return [load_recipe(name) for name in user_files.files("recipes")]
+
+
+def parse(raw: dict[str, Any], *, path: Path) -> Recipe:
+    """A recipe from the mapping in its file. Raises one InputError with every problem and where it stands."""
+    problems: list[str] = []
+    page: dict[str, Any] = {}
+    for key, value in raw.items():
+        if key not in Recipe.model_fields:
+            problems.append(yaml_file.unknown(key, key, Recipe.model_fields))
+        elif key in _Page.model_fields:
+            model = _Page.model_fields[key].annotation
+            if isinstance(model, type) and issubclass(model, BaseModel):
+                page[key] = yaml_file.validate(model, {} if value is None else value, at=key, problems=problems)
+            else:
+                one = yaml_file.validate(_Page, {key: value}, at="", problems=problems)
+                page[key] = getattr(one, key, None)
+    page["stages"] = _stages(raw.get("stages"), problems)
+    page["ladder"] = _entries(raw.get("ladder") or [], "ladder", problems)
+    problems.extend(_out_of_order(page["ladder"]))
+    problems.extend(() if problems else _without_effect(page["stages"]))
+    problems.extend(() if problems else _without_object(page["ladder"], page["stages"]))
+    page["preprocessing"] = _preprocessing(raw.get("preprocessing"), problems)
+    if problems:
+        raise yaml_file.refuse(path, problems, what="recipe")
+    return Recipe(**{**page, "name": page.get("name") or path.stem})
+
+
+def _stages(entries: Any, problems: list[str]) -> tuple[Stage, ...]:
+    if not isinstance(entries, list) or not entries:
+        problems.append("stages: write a list of stages, such as `- export` and `- quantize`")
+        return ()
+    if len(entries) > MAX_STAGES:
+        problems.append(f"stages: {len(entries)} stages are too many (at most {MAX_STAGES})")
+        return ()
+    return _entries(entries, "stages", problems)
+
+
+def _without_effect(stages: Sequence[Stage]) -> list[str]:
+    """Stages in an order in which, whatever the format, one has nothing to work on or works for nothing."""
+    links = [link for format in get_args(Format) if format != "torch" for link in _links(stages, format)]
+    applied, taken = {index for index, _, _ in links}, {source for _, source, _ in links}
+    passed_on = {index for index, _, makes in links if makes.format == "torch" or not stages[index].delivers}
+    problems = []
+    for index, stage in enumerate(stages):
+        if index not in applied:
+            problems.append(f"stages[{index}].{stage.kind}: no stage before it makes what it takes")
+        elif index in passed_on - taken:
+            problems.append(f"stages[{index}].{stage.kind}: no stage behind it takes what it makes")
+    return problems
+
+
+def _links(stages: Sequence[Stage], format: Format) -> Iterator[tuple[int, int | None, Kind]]:
+    """On the way to a format, each stage that applies: its place, that of the stage whose result it takes, and what it
+    makes. None is the checkpoint."""
+    made: dict[Kind, int | None] = {Kind("torch", "fp32"): None}
+    for index, stage in enumerate(stages):
+        for source in reversed(list(made)):
+            makes = stage.produces(source, format)
+            if makes is not None:
+                yield index, made[source], makes
+                made.pop(makes, None)
+                made[makes] = index
+                break
+
+
+def _out_of_order(rungs: Sequence[Any]) -> list[str]:
+    """A rung that costs latency before one that costs none would give away speed for nothing."""
+    kinds = [rung.kind for rung in rungs]
+    first = next((index for index, rung in enumerate(rungs) if rung.costs_latency), len(rungs))
+    late = [rung.kind for rung in rungs[first:] if not rung.costs_latency]
+    return [f"ladder: `{kind}` costs no latency and stands behind `{kinds[first]}`, which does" for kind in late]
+
+
+def _without_object(rungs: Sequence[Any], stages: Sequence[Stage]) -> list[str]:
+    """A rung whose stage is not in the recipe could never do anything."""
+    there = {stage.kind for stage in stages}
+    idle = [rung for rung in rungs if rung.changes and rung.changes not in there]
+    return [f"ladder: `{rung.kind}` changes `{rung.changes}`, which is not among the stages" for rung in idle]
+
+
+def _entries(entries: Any, group: str, problems: list[str]) -> tuple[Any, ...]:
+    """The checked values of a list of stages or rungs."""
+    if not isinstance(entries, list) or len(entries) > MAX_STAGES:
+        problems.append(f"{group}: write a list of at most {MAX_STAGES}, such as `- {plugins.names(GROUPS[group])[0]}`")
+        return ()
+    found = [_entry(entry, f"{group}[{index}]", group, problems) for index, entry in enumerate(entries)]
+    return tuple(item for item in found if item is not None)
+
+
+def _entry(entry: Any, at: str, group: str, problems: list[str]) -> Any | None:
+    """`- export` or `- quantize: {observer: percentile}`: one word, and its options."""
+    word = WORDS[group]
+    if isinstance(entry, str):
+        entry = {entry: None}
+    if not isinstance(entry, dict) or len(entry) != 1:
+        problems.append(f"{at}: write the {word}'s name, or `name: {{option: value}}` (one {word} per `-`)")
+        return None
+    kind, options = next((str(kind), options) for kind, options in entry.items())
+    if kind not in plugins.names(GROUPS[group]):
+        problems.append(yaml_file.unknown(f"{at}.{kind}", kind, plugins.names(GROUPS[group])).replace("key", word))
+        return None
+    if options is not None and not isinstance(options, dict):
+        problems.append(f"{at}.{kind}: write its options as `{{option: value}}`")
+        return None
+    try:
+        model = plugins.load(GROUPS[group], kind)
+    except (ImportError, EdgecnnError) as error:
+        problems.append(f"{at}.{kind}: the {word} cannot be loaded: {error}")
+        return None
+    return yaml_file.validate(model, options or {}, at=f"{at}.{kind}", problems=problems)
+
+
+def _preprocessing(value: Any, problems: list[str]) -> Preprocessing | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        problems.append("preprocessing: write `{resize: 256, crop: 224, ...}`")
+        return None
+    known = [field.name for field in fields(Preprocessing)]
+    strange = [key for key in value if key not in known]
+    problems.extend(yaml_file.unknown(f"preprocessing.{key}", str(key), known) for key in strange)
+    sized = {key: item for key, item in value.items() if key not in strange}
+    before = len(problems)
+    for key, item in sized.items():
+        _check_field(str(key), item, problems)
+    if strange or len(problems) > before:
+        return None
+    if isinstance(sized.get("crop"), int):
+        sized["crop"] = [sized["crop"], sized["crop"]]
+    try:
+        return Preprocessing.from_dict(sized)
+    except InputError as error:
+        problems.extend(f"preprocessing: {problem}" for problem in error.why.split("; "))
+        return None
+
+
+def _check_field(key: str, value: Any, problems: list[str]) -> None:
+    """Types and bounds of one field; what fits together is `Preprocessing`'s own affair."""
+    at = f"preprocessing.{key}"
+    if key == "crop":
+        sides = value if isinstance(value, list) else [value, value]
+        if len(sides) != 2 or not all(_is_side(side) for side in sides):
+            problems.append(f"{at}: write the input size in pixels, 1 to 4096, such as 224 or [224, 320]")
+    elif key == "resize":
+        if value is not None and not _is_side(value):
+            problems.append(f"{at}: write the shorter edge in pixels, 1 to 4096, or null")
+    elif key == "stretch":
+        if not isinstance(value, bool):
+            problems.append(f"{at}: write true or false")
+    elif key in ("mean", "std"):
+        numbers = isinstance(value, list) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in value)
+        if not numbers:
+            problems.append(f"{at}: write one number per channel, such as [0.5, 0.5, 0.5]")
+    elif not isinstance(value, str):
+        problems.append(f"{at}: write a word")
+
+
+def _is_side(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 4096

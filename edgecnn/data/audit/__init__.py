@@ -1,0 +1,1 @@
+"""Data audit: what is wrong with a set of images and labels."""

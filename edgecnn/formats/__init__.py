@@ -1,0 +1,1 @@
+"""Model file formats: one folder each, and what they share."""

@@ -1,0 +1,1 @@
+"""ONNX files: export, quantize, lint, cost and trace for ONNX Runtime."""

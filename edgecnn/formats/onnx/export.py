@@ -1,0 +1,76 @@
+"""torch → ONNX: the dynamo exporter, then graph surgery for what runtimes cannot fuse."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import onnx_ir as ir  # noqa: TID253
+import torch  # noqa: TID253
+
+from edgecnn.core.artifact import Artifact, Format, Precision, TensorSpec, sha256_of
+from edgecnn.core.errors import StepError
+from edgecnn.core.third_party import first_line, quiet
+from edgecnn.core.preprocessing import Preprocessing
+from edgecnn.core.stage import Model
+from edgecnn.formats.onnx.surgery import operate
+
+OPSET = 18
+METADATA_KEY = "edgecnn"
+LOGGERS = ("torch.onnx", "torch.export", "torch.fx", "onnxscript", "onnx_ir")
+
+
+def export(model: Model, out: Path, *, preprocessing: Preprocessing) -> Artifact:
+    """Write `model` as ONNX opset 18: input `input` (batch, C, H, W) float32, output `logits` (batch, classes),
+    batch free.
+
+    The preprocessing travels in the file's metadata under `edgecnn`. Raises StepError when the exporter cannot
+    trace it.
+    """
+    example = torch.zeros(2, *model.input_shape)
+    try:
+        with quiet(*LOGGERS):
+            program = torch.onnx.export(
+                model.module(),
+                (example,),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=["input"],
+                output_names=["logits"],
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                optimize=True,
+                verbose=False,
+            )
+    except Exception as error:  # the exporter raises whatever the traced model or the compiler raised
+        raise StepError(
+            "cannot-export",
+            f"the ONNX exporter cannot trace {model.name}",
+            why=first_line(error),
+            hint="data-dependent control flow and in-place indexing are the usual causes: see torch.export's manual",
+        ) from error
+    assert program is not None
+    graph = operate(program.model)
+    graph.producer_name = "edgecnn"
+    graph.metadata_props[METADATA_KEY] = json.dumps({"model": model.name, "preprocessing": preprocessing.to_dict()})
+    ir.save(graph, out)
+    return describe(out, format="onnx", precision="fp32", history=("export",))
+
+
+def describe(path: Path, *, format: Format, precision: Precision, history: tuple[str, ...]) -> Artifact:
+    """An ONNX file on disk as an Artifact. Four-dimensional tensors are NCHW."""
+    graph = ir.load(path).graph
+    return Artifact(
+        path=path,
+        format=format,
+        precision=precision,
+        inputs=tuple(_spec(value) for value in graph.inputs),
+        outputs=tuple(_spec(value) for value in graph.outputs),
+        sha256=sha256_of(path),
+        history=history,
+    )
+
+
+def _spec(value: ir.Value) -> TensorSpec:
+    shape = () if value.shape is None else tuple(dim if isinstance(dim, int) else str(dim) for dim in value.shape)
+    dtype = "" if value.dtype is None else value.dtype.numpy().name
+    return TensorSpec(str(value.name), shape, dtype, "NCHW" if len(shape) == 4 else None)

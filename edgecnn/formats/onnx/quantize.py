@@ -1,0 +1,159 @@
+"""Static INT8 for ONNX graphs: ONNX Runtime's dialect and TensorRT's, from the same ranges and the same writer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir  # noqa: TID253
+import onnxruntime  # noqa: TID253
+
+from edgecnn.core.artifact import Artifact, sha256_of
+from edgecnn.core.errors import StepError
+from edgecnn.core.events import Warned
+from edgecnn.core.stage import Context
+from edgecnn.core.device import DeviceProfile
+from edgecnn.quantize.layer_patterns import kept
+from edgecnn.formats.onnx.norms import norms_to_convs
+from edgecnn.quantize.observe import Run, observe
+from edgecnn.formats.onnx.placement import FAMILIES, Placement, Places, place
+from edgecnn.quantize.ranges import Range, RangeTable
+from edgecnn.quantize.stage import Quantize
+from edgecnn.quantize.trained_ranges import ranges_of
+from edgecnn.formats.onnx.qdq import write
+
+CPUINFO = Path("/proc/cpuinfo")
+
+
+def quantize(source: Artifact, out: Path, *, options: Quantize, context: Context) -> Artifact:
+    """Write the INT8 form of the FP32 ONNX file `source` for the family of `context.target`.
+
+    Beside it goes `ranges.json`, the table the file was built from. Raises InputError when `keep_float` names no layer,
+    StepError when a tensor is not finite.
+    """
+    placement = placement_for(context)
+    if placement.name == "onnxruntime" and options.weight_bits == 8 and _saturates_here():
+        context.tell(_saturation(context.target))
+    model = opened(source.path, placement)
+    places = chosen(model, placement, options)
+    ranges = calibrate(source, places, placement=placement, options=options, context=context)
+    (out.parent / "ranges.json").write_text(ranges.to_json())
+    write(model, places, placement=placement, ranges=ranges, weight_bits=options.weight_bits)
+    ir.save(model, out)
+    return Artifact(
+        path=out,
+        format=source.format,
+        precision="int8",
+        inputs=source.inputs,
+        outputs=source.outputs,
+        sha256=sha256_of(out),
+        history=(*source.history, "quantize"),
+        variant=source.variant,
+    )
+
+
+def placement_for(context: Context) -> Placement:
+    """The rules of the family that runs the context's format on its target."""
+    deployment = context.target.deployment(context.format)
+    return FAMILIES[deployment.family if deployment else "onnxruntime"]
+
+
+def opened(path: Path, placement: Placement) -> ir.Model:
+    """The float file in the form that is quantized: the nodes and values that `keep_float` and ranges name."""
+    model = ir.load(path)
+    if placement.convolved_norms:
+        norms_to_convs(model.graph)
+    return model
+
+
+def floating_layers(model: ir.Model, options: Quantize) -> frozenset[str]:
+    """The nodes that stay in float. Raises InputError when `keep_float` names none."""
+    return frozenset(kept(options.keep_float, {str(node.name): str(node.name) for node in model.graph}))
+
+
+def chosen(model: ir.Model, placement: Placement, options: Quantize) -> Places:
+    """What of an opened file becomes integer. Raises InputError when `keep_float` names no layer."""
+    return place(model.graph, placement, keep_float=floating_layers(model, options))
+
+
+def calibrate(
+    source: Artifact, places: Places, *, placement: Placement, options: Quantize, context: Context
+) -> RangeTable:
+    """Ranges of all `places`: those that `source` was trained for, the others observed on the calibration images."""
+    constant = _constants(places)
+    wanted = [name for name in places.observed() if name not in constant]
+    found = ranges_of(source, wanted, options=options, tell=context.tell)
+    if missing := [name for name in wanted if name not in found]:
+        observed = observe(
+            runner(source.path, missing),
+            context.data.calibration,
+            options=options,
+            symmetric=placement.symmetric,
+            scratch=context.scratch,
+            tell=context.tell,
+        )
+        found = {**observed.ranges, **found}
+    return RangeTable({**found, **constant})
+
+
+def _saturates_here() -> bool:
+    """Whether this CPU adds u8 by s8 products in 16 bits that saturate: x86-64 without VNNI. 7-bit weights cannot.
+
+    Source: ONNX Runtime documentation, "Quantize ONNX models", on `reduce_range`.
+    """
+    try:
+        flags = set(CPUINFO.read_text().split())
+    except OSError:
+        return False
+    return "avx2" in flags and not flags & {"avx512_vnni", "avx_vnni"}
+
+
+def _saturation(target: DeviceProfile) -> Warned:
+    message = "this CPU has no VNNI: INT8 with 8-bit weights can saturate in ONNX Runtime and lose accuracy"
+    if not target.local:
+        message += f"; what is judged here may be worse than on the {target.title}"
+    return Warned(
+        "no-vnni",
+        message,
+        "in the recipe, give the stage 7 bits: `- quantize: {weight_bits: 7}`; alone: edgecnn quantize --weight-bits 7",
+    )
+
+
+def runner(path: Path, wanted: list[str]) -> Run:
+    """A function from float32 NCHW images to the activations named in `wanted`, by ONNX Runtime on the CPU."""
+    model = ir.load(path)
+    values = {value.name: value for node in model.graph for value in node.outputs}
+    inputs = [str(value.name) for value in model.graph.inputs]
+    taps = [name for name in wanted if name in values]
+    outputs = {value.name for value in model.graph.outputs}
+    model.graph.outputs.extend(values[name] for name in taps if name not in outputs)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(
+            ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # onnxruntime raises its own pybind exceptions
+        raise StepError(
+            "cannot-load", f"ONNX Runtime does not load {path.name}", why=str(error).splitlines()[0]
+        ) from error
+
+    def run(images: np.ndarray) -> Mapping[str, np.ndarray]:
+        # To ONNX Runtime an empty list of outputs means all of them.
+        found = dict(zip(taps, session.run(taps, {inputs[0]: images}), strict=True)) if taps else {}
+        if inputs[0] in wanted:
+            found[inputs[0]] = images
+        return found
+
+    return run
+
+
+def _constants(places: Places) -> dict[str, Range]:
+    """Ranges of constant operands (a scalar in a Mul): nothing to observe, they say themselves."""
+    found = {}
+    for value in places.points:
+        if value.const_value is not None:
+            array = value.const_value.numpy()
+            found[str(value.name)] = Range(float(array.min()), float(array.max()))
+    return found

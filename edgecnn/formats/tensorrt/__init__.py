@@ -1,0 +1,1 @@
+"""The ONNX dialect that TensorRT builds: lint, build and trace."""

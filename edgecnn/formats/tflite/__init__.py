@@ -1,0 +1,1 @@
+"""TFLite files: export, quantize, lint, cost and trace for LiteRT."""

@@ -1,0 +1,112 @@
+"""From model files to what is measured on a device: which runtime, how many threads, which batch sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgecnn.core.artifact import Artifact, Format
+from edgecnn.core.errors import EdgecnnError, InputError, did_you_mean
+from edgecnn.core.device import DeviceProfile
+from edgecnn.formats.files import BACKENDS, open_artifact
+from edgecnn.measure.untrusted import Told
+from edgecnn.measure.fleet import Failure, Planner
+from edgecnn.measure.latency import Arm
+from edgecnn.measure.connection import Site
+from edgecnn.probe import backends
+
+LARGEST_BATCH = 4096
+
+
+def open_models(paths: Sequence[Path]) -> list[Artifact]:
+    """The files as artifacts. Raises InputError for one that is no model, or is given twice."""
+    real = [path.resolve() for path in paths]
+    twice = [path for path, where in zip(paths, real, strict=True) if real.count(where) > 1]
+    if twice:
+        raise InputError("duplicate-model", f"{twice[0]} is given twice", hint="name each model once")
+    return [open_artifact(path) for path in paths]
+
+
+def batches_of(text: str) -> tuple[int, ...]:
+    """`1` or `1,8,32`. Raises InputError for anything but whole numbers from 1 to 4096, each once."""
+    try:
+        sizes = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        sizes = ()
+    if not sizes or len(set(sizes)) != len(sizes) or not all(0 < size <= LARGEST_BATCH for size in sizes):
+        raise InputError("bad-option", f"cannot read --batch {text}", hint="write sizes such as 1 or 1,8,32")
+    return sizes
+
+
+def planner(
+    artifacts: Sequence[Artifact],
+    *,
+    backend: str | None,
+    threads: int | None,
+    batches: Sequence[int],
+    end_to_end: bool,
+) -> Planner:
+    """What to measure on a device once it has answered: every model at every batch size.
+
+    Raises InputError unknown-backend or backend-mismatch for a `backend` that cannot run one of the files.
+    """
+    if backend is not None:
+        for artifact in artifacts:
+            _refuse_mismatch(artifact, backend)
+    names = _names([artifact.path for artifact in artifacts])
+
+    def plan(device: DeviceProfile, site: Site) -> tuple[list[Arm], list[Failure]]:
+        cores = threads or max(1, int(Told(site.facts).number("usable_cores") or 1))
+        found: list[Arm] = []
+        refused: list[Failure] = []
+        for name, artifact in zip(names, artifacts, strict=True):
+            try:
+                runtime = backend or runtime_of(artifact, device)
+            except EdgecnnError as error:
+                refused.append(Failure(name, error))
+                continue
+            for batch in batches:
+                label = name if len(batches) == 1 else f"{name} x{batch}"
+                found.append(Arm(label, artifact, runtime, cores, batch=batch, end_to_end=end_to_end))
+        return found, refused
+
+    return plan
+
+
+def runtime_of(artifact: Artifact, device: DeviceProfile) -> str:
+    """The backend of the device's first deployment that takes the file.
+
+    An ONNX file is TensorRT's food as well. Raises InputError when the device runs nothing of the kind.
+    """
+    formats: dict[Format, tuple[Format, ...]] = {"onnx": ("onnx", "tensorrt")}
+    wanted = formats.get(artifact.format, (artifact.format,))
+    for item in device.deployments:
+        if item.format in wanted and not (device.local and item.backend == "tensorrt"):
+            return item.backend
+    if device.local and artifact.format in BACKENDS:
+        return BACKENDS[artifact.format]
+    raise InputError(
+        "wrong-format",
+        f"{device.name} does not run {artifact.path.name}",
+        why="it runs: " + ", ".join(f"{item.format} ({item.backend})" for item in device.deployments),
+        hint="choose a file of another format, or a runtime with --backend",
+    )
+
+
+def _refuse_mismatch(artifact: Artifact, backend: str) -> None:
+    if backend not in backends.KNOWN:
+        raise InputError(
+            "unknown-backend", f"no backend is called '{backend}'", hint=did_you_mean(backend, list(backends.KNOWN))
+        )
+    if artifact.format not in backends.find(backend).RUNS:
+        raise InputError(
+            "backend-mismatch",
+            f"backend {backend} does not run {artifact.path.name}",
+            hint=f"leave --backend out, or use --backend {BACKENDS[artifact.format]}",
+        )
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """File names; the whole path where two files have one name."""
+    names = [path.name for path in paths]
+    return [path.name if names.count(path.name) == 1 else str(path) for path in paths]

@@ -1,0 +1,99 @@
+"""A device at hand: what it says of itself, and which runtimes answer there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgecnn.core.errors import EdgecnnError
+from edgecnn.core.device import DeviceProfile
+from edgecnn.measure import received
+from edgecnn.measure.untrusted import Told
+from edgecnn.measure.device import Device, ThisMachine
+from edgecnn.probe import facts as probed
+
+FACTS_TIMEOUT_S = 120.0
+RUNTIME_TROUBLE = frozenset(
+    {
+        *("missing-runtime", "broken-runtime", "old-runtime", "wrong-architecture", "wrong-instruction"),
+        *("runtime-mismatch", "probe-crashed", "cuda-unavailable"),
+    }
+)
+"""What keeps one runtime from answering, and leaves the others alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where files are run. `facts` are those of `edgecnn.probe.facts.describe`; `runtimes` the versions of the
+    backends that were asked for, `missing` the errors of those that did not answer."""
+
+    device: Device
+    facts: Mapping[str, Any]
+    runtimes: Mapping[str, str] = field(default_factory=dict)
+    missing: Mapping[str, EdgecnnError] = field(default_factory=dict)
+
+    @property
+    def local(self) -> bool:
+        return self.device.local
+
+    @property
+    def emulated(self) -> bool:
+        """Whether another machine plays the board: then its times say nothing."""
+        return bool(self.facts.get("emulated"))
+
+    @property
+    def machine(self) -> tuple[Any, ...]:
+        """What tells its times from another machine's, and from those before a reboot."""
+        return tuple(self.facts.get(key) for key in ("cpu", "cores", "machine", "boot_id"))
+
+    def answers_as(self, backend: str) -> tuple[Any, ...]:
+        """What tells this runtime's answers here from another's."""
+        return (*(self.facts.get(key) for key in ("machine", "cpu", "libc", "emulated")), self.runtimes.get(backend))
+
+
+def this_host() -> Site:
+    """This machine; its runtimes are the packages of this Python, so none is asked."""
+    return Site(ThisMachine(), probed.describe())
+
+
+@contextmanager
+def visit(
+    profile: DeviceProfile, backends: Iterable[str] = (), *, on_open: Callable[[Device], None] = lambda device: None
+) -> Iterator[Site]:
+    """Open the device of a profile, ask it what it is, and refuse one that the profile does not fit.
+
+    Each of `backends` is asked for its version; `on_open` is given the device before it is asked anything. Raises
+    EdgecnnError when the device cannot be reached, when it is another board, or when none of `backends` answers.
+    """
+    from edgecnn.measure.board import open_device
+    from edgecnn.measure.checkup import refuse_misfit
+
+    if profile.local:
+        here = this_host()
+        on_open(here.device)
+        yield here
+        return
+    with open_device(profile) as device:
+        on_open(device)
+        facts = _ask(device).plain()
+        refuse_misfit(facts, profile)
+        runtimes: dict[str, str] = {}
+        missing: dict[str, EdgecnnError] = {}
+        for backend in dict.fromkeys(backends):
+            try:
+                runtimes[backend] = str(_ask(device, backend=backend).text("runtime"))
+            except EdgecnnError as error:
+                if error.code not in RUNTIME_TROUBLE:
+                    raise
+                missing[backend] = error
+        if missing and not runtimes:
+            raise next(iter(missing.values()))
+        yield Site(device, facts, runtimes, missing)
+
+
+def _ask(device: Device, **fields: str) -> Told:
+    """Raises StepError bad-answer when what it says are no facts."""
+    answer = device.run({"verb": "facts", **fields}, files={}, outputs={}, timeout_s=FACTS_TIMEOUT_S)
+    return Told(received.take(answer, "facts", dict, name=device.name))

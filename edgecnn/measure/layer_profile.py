@@ -1,0 +1,321 @@
+"""Time of each layer of a model on a device, with what it computes, moves and could reach at best."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgecnn.core.artifact import Artifact
+from edgecnn.core.events import Finished, Progress, Started, Tell
+from edgecnn.core.device import DeviceProfile
+from edgecnn.measure import roofline
+from edgecnn.measure.device import Device
+from edgecnn.formats.cost import Kind, Node, Precision, total
+from edgecnn.measure.layer_answer import LayerTimes, checked, one_line
+from edgecnn.measure.roofline import Bound, Peaks
+from edgecnn.measure.telemetry import plain
+
+SCHEMA = "edgecnn.profile/1"
+STEP = "profile"
+RUNS = 30
+RUNS_S = 60.0
+TIMEOUT_S = 900.0
+TIMES = ("whole", "profiled", "summed", "overhead", "accounted")
+LAYER_TIMES = ("time_ns", "time_q1_ns", "time_q3_ns", "share", "gops")
+NEGLIGIBLE_SHARE = 0.002
+"""A layer of a smaller share is not worth naming."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One operator as it ran. `name` is that of the user's file where it could be told, `runs_as` the runtime's.
+
+    Times are the median over the runs and its quartiles, None where the runtime does not tell them. `macs`,
+    `operations` and bytes are None where they are not known.
+    """
+
+    index: int
+    name: str
+    runs_as: str
+    op: str
+    kind: Kind
+    precision: Precision
+    shape: tuple[int, ...] | None
+    time_ns: float
+    time_q1_ns: float | None
+    time_q3_ns: float | None
+    share: float
+    macs: int | None
+    operations: int | None
+    weight_bytes: int | None
+    activation_bytes: int | None
+    merged: tuple[str, ...]
+    bound: Bound | None
+
+    @property
+    def nbytes(self) -> int | None:
+        if self.weight_bytes is None or self.activation_bytes is None:
+            return None
+        return self.weight_bytes + self.activation_bytes
+
+    @property
+    def gops(self) -> float | None:
+        """10^9 operations per second; None where the time is below what the clock can tell."""
+        return self.operations / self.time_ns if self.operations and self.time_ns else None
+
+    @property
+    def intensity(self) -> float | None:
+        """Operations per byte moved."""
+        return self.operations / self.nbytes if self.operations and self.nbytes else None
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Median and quartiles over the runs, ns."""
+
+    median_ns: float
+    q1_ns: float
+    q3_ns: float
+    runs: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread | None:
+        if not values:
+            return None
+        low, median, high = np.percentile(np.asarray(values, float), [25, 50, 75])
+        return cls(float(median), float(low), float(high), len(values))
+
+
+@dataclass(frozen=True, slots=True)
+class LayerProfile:
+    """Where a model's time goes on a device.
+
+    `whole` is without the profiler, `profiled` with it (None where the runtime does not tell), `summed` is all layers
+    of a run together. `peaks` and `bound` are None where the device's are not known, and on an emulated board.
+    """
+
+    model: str
+    sha256: str
+    format: str
+    device: str
+    backend: str
+    threads: int
+    method: str
+    resolution_ns: float
+    whole: Spread
+    profiled: Spread | None
+    summed: Spread
+    layers: tuple[Layer, ...]
+    peaks: Peaks | None
+    bound: Bound | None
+    facts: Mapping[str, Any]
+
+    @property
+    def emulated(self) -> bool:
+        return bool(self.facts.get("emulated"))
+
+    @property
+    def runtime(self) -> str:
+        return str(self.facts.get("runtime") or self.backend)
+
+    @property
+    def overhead(self) -> float | None:
+        """How much longer a run takes with the profiler, as a share."""
+        if self.profiled is None or not self.whole.median_ns:
+            return None
+        return self.profiled.median_ns / self.whole.median_ns - 1
+
+    @property
+    def accounted(self) -> float | None:
+        """Share of the profiled run, or of the whole model's time where there is none, that the layers add up to."""
+        against = (self.profiled or self.whole).median_ns
+        return self.summed.median_ns / against if against else None
+
+    @property
+    def macs(self) -> int | None:
+        """Of the layers whose cost is known; None when none is."""
+        known = [layer.macs for layer in self.layers if layer.macs is not None]
+        return sum(known) if known else None
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether a layer computes in INT8: then what is in float has stayed behind."""
+        return any(layer.kind == "integer" for layer in self.layers)
+
+    def of_kind(self, kind: Kind) -> list[Layer]:
+        return [layer for layer in self.layers if layer.kind == kind]
+
+    def top(self, count: int) -> list[Layer]:
+        """The layers that cost most, dearest first; among equals the earlier. On an emulated board those that compute
+        most, for its times are none."""
+        if self.emulated:
+            return sorted(self.layers, key=lambda layer: -(layer.operations or 0))[:count]
+        return sorted(self.layers, key=lambda layer: -layer.time_ns)[:count]
+
+    def limited_by_memory(self) -> list[Layer]:
+        """Layers that memory limits, dearest first; one that was quicker than memory is was not limited by it."""
+        bounds = [(layer, layer.bound) for layer in self.layers if layer.bound is not None]
+        found = [layer for layer, b in bounds if b.limit == "memory" and not b.cached and not b.implausible]
+        return sorted(found, key=lambda layer: -layer.time_ns)
+
+    def implausible(self) -> list[Layer]:
+        return [layer for layer in self.layers if layer.bound is not None and layer.bound.implausible]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole of it under `schema`; the times of an emulated board, and what follows from them, are None."""
+        derived = {"emulated": self.emulated, "runtime": self.runtime, "overhead": self.overhead}
+        kinds = {kind: _share(self.of_kind(kind)) for kind in ("integer", "float", "conversion", "other")}
+        layers = [{**asdict(layer), "gops": layer.gops, "intensity": layer.intensity} for layer in self.layers]
+        found = {"schema": SCHEMA, **asdict(self), **derived, "accounted": self.accounted, "macs": self.macs}
+        found.update(share_by_kind=kinds, layers=layers)
+        if self.emulated:
+            found.update(dict.fromkeys((*TIMES, "share_by_kind")))
+            found["layers"] = [{**layer, **dict.fromkeys(LAYER_TIMES)} for layer in layers]
+        return found
+
+
+def _share(layers: Sequence[Layer]) -> float:
+    return sum(layer.share for layer in layers)
+
+
+def profile(
+    artifact: Artifact,
+    *,
+    device: Device,
+    profile: DeviceProfile,
+    backend: str,
+    threads: int,
+    runs: int = RUNS,
+    tell: Tell,
+) -> LayerProfile:
+    """Time the layers of a model on `device`, in one fresh process there.
+
+    Raises EdgecnnError with the probe's code: no-layer-times for a backend that has no profiler, bad-answer for an
+    answer that makes no sense.
+    """
+    begin = time.monotonic()
+    tell(Started(STEP))
+
+    def on_event(event: Mapping[str, Any]) -> None:
+        tell(Progress(STEP, 0, 0, "", plain(event.get("name", event.get("event", "")))))
+
+    with tempfile.TemporaryDirectory(prefix="edgecnn-layers-") as folder:
+        graph = Path(folder) / "graph.npy"
+        answer = device.run(
+            {"verb": "layers", "backend": backend, "threads": threads, "runs": runs, "max_s": RUNS_S},
+            files={"model": artifact.path},
+            outputs={"graph": graph},
+            on_event=on_event,
+            timeout_s=TIMEOUT_S,
+        )
+        times = checked(answer, graph, device=device.name)
+    nodes = _nodes(artifact, times)
+    peaks = roofline.peaks(profile, backend=backend, threads=threads, facts=times.facts)
+    tell(Finished(STEP, time.monotonic() - begin))
+    return _profile(artifact, times, nodes, peaks, {"device": device.name, "backend": backend, "threads": threads})
+
+
+def _nodes(artifact: Artifact, times: LayerTimes) -> list[Node]:
+    """What each row is, by the graph of its runtime."""
+    if times.method == "onnxruntime-profiler":
+        from edgecnn.formats.onnx import trace
+        from edgecnn.formats.onnx.cost import Graph
+
+        return trace.join(times.rows, times.graph, Graph.read(artifact.path))
+    if times.method == "litert-profiler":
+        from edgecnn.formats.tflite import trace, cost
+
+        return trace.join(times.rows, cost.Graph.read(artifact.path))
+    from edgecnn.formats.tensorrt import trace
+
+    return trace.join(times.rows)
+
+
+def _profile(
+    artifact: Artifact, times: LayerTimes, nodes: Sequence[Node], peaks: Peaks | None, where: Mapping[str, Any]
+) -> LayerProfile:
+    together = sum(row["median_ns"] for row in times.rows)
+    layers = tuple(
+        _layer(index, row, node, together, _bound(node, row, times, peaks))
+        for index, (row, node) in enumerate(zip(times.rows, nodes, strict=True))
+    )
+    whole, summed = Spread.of(times.whole_ns), Spread.of(times.sums_ns or (together,))
+    assert whole is not None and summed is not None
+    return LayerProfile(
+        model=one_line(artifact.path.name),
+        sha256=artifact.sha256,
+        format=artifact.format,
+        **where,
+        method=times.method,
+        resolution_ns=times.resolution_ns,
+        whole=whole,
+        profiled=Spread.of(times.profiled_ns),
+        summed=summed,
+        layers=layers,
+        peaks=peaks,
+        bound=_whole_bound(layers, whole.median_ns, peaks),
+        facts=dict(times.facts),
+    )
+
+
+def _bound(node: Node, row: Mapping[str, Any], times: LayerTimes, peaks: Peaks | None) -> Bound | None:
+    return roofline.bound(
+        node.cost,
+        precision=node.precision,
+        time_ns=row["median_ns"],
+        peaks=peaks,
+        resolution_ns=times.resolution_ns,
+    )
+
+
+def _layer(index: int, row: Mapping[str, Any], node: Node, together: float, bound: Bound | None) -> Layer:
+    return Layer(
+        index=index,
+        name=one_line(node.layer),
+        runs_as=row["name"],
+        op=one_line(node.op),
+        kind=node.kind,
+        precision=node.precision,
+        shape=node.shape,
+        time_ns=row["median_ns"],
+        time_q1_ns=row["q1_ns"],
+        time_q3_ns=row["q3_ns"],
+        share=row["median_ns"] / together if together else 0.0,
+        macs=node.cost.macs,
+        operations=node.cost.operations,
+        weight_bytes=node.cost.weight_bytes,
+        activation_bytes=node.cost.activation_bytes,
+        merged=tuple(map(one_line, node.merged)),
+        bound=bound,
+    )
+
+
+def _whole_bound(layers: Sequence[Layer], whole_ns: float, peaks: Peaks | None) -> Bound | None:
+    """All layers one after another, each computing at its peak, and every weight fetched once.
+
+    Activations are left out of what must be moved: they may stay in a cache from one layer to the next.
+    """
+    if peaks is None or not peaks.operations_per_s:
+        return None
+    computing = sum(
+        (layer.operations or 0) / peaks.operations_per_s[layer.precision] * 1e9
+        for layer in layers
+        if layer.precision in peaks.operations_per_s
+    )
+    weights = total([layer.weight_bytes for layer in layers if layer.weight_bytes is not None]) or 0
+    moving = weights / peaks.bytes_per_s * 1e9 if peaks.bytes_per_s else 0.0
+    least = max(computing, moving)
+    too_big = weights > roofline.LARGEST_CACHE_BYTES
+    return Bound(
+        least_ns=least,
+        limit="compute" if computing >= moving else "memory",
+        reached=least / whole_ns if whole_ns else 0.0,
+        cached=computing <= whole_ns < moving and not too_big,
+        implausible=whole_ns < computing or (whole_ns < moving and too_big),
+    )

@@ -1,0 +1,38 @@
+"""How much a network computes."""
+
+from __future__ import annotations
+
+import torch  # noqa: TID253
+from torch import nn  # noqa: TID253
+from torch.utils.flop_counter import FlopCounterMode  # noqa: TID253
+
+from edgecnn.models.open import LoadedModel
+from edgecnn.models.reference import quiet_stdout
+from edgecnn.models.pruned import skeleton
+
+
+def macs(model: LoadedModel) -> int:
+    """Multiply-accumulates of convolutions and matrix products for one image; 0 where they cannot be counted."""
+    return count_macs(model.module(), (1, *model.input_shape))
+
+
+def count_macs(module: nn.Module, shape: tuple[int, ...]) -> int:
+    """As `macs`, for a batch of the shape (N, C, H, W). A module on the meta device is counted there alone."""
+    return layer_macs(module, shape)[0]
+
+
+def layer_macs(module: nn.Module, shape: tuple[int, ...]) -> tuple[int, dict[str, int]]:
+    """(all multiply-accumulates, those of each module without children by its path); see `count_macs`."""
+    for prepare in (skeleton, nn.Module.cpu):
+        try:
+            counted = module if next(module.parameters()).is_meta else prepare(module)
+            image = torch.zeros(shape, device=next(counted.parameters()).device)
+            with torch.no_grad(), quiet_stdout(), FlopCounterMode(display=False) as counter:
+                counted(image)
+        except (RuntimeError, NotImplementedError):
+            continue
+        counts, root = counter.get_flop_counts(), type(counted).__name__
+        leaves = [path for path, item in counted.named_modules() if not list(item.children())]
+        found = {path: sum(counts.get(f"{root}.{path}", {}).values()) // 2 for path in leaves}
+        return int(counter.get_total_flops()) // 2, found
+    return 0, {}

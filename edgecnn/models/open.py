@@ -1,0 +1,315 @@
+"""A checkpoint with its network: opening one."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch  # noqa: TID253
+from torch import nn  # noqa: TID253
+
+from edgecnn.models import facts, match, reference
+from edgecnn.models.rebuilding import plan_in, rebuild
+from edgecnn.models.registry import Entry, build_empty, shapes
+from edgecnn.models.sources import library_versions, source_files
+from edgecnn.models.pruned import Plan
+from edgecnn.models.weights import Weights, read_weights, require_classes
+from edgecnn.core.errors import EdgecnnError, InputError, MissingError, StepError
+from edgecnn.core.preprocessing import Preprocessing
+
+_SIZES = (224, 32, 28, 64, 96, 128, 256, 299)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A network with its weights; satisfies `core.stage.Model`.
+
+    `input_shape` is (C, H, W); `sha256` identifies architecture and weights; `preprocessing_source` is checkpoint,
+    timm, torchvision, given or empty; `form` says how the file stored the weights, `dtype` in which type;
+    `notes` what was assumed; `source_files` are (module, sha256) of the user's code it is made of; `plan` says which
+    channels of the architecture are left in a pruned one.
+    """
+
+    name: str
+    num_classes: int
+    input_shape: tuple[int, int, int]
+    sha256: str
+    preprocessing: Preprocessing | None
+    preprocessing_source: str
+    class_names: tuple[str, ...] | None
+    parameters: int
+    form: str
+    dtype: str
+    notes: tuple[str, ...]
+    source_files: tuple[tuple[str, str], ...]
+    plan: Plan | None
+    _network: nn.Module = field(repr=False, compare=False)
+
+    def module(self) -> nn.Module:
+        """A fresh FP32 module on the CPU, in eval mode."""
+        fresh: nn.Module = copy.deepcopy(self._network)
+        return fresh.requires_grad_(True).eval()
+
+    def with_preprocessing(self, preprocessing: Preprocessing) -> LoadedModel:
+        """The same network fed by other preprocessing. Raises InputError or StepError when it cannot take that size."""
+        shape = (preprocessing.channels, *preprocessing.crop)
+        if shape[0] != self.input_shape[0]:
+            raise InputError(
+                "channels-differ",
+                f"the preprocessing gives {shape[0]} channel(s) and {self.name} takes {self.input_shape[0]}",
+                hint="set `color` in the preprocessing: RGB, or L for one channel",
+            )
+        _classes(self._network, shape)
+        notes = tuple(note for note in self.notes if not note.startswith(_ASSUMED))
+        return replace(self, preprocessing=preprocessing, preprocessing_source="given", input_shape=shape, notes=notes)
+
+
+# Networks of this package that a file may name; anything else with a colon is somebody's code.
+OWN = ("edgecnn.train.resnet_small:resnet_small",)
+_ASSUMED = "input size not stated"
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A network with weights, before its input and output are known."""
+
+    name: str
+    identity: str
+    network: nn.Module
+    entry: Entry | None = None
+    notes: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    plan: Plan | None = None
+
+
+def open_model(path: Path, *, architecture: str | None = None) -> LoadedModel:
+    """Read a checkpoint and build its network.
+
+    `architecture` is a registered name, `file.py:factory` or `pkg.module:factory`; without it the file's own metadata
+    decides, then the names and shapes of the weights. Raises InputError, MissingError or StepError.
+    """
+    return _opened(read_weights(Path(path)), architecture)
+
+
+def reopen(path: Path, *, near: str | None = None) -> LoadedModel:
+    """Read a file that this program wrote itself: the architecture in it is trusted, also where it is code.
+
+    `near` is the architecture of the network it began as: where both name the same code, the code is taken from there.
+    """
+    weights = read_weights(Path(path))
+    text = facts.stated_architecture(weights.metadata)
+    stated, known = (reference.parse(item) if item else None for item in (text, near))
+    if isinstance(stated, reference.Factory) and isinstance(known, reference.Factory) and stated.is_file:
+        text = near if reference.same(stated, known) else text
+    return _opened(weights, text)
+
+
+def _opened(weights: Weights, architecture: str | None) -> LoadedModel:
+    plan = plan_in(weights)
+    if plan is not None:
+        return _complete(_rebuilt(weights, plan, architecture), weights)
+    found = _given(weights, architecture) if architecture else _stated(weights) or _searched(weights)
+    return _complete(found, weights)
+
+
+def _rebuilt(weights: Weights, plan: Plan, architecture: str | None) -> _Found:
+    """The architecture with the channels that are left, and the weights of those."""
+    text = architecture or _named(weights)
+    wanted = reference.parse(text) if text is not None else None
+    entry, identity, network, note = rebuild(weights, plan, wanted)
+    modules = (wanted.module,) if isinstance(wanted, reference.Factory) else ()
+    return _Found(str(entry or text), identity, network, entry, (note,), modules, plan)
+
+
+def _given(weights: Weights, text: str) -> _Found:
+    wanted = reference.parse(text)
+    if isinstance(wanted, reference.Factory):
+        return _from_factory(wanted, weights)
+    given = shapes(weights.state)
+    outcomes = [(entry, match.fit(entry, given)) for entry in wanted]
+    for entry, outcome in outcomes:
+        if isinstance(outcome, match.Fit):
+            notes = () if entry == wanted[0] else (f"torchvision's '{entry.name}' has other weights; timm's was taken",)
+            return _registered(outcome, weights, notes)
+    entry, differs = min(
+        ((e, d) for e, d in outcomes if isinstance(d, match.Difference)), key=lambda pair: len(pair[1])
+    )
+    raise match.mismatch(str(entry), differs, given)
+
+
+def _named(weights: Weights) -> str | None:
+    """The registered architecture the file names. Code that a file names is not run."""
+    text = facts.stated_architecture(weights.metadata)
+    if text is not None and ":" in text and text.partition(":")[0] not in ("torchvision", "timm") and text not in OWN:
+        raise InputError(
+            "architecture-is-code",
+            f"the checkpoint says that its network is built by {text}",
+            why="code named by a file is not run unasked",
+            hint=f"if you trust it: --model {shlex.quote(text)}",
+        )
+    return text
+
+
+def _stated(weights: Weights) -> _Found | None:
+    """The registered architecture the file names, if it fits."""
+    text = _named(weights)
+    if text is None:
+        return None
+    try:
+        return _given(weights, text)
+    except MissingError:
+        raise
+    except InputError as error:
+        note = f"the file says '{text}', which does not fit ({error.code}); it was searched for instead"
+        try:
+            found = _searched(weights)
+        except InputError:
+            if error.code == "architecture-mismatch":
+                raise error from None
+            raise
+        return replace(found, notes=(note, *found.notes))
+
+
+def _searched(weights: Weights) -> _Found:
+    best, notes = match.find(weights)
+    return _registered(best, weights, notes)
+
+
+def _registered(best: match.Fit, weights: Weights, notes: tuple[str, ...]) -> _Found:
+    network = match.load_into(build_empty(best.entry, best.form), weights.state)
+    if best.entry.library == "torchvision" and best.entry.name in ("googlenet", "inception_v3"):
+        call = f"torchvision.models:{best.entry.name}(transform_input=True, init_weights=False)"
+        notes = (
+            *notes,
+            f"built without transform_input; weights fine-tuned from torchvision's own need --model '{call}'",
+        )
+    return _Found(str(best.entry), f"{best.entry} {best.form}", network, best.entry, notes)
+
+
+def _from_factory(factory: reference.Factory, weights: Weights) -> _Found:
+    network = reference.make(factory)
+    state, given = weights.state, shapes(weights.state)
+    differs = match.difference(shapes(network.state_dict()), given)
+    if differs and weights.prefix:
+        whole = {weights.prefix + key: value for key, value in state.items()}
+        if not match.difference(shapes(network.state_dict()), shapes(whole)):
+            state, differs = whole, match.Difference((), (), ())
+    classes = match.other_classes(shapes(network.state_dict()), given) if differs else None
+    if classes and reference.takes_classes(factory):
+        network = reference.make(factory, num_classes=classes)
+        differs = match.difference(shapes(network.state_dict()), given)
+    if differs:
+        raise match.mismatch(str(factory), differs, given)
+    network = match.load_into(copy.deepcopy(network), state)
+    return _Found(str(factory), factory.identity(), network, modules=(factory.module,))
+
+
+def _complete(found: _Found, weights: Weights) -> LoadedModel:
+    notes = [*weights.notes, *found.notes]
+    channels = _channels(found.network)
+    preprocessing, note = facts.preprocessing_of(weights.metadata)
+    source = "checkpoint" if preprocessing else ""
+    notes += [note] if note else []
+    if preprocessing and preprocessing.channels != channels:
+        notes.append(
+            f"the checkpoint's preprocessing has {preprocessing.channels} channel(s) for {channels} and was left aside"
+        )
+        preprocessing, source = None, ""
+    if preprocessing is None and found.entry and channels == 3:
+        preprocessing = facts.library_preprocessing(found.entry)
+        source = found.entry.library if preprocessing else ""
+    size = preprocessing.crop if source == "checkpoint" and preprocessing else None
+    size = (
+        size
+        or facts.stated_size(weights.metadata)
+        or (preprocessing.crop if preprocessing else None)
+        or _declared(found.network)
+    )
+    shape, num_classes = _settled(found.network, channels, size)
+    require_classes(weights, num_classes)
+    if size is None:
+        notes.append(f"{_ASSUMED}: {shape[1]}x{shape[2]} was assumed; give the preprocessing to change it")
+    if preprocessing and preprocessing.crop != shape[1:]:
+        preprocessing = _resized(preprocessing, shape[1:])
+    names, note = facts.class_names(weights.metadata, num_classes)
+    notes += [note] if note else []
+    sources = source_files(found.network, *found.modules)
+    code = [found.identity, *library_versions(found.network), *sorted(digest for _, digest in sources)]
+    return LoadedModel(
+        name=found.name,
+        num_classes=num_classes,
+        input_shape=shape,
+        sha256=_digest("\n".join(code), found.network),
+        preprocessing=preprocessing,
+        preprocessing_source=source,
+        class_names=names,
+        parameters=sum(item.numel() for item in found.network.parameters()),
+        form=f"{weights.form}, pruned" if found.plan else weights.form,
+        dtype=weights.dtype,
+        notes=tuple(notes),
+        source_files=sources,
+        plan=found.plan,
+        _network=found.network,
+    )
+
+
+def _resized(preprocessing: Preprocessing, crop: tuple[int, int]) -> Preprocessing:
+    """The library's preprocessing at the size the file states, with the same share cropped away."""
+    if preprocessing.resize is None:
+        return replace(preprocessing, crop=crop)
+    share = max(crop) / max(preprocessing.crop)
+    return replace(preprocessing, crop=crop, resize=max(*crop, round(preprocessing.resize * share)))
+
+
+def _channels(network: nn.Module) -> int:
+    first = next((item for item in network.modules() if isinstance(item, nn.Conv2d)), None)
+    if first is None:
+        raise InputError(
+            "not-a-cnn", "the network has no 2-D convolution", hint="edgecnn takes convolutional image classifiers"
+        )
+    return first.in_channels
+
+
+def _declared(network: nn.Module) -> tuple[int, int] | None:
+    """The input size a network of the user's own carries as an attribute."""
+    config = getattr(network, "default_cfg", None) or getattr(network, "pretrained_cfg", None)
+    if isinstance(config, Mapping) and (size := facts.size_of(config.get("input_size"))):
+        return size
+    names = ("input_size", "input_image_size", "image_size", "img_size")
+    return next((size for name in names if (size := facts.size_of(getattr(network, name, None)))), None)
+
+
+def _settled(network: nn.Module, channels: int, size: tuple[int, int] | None) -> tuple[tuple[int, int, int], int]:
+    """The input shape and the number of outputs; an unknown size is the first usual one the network accepts."""
+    if size is not None:
+        return (channels, *size), _classes(network, (channels, *size))
+    first: EdgecnnError | None = None
+    for edge in _SIZES:
+        try:
+            return (channels, edge, edge), _classes(network, (channels, edge, edge))
+        except StepError as error:
+            first = first or error
+    assert first is not None
+    raise first
+
+
+def input_shape(network: nn.Module) -> tuple[int, int, int]:
+    """(C, H, W) the network declares, else with the first usual size it accepts. Raises InputError or StepError."""
+    return _settled(network, _channels(network), _declared(network))[0]
+
+
+def _classes(network: nn.Module, shape: tuple[int, int, int]) -> int:
+    return match.run(network, torch.zeros(1, *shape)).shape[1]
+
+
+def _digest(identity: str, network: nn.Module) -> str:
+    digest = hashlib.sha256(identity.encode())
+    for key, value in sorted(network.state_dict().items()):
+        if not key.endswith("num_batches_tracked"):
+            digest.update(f"\n{key} {tuple(value.shape)} {value.dtype}\n".encode())
+            digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

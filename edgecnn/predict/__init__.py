@@ -1,0 +1,1 @@
+"""Who answers images: a torch module or a file in its runtime."""

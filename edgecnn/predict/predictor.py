@@ -1,0 +1,246 @@
+"""A file that answers images: a checkpoint in PyTorch, or an exported model in the runtime that will run it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgecnn.models.files import kind_of
+from edgecnn.core.artifact import Artifact
+from edgecnn.core.errors import InputError
+from edgecnn.core.events import Tell
+from edgecnn.core.preprocessing import Preprocessing
+from edgecnn.core.stage import Images
+from edgecnn.core.device import DeviceProfile
+from edgecnn.workflows.inputs import Source, settle_preprocessing
+from edgecnn.probe.facts import usable_cores
+from edgecnn.probe.specs import layout_of
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from edgecnn.models import LoadedModel
+    from edgecnn.formats.inspect import ExportedModel
+
+METADATA_KEY = "edgecnn"
+USUAL_EDGE = 224
+"""Taken where a file leaves its input size free and nobody says otherwise."""
+FOR_TENSORRT = ".tensorrt"
+"""In the name of an ONNX file that TensorRT is to build: other runtimes must not fold its Q/DQ pairs into theirs."""
+TORCH_DEVICE = re.compile(r"(cpu|mps|cuda(:\d{1,3})?)")
+
+
+@dataclass(frozen=True, slots=True)
+class InTorch:
+    """A checkpoint. `device` is PyTorch's."""
+
+    model: LoadedModel
+    preprocessing: Preprocessing
+    preprocessing_source: str
+    device: str
+    threads: int
+
+    @property
+    def num_classes(self) -> int:
+        return self.model.num_classes
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        return self.model.class_names
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self.model.notes
+
+    @property
+    def runtime(self) -> str:
+        return f"PyTorch on {self.device}"
+
+    def facts(self) -> dict[str, Any]:
+        return {"format": "torch", "architecture": self.model.name, "sha256": self.model.sha256}
+
+    def logits(self, images: Images, *, tell: Tell) -> np.ndarray:
+        """float32 (N, classes)."""
+        from edgecnn.predict.torch import forward
+
+        shape = self.preprocessing.crop
+        return forward(self.model.module(), images, shape=shape, device=self.device, threads=self.threads, tell=tell)
+
+
+@dataclass(frozen=True, slots=True)
+class InRuntime:
+    """An exported file, run by the probe on `target`: this host, or a board. `threads` are all of it unless given."""
+
+    artifact: Artifact
+    preprocessing: Preprocessing
+    preprocessing_source: str
+    target: DeviceProfile
+    backend: str
+    threads: int | None
+    num_classes: int
+    name: str
+    class_names: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def runtime(self) -> str:
+        from edgecnn.report.profile import RUNTIMES
+
+        place = f"{RUNTIMES.get(self.backend, self.backend)} on {self.target.name}"
+        if self.artifact.format == "tensorrt" and self.backend != "tensorrt":
+            return f"{place}, a stand-in for TensorRT: computed as the file is written"
+        return place
+
+    def facts(self) -> dict[str, Any]:
+        return {"format": self.artifact.format, "architecture": self.name, "sha256": self.artifact.sha256}
+
+    def logits(self, images: Images, *, tell: Tell) -> np.ndarray:
+        """float32 (N, classes)."""
+        from edgecnn.predict.runtime import logits
+        from edgecnn.measure.untrusted import Told
+        from edgecnn.measure.connection import visit
+
+        with visit(self.target, [self.backend]) as site:
+            return logits(
+                self.artifact,
+                images,
+                backend=self.backend,
+                threads=self.threads or max(1, int(Told(site.facts).number("usable_cores") or 1)),
+                tell=tell,
+                device=site.device,
+                preprocessing=self.preprocessing,
+            )
+
+
+Classifier = InTorch | InRuntime
+
+
+def open_classifier(source: Source, *, device: str | None, threads: int | None, tell: Tell) -> Classifier:
+    """Open what `source.checkpoint` names; its preprocessing from the flags, the file, or a guess with a warning.
+
+    `device` is this host unless given: PyTorch's name for a checkpoint (cpu, cuda, cuda:1, mps), one of the user's
+    boards for an exported file. `threads` are all usable cores unless given. Raises InputError or MissingError.
+    """
+    kind = kind_of(source.checkpoint)
+    if kind in ("onnx", "tflite"):
+        return _exported(source, kind, device=device, threads=threads, tell=tell)
+    return _checkpoint(source, device=device, threads=threads or usable_cores(), tell=tell)
+
+
+def _checkpoint(source: Source, *, device: str | None, threads: int, tell: Tell) -> InTorch:
+    from edgecnn.models import open_model
+
+    where = "cpu" if device in (None, "host") else device
+    if not TORCH_DEVICE.fullmatch(where):
+        raise InputError(
+            "needs-export",
+            f"a checkpoint is evaluated in PyTorch, on this host, not on {device}",
+            hint=f"edgecnn export {source.checkpoint}, then evaluate that file; or --device cuda",
+        )
+    model = open_model(source.checkpoint, architecture=source.architecture)
+    stated = (model.preprocessing, model.preprocessing_source) if model.preprocessing is not None else None
+    preprocessing, origin = settle_preprocessing(stated, model.input_shape, source, tell=tell)
+    return InTorch(model.with_preprocessing(preprocessing), preprocessing, origin, where, threads)
+
+
+def _exported(source: Source, kind: str, *, device: str | None, threads: int | None, tell: Tell) -> InRuntime:
+    from edgecnn.config.devices import load_device
+    from edgecnn.formats.inspect import read_onnx, read_tflite
+    from edgecnn.measure.candidates import runtime_of
+    from edgecnn.formats.files import open_artifact
+
+    if source.architecture is not None:
+        raise InputError(
+            "option-without-effect",
+            f"--model {source.architecture} does nothing for {source.checkpoint.name}",
+            why="an exported file holds its network",
+            hint="leave out --model",
+        )
+    artifact = open_artifact(source.checkpoint)
+    if FOR_TENSORRT in source.checkpoint.suffixes:
+        artifact = replace(artifact, format="tensorrt")
+    target = load_device(device or "host")
+    held = (read_onnx if kind == "onnx" else read_tflite)(source.checkpoint)
+    about = _about(source.checkpoint, held)
+    stated, notes = _stated(about)
+    channels, height, width = _input_shape(source.checkpoint, held)
+    usual = (channels, height or USUAL_EDGE, width or USUAL_EDGE)
+    preprocessing, origin = settle_preprocessing(stated, usual, source, tell=tell)
+    crop = preprocessing.crop
+    if (preprocessing.channels, *crop) != (channels, height or crop[0], width or crop[1]):
+        raise InputError(
+            "wrong-size",
+            f"{source.checkpoint.name} does not take {preprocessing.channels} x {crop[0]} x {crop[1]}",
+            why=f"it takes {channels} channels of {height or 'any'} x {width or 'any'} pixels",
+            hint=f"--crop {usual[1]}x{usual[2]} --color {'L' if channels == 1 else 'RGB'}",
+        )
+    return InRuntime(
+        artifact=artifact,
+        preprocessing=preprocessing,
+        preprocessing_source=origin,
+        target=target,
+        backend=runtime_of(artifact, target),
+        threads=threads,
+        num_classes=_outputs(source.checkpoint, held),
+        name=str(about.get("model") or "unknown"),
+        notes=notes,
+    )
+
+
+def _about(path: Path, held: ExportedModel) -> dict[str, Any]:
+    """What edgecnn wrote into the file when it exported it; empty for a file of other origin."""
+    try:
+        if held.format == "tflite":
+            from edgecnn.formats.tflite.flatbuffer import Graph
+
+            found = Graph.read(path).metadata()
+        else:
+            found = json.loads(held.metadata.get(METADATA_KEY, "{}"))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _stated(about: Mapping[str, Any]) -> tuple[tuple[Preprocessing, str] | None, tuple[str, ...]]:
+    """The preprocessing in the file and where it is from, and a note where it makes no sense."""
+    raw = about.get("preprocessing")
+    if not isinstance(raw, Mapping):
+        return None, ()
+    try:
+        return (Preprocessing.from_dict(raw), "the file"), ()
+    except InputError as error:
+        return None, (f"the preprocessing in the file was left aside: {error.why or error.message}",)
+
+
+def _input_shape(path: Path, held: ExportedModel) -> tuple[int, int | None, int | None]:
+    """(channels, height, width) of the one image input; None where a side is free."""
+    shape = held.inputs[0].shape if len(held.inputs) == 1 else ()
+    layout = layout_of(shape)
+    sides = shape[1:] if layout == "NCHW" else (shape[3], *shape[1:3]) if layout == "NHWC" else ()
+    if not sides or not isinstance(sides[0], int):
+        raise InputError(
+            "not-a-classifier",
+            f"{path.name} does not take one image tensor",
+            why="its inputs: " + ", ".join(f"{item.name} {list(item.shape)}" for item in held.inputs),
+            hint=f"edgecnn inspect {path}",
+        )
+    height, width = (side if isinstance(side, int) and side > 0 else None for side in sides[1:])
+    return sides[0], height, width
+
+
+def _outputs(path: Path, held: ExportedModel) -> int:
+    """How many classes the first output has."""
+    sides = held.outputs[0].shape[1:] if held.outputs else ()
+    if not sides or not all(isinstance(side, int) and side > 0 for side in sides):
+        raise InputError(
+            "unknown-classes",
+            f"{path.name} does not say how many classes it has",
+            why=f"its outputs: {', '.join(f'{item.name} {list(item.shape)}' for item in held.outputs) or 'none'}",
+            hint="export it again with fixed outputs: only the batch may be free",
+        )
+    return prod(int(side) for side in sides)

@@ -1,0 +1,66 @@
+"""What a network answers in PyTorch, in this process."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import torch  # noqa: TID253
+from torch import nn  # noqa: TID253
+
+from edgecnn.core.errors import MissingError, StepError
+from edgecnn.core.events import Finished, Progress, Started, Tell
+from edgecnn.core.third_party import first_line
+from edgecnn.core.stage import Images
+
+LARGEST_BATCH = 256
+BATCH_PIXELS = 32 * 224 * 224
+"""What one batch holds at most: activations of a large network stay within a few hundred megabytes."""
+
+
+def forward(
+    module: nn.Module, images: Images, *, shape: tuple[int, int], device: str, threads: int, tell: Tell
+) -> np.ndarray:
+    """Logits float32 (N, classes) of all images, in FP32 in eval mode on `device` (cpu, cuda, cuda:1, mps).
+
+    `shape` is (height, width) of the input in pixels, `threads` are the CPU's; the module is moved. Raises MissingError
+    where the device is not there, StepError when the network cannot be run.
+    """
+    step, began, before = "answer PyTorch", time.monotonic(), torch.get_num_threads()
+    batch = max(1, min(LARGEST_BATCH, BATCH_PIXELS // (shape[0] * shape[1])))
+    tell(Started(step))
+    torch.set_num_threads(threads)
+    try:
+        found = _rows(_on(module.eval(), device), images, batch=batch, device=device, tell=tell)
+    except RuntimeError as error:
+        raise StepError(
+            "cannot-run",
+            f"the network cannot be run in PyTorch on {device}",
+            why=first_line(error),
+            hint="out of memory? close other programs, or use --device cpu",
+        ) from error
+    finally:
+        torch.set_num_threads(before)
+    tell(Finished(step, time.monotonic() - began))
+    return found
+
+
+def _on(module: nn.Module, device: str) -> nn.Module:
+    try:
+        return module.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise MissingError(
+            "no-device", f"PyTorch has no device {device} here", why=first_line(error), hint="--device cpu"
+        ) from error
+
+
+def _rows(module: nn.Module, images: Images, *, batch: int, device: str, tell: Tell) -> np.ndarray:
+    parts: list[np.ndarray] = []
+    done, total = 0, len(images)
+    # Not in TF32, which a GPU would take for convolutions by itself.
+    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        for pixels in images.batches(batch):
+            parts.append(module(torch.from_numpy(pixels).to(device)).float().cpu().numpy())
+            done += len(pixels)
+            tell(Progress("answer PyTorch", done, total, "images"))
+    return np.concatenate(parts)

@@ -1,0 +1,1 @@
+"""Statistics: proportions and their intervals, samples."""

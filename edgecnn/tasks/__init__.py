@@ -1,0 +1,1 @@
+"""What a network is for: one folder per task."""

@@ -1,0 +1,229 @@
+"""How good a classifier's answers are: shares with intervals, figures for each class, calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgecnn.core.errors import InputError, StepError
+from edgecnn.statistics.samples import wilson
+
+BINS = 15
+"""Of equal width, as in Guo et al. 2017."""
+TOP_K = 5
+LEVEL = 0.95
+CHUNK_ROWS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """`events` of `count`, and Wilson's two-sided 95 % interval of the share."""
+
+    events: int
+    count: int
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, events: int, count: int) -> Share:
+        return cls(events, count, *wilson(events, count, level=LEVEL))
+
+    @property
+    def value(self) -> float:
+        return self.events / self.count if self.count else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClassScore:
+    """One class: `support` images are of it, `predicted` were taken for it. Precision is 0 where none was."""
+
+    index: int
+    name: str
+    support: int
+    predicted: int
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True, slots=True)
+class Average:
+    """A mean over the classes that have images: each counts once (macro), or by its images (weighted)."""
+
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """Images whose confidence lies in [low, high): their mean confidence, and the share of them that is right."""
+
+    low: float
+    high: float
+    images: int
+    confidence: float
+    accuracy: float
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """What a classifier is worth on labelled images. `confusion` is int64 (true class, predicted class) in images;
+    `top5` is None for five classes and fewer; `confidence` is the mean of the winning probabilities and
+    `calibration_error` the expected one, a share, over `bins`."""
+
+    top1: Share
+    top5: Share | None
+    classes: tuple[ClassScore, ...]
+    macro: Average
+    weighted: Average
+    confusion: np.ndarray
+    confidence: float
+    calibration_error: float
+    bins: tuple[Bin, ...]
+
+    @property
+    def images(self) -> int:
+        return self.top1.count
+
+    @property
+    def present(self) -> tuple[ClassScore, ...]:
+        """The classes that have images."""
+        return tuple(score for score in self.classes if score.support)
+
+    def confused(self, count: int) -> list[tuple[int, int, int]]:
+        """(true class, predicted class, images) of the most frequent mistakes, at most `count` of them."""
+        wrong = self.confusion.copy()
+        np.fill_diagonal(wrong, 0)
+        flat = wrong.ravel()
+        order = np.argsort(-flat, kind="stable")[:count]
+        pairs = zip(*np.unravel_index(order, wrong.shape), flat[order], strict=True)
+        return [(int(true), int(said), int(images)) for true, said, images in pairs if images]
+
+
+def classify(
+    scores: np.ndarray, labels: Sequence[int], *, probabilities: np.ndarray, names: Sequence[str]
+) -> Classification:
+    """Judge `scores` (N, classes), whose largest is the answer and the first of equal ones, against labels.
+
+    `probabilities` (N, classes) are for calibration alone. Per-class figures, confusion and calibration error are
+    torchmetrics'. Raises InputError where labels and scores do not belong together, StepError for what is no number.
+    """
+    if not np.isfinite(scores).all():
+        raise StepError(
+            "not-finite",
+            "the model answers NaN or infinity",
+            hint="check the weights and the preprocessing: `edgecnn inspect` shows both",
+        )
+    count, classes = scores.shape
+    truth = np.asarray(labels, np.int64)
+    if len(truth) != count or not count or truth.min() < 0 or truth.max() >= classes or len(names) != classes:
+        raise InputError(
+            "unpaired",
+            "the answers and labels do not belong together",
+            why=f"{count} answers of {classes} classes, {len(truth)} labels, {len(names)} names",
+            hint="give the classes in the order of the outputs with --class-map FILE",
+        )
+    predictions = scores.argmax(1).astype(np.int64)
+    winning = probabilities[np.arange(count), predictions]
+    found = _by_class(predictions, truth, names)
+    top5 = Share.of(_within(scores, truth, TOP_K), count) if classes > TOP_K else None
+    confusion, error = _torchmetrics_matrices(predictions, truth, probabilities)
+    return Classification(
+        top1=Share.of(int(np.count_nonzero(predictions == truth)), count),
+        top5=top5,
+        classes=found,
+        macro=_average(found, weighted=False),
+        weighted=_average(found, weighted=True),
+        confusion=confusion,
+        confidence=float(winning.mean(dtype=np.float64)),
+        calibration_error=error,
+        bins=tuple(_reliability(winning, predictions == truth)),
+    )
+
+
+def probabilities_of(logits: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Softmax of logits (N, classes), float32, and whether they were probabilities already: then they are kept."""
+    if len(logits) and logits.min() >= 0 and np.abs(logits.sum(1) - 1).max() < 1e-3:
+        return logits.astype(np.float32), True
+    shifted = logits - logits.max(1, keepdims=True)
+    np.exp(shifted, out=shifted)
+    shifted /= shifted.sum(1, keepdims=True)
+    return shifted.astype(np.float32), False
+
+
+def _by_class(predictions: np.ndarray, truth: np.ndarray, names: Sequence[str]) -> tuple[ClassScore, ...]:
+    import torch
+    from torchmetrics.functional.classification import multiclass_f1_score, multiclass_precision, multiclass_recall
+
+    classes = len(names)
+    said, true = torch.from_numpy(predictions), torch.from_numpy(truth)
+    precision, recall, f1 = (
+        metric(said, true, num_classes=classes, average="none", validate_args=False).tolist()
+        for metric in (multiclass_precision, multiclass_recall, multiclass_f1_score)
+    )
+    support, predicted = (np.bincount(values, minlength=classes).tolist() for values in (truth, predictions))
+    return tuple(
+        ClassScore(index, name, support[index], predicted[index], precision[index], recall[index], f1[index])
+        for index, name in enumerate(names)
+    )
+
+
+def _torchmetrics_matrices(
+    predictions: np.ndarray, truth: np.ndarray, probabilities: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """The confusion matrix, and the expected calibration error of the answers that were given."""
+    import torch
+    from torchmetrics.functional.classification import binary_calibration_error, multiclass_confusion_matrix
+
+    classes = probabilities.shape[1]
+    said, true = torch.from_numpy(predictions), torch.from_numpy(truth)
+    matrix = multiclass_confusion_matrix(said, true, num_classes=classes, validate_args=False)
+    # Confidence against "the answer is right": as a multi-class error torchmetrics would choose the answer itself.
+    right = torch.from_numpy((predictions == truth).astype(np.int64))
+    confidence = torch.from_numpy(_below_one(probabilities[np.arange(len(truth)), predictions]))
+    error = binary_calibration_error(confidence, right, n_bins=BINS, norm="l1", validate_args=False)
+    found: np.ndarray = matrix.numpy().astype(np.int64)
+    return found, float(error)
+
+
+def _below_one(confidence: np.ndarray) -> np.ndarray:
+    """float64 in [0, 1): torchmetrics gives 1 a bin of its own, and takes what rounding put above it for a logit."""
+    below: np.ndarray = confidence.astype(np.float64).clip(0, np.nextafter(1, 0))
+    return below
+
+
+def _within(scores: np.ndarray, truth: np.ndarray, rank: int) -> int:
+    """How many images have their class among the `rank` largest scores; of equal scores the first class counts."""
+    inside = 0
+    columns = np.arange(scores.shape[1])
+    for start in range(0, len(scores), CHUNK_ROWS):
+        part, label = scores[start : start + CHUNK_ROWS], truth[start : start + CHUNK_ROWS, None]
+        own = np.take_along_axis(part, label, 1)
+        ahead = (part > own) | ((part == own) & (columns < label))
+        inside += int(np.count_nonzero(ahead.sum(1) < rank))
+    return inside
+
+
+def _average(scores: Sequence[ClassScore], *, weighted: bool) -> Average:
+    present = [score for score in scores if score.support]
+    weights = [score.support if weighted else 1 for score in present]
+    means = (
+        float(np.average([getattr(score, name) for score in present], weights=weights))
+        for name in ("precision", "recall", "f1")
+    )
+    return Average(*means)
+
+
+def _reliability(confidence: np.ndarray, right: np.ndarray) -> Iterator[Bin]:
+    """The bins that have images."""
+    confidence = _below_one(confidence)
+    place = np.searchsorted(np.linspace(0, 1, BINS + 1), confidence, side="right") - 1
+    for number in range(BINS):
+        inside = place == number
+        images = int(np.count_nonzero(inside))
+        if images:
+            mean, share = float(confidence[inside].mean()), float(right[inside].mean())
+            yield Bin(number / BINS, (number + 1) / BINS, images, mean, share)

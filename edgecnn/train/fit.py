@@ -1,0 +1,134 @@
+"""The training loop: fine-tuning, distillation and quantization-aware training all go through here."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch  # noqa: TID253  (kernel, reached by a late import)
+from torch import nn  # noqa: TID253
+
+from edgecnn.core.errors import InputError
+from edgecnn.core.events import Tell, nobody
+from edgecnn.core.stage import LabelledImages
+from edgecnn.train import heap, interruption, optimizer, parallel, randomness
+from edgecnn.train.validation import measure, measure_accuracy, require_labels
+from edgecnn.train.losses import Labels
+from edgecnn.train.session import Run, Task, Watch
+from edgecnn.train.settings import Feed, History, Objective, TrainingImages, TrainSettings
+from edgecnn.train.state import Disk, identity
+
+__all__ = ["fit", "measure", "measure_accuracy"]
+
+
+def fit(
+    module: nn.Module,
+    images: TrainingImages | LabelledImages,
+    *,
+    settings: TrainSettings,
+    objective: Objective | None = None,
+    scratch: Path | None = None,
+    tell: Tell = nobody,
+    seed: int = 0,
+    watch: Watch | None = None,
+) -> History:
+    """Train `module` in place; it is left in eval mode, where it was, with the kept weights.
+
+    Kept is the epoch that is best on the validation images, the last one without them; of the moving average where
+    `settings.ema` asks for one. `objective` is what is made small, by default the loss of the labels that `settings`
+    says. The same seed on the same machine gives the same weights; torch's global random state is as before afterwards.
+
+    With `scratch` the state is written there after every epoch: a killed run that is started again with the same
+    arguments ends with the weights, bit for bit, of one that was not. Ctrl-C once ends the step, saves and raises
+    KeyboardInterrupt; twice, at once. Under torchrun each process trains on its part of each batch (see `parallel`).
+
+    Tells a Progress of unit epoch for every epoch and finer ones within, and warns when it waits for images. `watch`
+    gets each epoch's number, figures and the module with the weights they are of, in the first process only.
+
+    Raises InputError for images without labels, labels outside the outputs, or a state of another run; StepError when
+    loss or gradient are no longer numbers (the module then has the last good weights) or when the disk refuses.
+    """
+    images = images if isinstance(images, TrainingImages) else TrainingImages(images)
+    _require(images, settings, objective)
+    home = _home(module)
+    with ExitStack() as around:
+        around.enter_context(heap.kept())
+        group = around.enter_context(parallel.joined(settings.device))
+        around.enter_context(randomness.given_back(group.device))
+        around.callback(lambda: module.eval().to(home).to(memory_format=torch.contiguous_format))
+        still = around.enter_context(optimizer.frozen(module, settings.freeze))
+        module.to(group.device).to(memory_format=torch.channels_last)
+        classes = _outputs(module, images, group.device)
+        if objective is None:
+            goal: Objective = Labels(settings, require_labels(images.train), classes=classes)
+        else:
+            goal = objective
+        goal.to(str(group.device))
+        feed = _open(images.train, settings, group, seed, classes)
+        around.callback(feed.close)
+        run = Run(Task(module, images, settings, goal, feed, seed, still), group)
+        if scratch is not None:
+            about = {"seed": seed, "objective": _name(goal), "processes": group.world, "arithmetic": run.arithmetic}
+            run.resume(Disk(scratch, identity(module, settings, images=images, **about)) if group.is_first else None)
+        with interruption.noticed() as asked:
+            history = run.go(asked, tell=tell if group.is_first else nobody, watch=watch)
+        if settings.bn_images:
+            history = run.measure_norms(history)
+        group.share_weights(module)
+    return history
+
+
+def _require(images: TrainingImages, settings: TrainSettings, objective: Objective | None) -> None:
+    if not len(images.train):
+        raise InputError("no-images", "there are no images to train on")
+    if objective is None or objective.needs_labels:
+        require_labels(images.train)
+    if images.validation is not None:
+        require_labels(images.validation)
+    elif settings.early_stopping is not None:
+        raise InputError(
+            "no-validation",
+            "early stopping needs validation images",
+            why="without them no epoch is better than another",
+            hint="give images to judge on, or leave early_stopping out",
+        )
+
+
+def _home(module: nn.Module) -> torch.device:
+    for parameter in module.parameters():
+        return parameter.device
+    raise InputError("nothing-to-train", "this network has no weights")
+
+
+def _outputs(module: nn.Module, images: TrainingImages, device: torch.device) -> int:
+    """How many classes the network tells apart. Raises InputError where that does not fit the images."""
+    prepared = images.train.preprocessing
+    module.eval()
+    with torch.no_grad():
+        logits = module(torch.zeros(1, prepared.channels, *prepared.crop, device=device))
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
+        shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise InputError("bad-outputs", f"the network gives {shape} for a batch, not (images, classes)")
+    classes = int(logits.shape[1])
+    for labels in (images.train.labels, images.validation.labels if images.validation else None):
+        wrong = [label for label in labels or () if not 0 <= label < classes]
+        if wrong:
+            raise InputError(
+                "class-count",
+                f"label {max(wrong)} is outside the network's {classes} outputs",
+                hint="give a checkpoint with as many outputs as the data has classes",
+            )
+    return classes
+
+
+def _open(images: LabelledImages, settings: TrainSettings, group: parallel.Group, seed: int, classes: int) -> Feed:
+    from edgecnn.train.feed import open_feed
+
+    return open_feed(
+        images, settings, device=group.device, seed=seed, rank=group.rank, world=group.world, classes=classes
+    )
+
+
+def _name(objective: Objective) -> str:
+    """What kind of objective it is; one that depends on more than its settings says so by a `digest`."""
+    return f"{type(objective).__qualname__} {getattr(objective, 'digest', '')}".rstrip()

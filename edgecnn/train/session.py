@@ -1,0 +1,274 @@
+"""One training run, epoch after epoch: learn, judge, keep, save, tell."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch  # noqa: TID253  (kernel, reached by a late import)
+from torch import nn  # noqa: TID253  (kernel, reached by a late import)
+
+from edgecnn.core.errors import StepError
+from edgecnn.core.events import Tell, nobody
+from edgecnn.train import norms
+from edgecnn.train.divergence import CODE, Lookout
+from edgecnn.train.interruption import Interruption
+from edgecnn.train.validation import Judge
+from edgecnn.train.best_weights import Kept
+from edgecnn.train.parallel import Group
+from edgecnn.train.randomness import Randomness
+from edgecnn.train.settings import Batch, Epoch, Feed, History, Objective, TrainingImages, TrainSettings
+from edgecnn.train.state import Disk, unpack
+from edgecnn.train.optimizer_step import Stepper
+from edgecnn.train.progress import Sums, Teller
+
+Watch = Callable[[int, Epoch, nn.Module], None]
+LOOKED_AT = 8
+"""Training images that a network without validation images answers after each epoch."""
+AGREE_EVERY = 8
+"""Steps after which several processes ask each other whether to stop: asking after each would cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a run works on. `still` are the batch-norm layers whose statistics stay."""
+
+    module: nn.Module
+    images: TrainingImages
+    settings: TrainSettings
+    objective: Objective
+    feed: Feed
+    seed: int
+    still: Sequence[nn.Module] = ()
+
+
+class Run:
+    """The epochs of one run. `go` ends with the kept weights in the module."""
+
+    def __init__(self, task: Task, group: Group) -> None:
+        self._task, self._group = task, group
+        settings, validation = task.settings, task.images.validation
+        steps = -(-len(task.feed) // settings.accumulate)
+        self._stepper = Stepper(task.module, settings, group=group, steps=settings.epochs * steps)
+        self._random = Randomness(task.seed, group.rank, group.device)
+        self._lookout = Lookout(task.images.train, group.device)
+        self._judge: Judge | None = None
+        if validation is not None and group.is_first:
+            self._judge = Judge(validation, hold=settings.cache != "off")
+        self._kept = Kept(task.module)
+        self._epochs: list[Epoch] = []
+        self._stopped = ""
+        self._done = 0
+        """Batches of the epoch under way that have been learned from."""
+        self._sums = Sums.of(group.device)
+        self._disk: Disk | None = None
+        self._asked = Interruption()
+        self._teller = Teller(nobody, settings, batches=len(task.feed), world=group.world)
+
+    @property
+    def arithmetic(self) -> str:
+        """Kind of device and number format: with another, the same run ends with other weights."""
+        return f"{self._group.device.type} {self._stepper.format}"
+
+    def resume(self, disk: Disk | None) -> None:
+        """Go on from the state on the first process's disk, if there is one, and save there from now on."""
+        self._disk = disk
+        raw = self._group.bytes_of_first(disk.load() if disk else b"")
+        if not raw:
+            return
+        state = unpack(raw)
+        best = unpack(self._group.bytes_of_first(disk.load_best(state["kept"]["number"]) if disk else b""))
+        self._stepper.load_state_dict(state["stepper"])
+        self._kept.load_state_dict(state["kept"], best)
+        self._epochs = [Epoch(**epoch) for epoch in state["epochs"]]
+        self._stopped, self._done = state["stopped"], state["done"]
+        if self._group.is_first:  # the sums are of all processes
+            self._sums = Sums.of(self._group.device, state["sums"])
+
+    def go(self, asked: Interruption, *, tell: Tell, watch: Watch | None) -> History:
+        """Train to the end. Raises KeyboardInterrupt when `asked`, StepError when the loss is no number."""
+        settings = self._task.settings
+        self._asked = asked
+        self._teller = Teller(tell, settings, batches=len(self._task.feed), world=self._group.world)
+        try:
+            while len(self._epochs) < settings.epochs and not self._stopped:
+                self._epoch(len(self._epochs) + 1, watch if self._group.is_first else None)
+            if asked.asked:  # after the last step: all is saved
+                raise asked.error()
+        except StepError as error:
+            if error.code == CODE:
+                kept = self._kept.number
+                error.why += f"; the network has the weights of {f'epoch {kept}' if kept else 'the beginning'} again"
+                self._kept.restore(self._task.module)
+            raise
+        self._kept.restore(self._task.module)
+        return History(tuple(self._epochs), str(self._group.device), self._kept.number, self._stopped)
+
+    def measure_norms(self, history: History) -> History:
+        """Re-estimate the kept weights' batch-norm statistics, and judge them again."""
+        task = self._task
+        norms.reestimate(
+            task.module,
+            task.images.train,
+            count=task.settings.bn_images,
+            batch=task.settings.batch,
+            seed=task.seed,
+            keep=task.still,
+        )
+        epochs = list(history.epochs)
+        epochs[history.best - 1] = replace(epochs[history.best - 1], **self._judged())
+        return replace(history, epochs=tuple(epochs))
+
+    def _epoch(self, number: int, watch: Watch | None) -> None:
+        started = time.perf_counter()
+        self._teller.begin(self._sums)
+        self._learn(number)
+        lost, right, seen, labelled = self._group.total(*self._sums.values())
+        rate, trained_s = self._teller.rate(self._sums), time.perf_counter() - started
+        waited_s = self._task.feed.waited_s
+        try:
+            with self._averaged():
+                judged = self._judged()
+                self._require_numbers(number, judged["validation_loss"])
+                epoch = Epoch(
+                    loss=lost / seen,
+                    train_accuracy=right / labelled if labelled else None,
+                    learning_rate=self._stepper.rate,
+                    images_per_second=rate,
+                    waited_s=waited_s,
+                    **judged,
+                    seconds=time.perf_counter() - started,
+                )
+                self._kept.offer(number, epoch, self._task.module)
+                if watch is not None:
+                    watch(number, epoch, self._task.module)
+        except _Asked:
+            self._save()
+            raise self._asked.error() from None
+        self._epochs.append(epoch)
+        self._done, self._sums = 0, Sums.of(self._group.device)
+        patience = self._task.settings.early_stopping
+        if patience is not None and number - self._kept.number >= patience and number < self._task.settings.epochs:
+            self._stopped = f"no better validation accuracy for {patience} epoch{'s' * (patience > 1)}"
+        self._save()
+        self._teller.epoch(number, epoch)
+        self._teller.waited(number, waited_s, trained_s)
+
+    def _learn(self, number: int) -> None:
+        """The batches of one epoch that have not been learned from."""
+        feed, objective = self._task.feed, self._task.objective
+        length, accumulate = len(feed), self._task.settings.accumulate
+        if self._done == length:
+            return
+        if (begin := getattr(objective, "begin_epoch", None)) is not None:
+            begin(number)
+        self._stepper.training_mode(self._task.still)
+        drawn: list[Batch] = []
+        for index, batch in enumerate(feed.epoch(number)):
+            if index < self._done:
+                continue
+            self._random.set(number, index)
+            parts = min(accumulate, length - index // accumulate * accumulate)
+            drawn.append(batch)
+            last = len(drawn) == parts
+            loss, logits = self._stepper.part(objective, batch, parts=parts, last=last)
+            self._sums.add(loss, logits, batch.labels)
+            when = f"in step {self._stepper.taken + 1} (epoch {number})"
+            self._lookout.note("loss", loss, [batch.indices], when)
+            if last:
+                norm = self._stepper.finish()
+                if norm is not None:
+                    self._lookout.note("gradient", norm, [part.indices for part in drawn], when)
+                drawn = []
+                self._done = index + 1
+                self._pause()
+            self._teller.batch(number, index + 1, self._sums)
+
+    def _pause(self) -> None:
+        """Between two steps: stop where the loss is no number, or where somebody asked to."""
+        at_end = self._done == len(self._task.feed)
+        if at_end:
+            self._lookout.read()
+        found = self._lookout.found
+        bad, asked = found is not None, self._asked.asked
+        if self._group.world > 1:
+            if self._stepper.taken % AGREE_EVERY and not at_end:
+                return
+            bad, asked = (bool(value) for value in self._group.total(bad, asked))
+        if bad:
+            raise found or StepError(
+                CODE, "the training loss of another process is no longer a number", hint="see what that process said"
+            )
+        if asked:
+            self._save()
+            raise self._asked.error()
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        average = self._stepper.average
+        return nullcontext() if average is None else average.applied()
+
+    def _judged(self) -> dict[str, Any]:
+        """The figures on the validation images, which the first process measures for all; asked to stop meanwhile, it
+        stops all. Raises _Asked."""
+        if self._task.images.validation is None:
+            return {"validation_loss": None, "validation_accuracy": None}
+        found, asked = (0.0, 0.0), False
+        if self._judge is not None:
+            try:
+                found = self._judge(self._task.module, between=self._look_up)
+            except _Asked:
+                asked = True
+        loss, accuracy, asked_first = self._group.of_first(*found, asked)
+        if asked_first:
+            raise _Asked
+        return {"validation_loss": loss, "validation_accuracy": accuracy}
+
+    def _require_numbers(self, number: int, loss: float | None) -> None:
+        """Raise StepError where the last step, which no training loss follows, has ruined the network."""
+        if loss is None:
+            images = "training"
+            (bad,) = self._group.of_first(float(self._group.is_first and not self._answers()))
+        else:
+            images, bad = "validation", not math.isfinite(loss)
+        if bad:
+            raise StepError(
+                CODE,
+                f"after epoch {number} the network's answers are no longer numbers",
+                why=f"it answers {images} images with NaN or infinity",
+                hint="lower the learning rate, for example to a tenth",
+            )
+
+    def _answers(self) -> bool:
+        """Whether the network answers a few training images with numbers."""
+        module, few = self._task.module.eval(), self._task.images.train.take(LOOKED_AT)
+        with torch.no_grad():
+            return all(
+                bool(torch.isfinite(module(torch.from_numpy(batch).to(self._group.device))).all())
+                for batch in few.batches(LOOKED_AT)
+            )
+
+    def _look_up(self) -> None:
+        if self._asked.asked:
+            raise _Asked
+
+    def _save(self) -> None:
+        sums = self._group.total(*self._sums.values())
+        if self._disk is None:
+            return
+        state = {
+            "stepper": self._stepper.state_dict(),
+            "kept": self._kept.state_dict(),
+            "epochs": [asdict(epoch) for epoch in self._epochs],
+            "stopped": self._stopped,
+            "done": self._done,
+            "sums": tuple(sums),
+        }
+        self._disk.save(state, self._kept.weights, number=self._kept.number)
+
+
+class _Asked(Exception):
+    """Somebody pressed Ctrl-C while the network was judged."""

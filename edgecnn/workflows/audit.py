@@ -1,0 +1,200 @@
+"""`edgecnn data audit`: what is wrong with a data set, before anything is trained or judged on it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+
+from edgecnn import __version__
+from edgecnn.predict.predictor import Classifier, open_classifier
+from edgecnn.core.errors import StepError
+from edgecnn.core.events import Finished, Started, Tell, Warned
+from edgecnn.core.store import cannot_write, write_atomically
+from edgecnn.data.audit.classes import balance, oddities, sizes
+from edgecnn.data.audit.copies import exact_copies, near_copies
+from edgecnn.data.audit.images import Looked, look_at
+from edgecnn.data.audit.labels import Doubt, doubtful
+from edgecnn.data.classes import ClassMap, class_map_for
+from edgecnn.data.images import ImageSet
+from edgecnn.data.listing import Listing, below
+from edgecnn.data.opening import list_images
+from edgecnn.workflows.inputs import Source
+from edgecnn.tasks.classification.metrics import probabilities_of
+from edgecnn.report.audit.findings import findings, outcome
+from edgecnn.report.audit.model import Audit, Doubts
+from edgecnn.report.evaluation.words import sure
+from edgecnn.report.sheet import Cell, sheet
+
+ON_A_SHEET, IN_A_GROUP = 64, 8
+LOOK, COMPARE = "look at images", "compare images"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to look at. `source` names a model whose answers are held against the labels, and its preprocessing; None
+    leaves the labels alone."""
+
+    data: Path
+    source: Source | None = None
+    device: str | None = None
+    threads: int | None = None
+
+
+def audit(request: Request, *, tell: Tell) -> Audit:
+    """Look at every image. Raises InputError where there are no images by class, or they do not fit the model."""
+    began = time.monotonic()
+    listing = list_images(request.data)
+    opened = _open(request.source, listing, request, tell=tell) if request.source is not None else None
+    parts = _parts(listing)
+    looked = look(listing, tell=tell)
+    tell(Started(COMPARE))
+    before = time.monotonic()
+    copies = (*exact_copies(looked), *near_copies(looked))
+    tell(Finished(COMPARE, time.monotonic() - before))
+    labels = [sample.label for sample in listing.samples]
+    by_part = {part: [look for look, at in zip(looked.looks, parts, strict=True) if at == part] for part in set(parts)}
+    order = tuple(dict.fromkeys(parts))
+    return Audit(
+        source=str(request.data),
+        form=listing.form,
+        looked=looked,
+        parts=parts,
+        names=tuple(below(sample.path, listing.root) for sample in listing.samples),
+        balance=balance(labels, parts, known=listing.labels),
+        sizes={part: found for part in order if (found := sizes(by_part[part])) is not None},
+        modes=dict(Counter(look.mode for look in looked.looks if not look.error).most_common()),
+        odd=oddities(looked.looks),
+        copies=copies,
+        doubts=_doubts(opened, looked, parts=parts, root=listing.root, tell=tell) if opened else None,
+        skipped=dict(listing.skipped),
+        notes=(*listing.notes, *(opened.classifier.notes if opened else ())),
+        seconds=time.monotonic() - began,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        version=__version__,
+    )
+
+
+def look(listing: Listing, *, tell: Tell) -> Looked:
+    """Decode and hash every file of a listing."""
+    tell(Started(LOOK))
+    began = time.monotonic()
+    looked = look_at(listing.samples, tell=tell, step=LOOK)
+    tell(Finished(LOOK, time.monotonic() - began))
+    return looked
+
+
+def _parts(listing: Listing) -> tuple[str, ...]:
+    """Of each sample, in the order of `listing.samples`."""
+    parts = (("train", listing.train), ("val", listing.evaluation), ("all", listing.undivided))
+    return tuple(name for name, samples in parts for _ in samples)
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    file: str
+    classifier: Classifier
+    classes: ClassMap
+
+
+def _open(source: Source, listing: Listing, request: Request, *, tell: Tell) -> _Opened:
+    given = replace(source, data=request.data)
+    classifier = open_classifier(given, device=request.device, threads=request.threads, tell=tell)
+    names = classifier.class_names
+    classes = class_map_for(listing, classifier.num_classes, path=source.class_map, class_names=names)
+    for note in classifier.notes:
+        tell(Warned("assumed", note))
+    return _Opened(source.checkpoint.name, classifier, classes)
+
+
+def _doubts(opened: _Opened, looked: Looked, *, parts: tuple[str, ...], root: Path, tell: Tell) -> Doubts:
+    """Each part has its own thresholds: a model is surer of the images it was trained on."""
+    classifier, classes = opened.classifier, opened.classes
+    whole = np.array(looked.whole, np.int64)
+    samples = [looked.samples[place] for place in whole]
+    labels = np.array([classes.indices[sample.label] for sample in samples], np.int64)
+    images = ImageSet([sample.path for sample in samples], None, preprocessing=classifier.preprocessing, root=root)
+    logits = classifier.logits(images, tell=tell) if len(images) else np.zeros((0, classes.num_classes), np.float32)
+    if logits.shape[1:] != (classes.num_classes,) or not np.isfinite(logits).all():
+        raise StepError(
+            "bad-answer",
+            f"{classifier.runtime} answers with what are no numbers for {classes.num_classes} classes",
+            hint="look at the model with edgecnn inspect",
+        )
+    right = float((logits.argmax(1) == labels).mean()) if len(labels) else 0.0
+    probabilities, _ = probabilities_of(logits)
+    of_part = np.array([parts[place] for place in whole])
+    found: list[Doubt] = []
+    for part in dict.fromkeys(parts):
+        inside = np.flatnonzero(of_part == part)
+        doubts = doubtful(probabilities[inside], labels[inside].tolist())
+        found += [replace(doubt, place=int(whole[inside[doubt.place]])) for doubt in doubts]
+    found.sort(key=lambda doubt: doubt.label_confidence - doubt.confidence)
+    return Doubts(opened.file, classifier.runtime, classes.names, len(labels), right, tuple(found))
+
+
+def serious(found: Audit) -> bool:
+    """Whether a finding spoils a verdict."""
+    return outcome(findings(found)) == "FAIL"
+
+
+def write(found: Audit, folder: Path) -> list[Path]:
+    """Write audit.json, audit.md and the contact sheets there is something for, copies.png and suspicious.png; what
+    was written. Raises StepError where the disk refuses."""
+    from edgecnn.report.audit import json, markdown
+
+    sheets = {markdown.COPIES: _copies_cells(found), markdown.DOUBTS: _doubts_cells(found)}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in sheets:
+            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    titles = {
+        markdown.COPIES: "Images that are there more than once, group by group",
+        markdown.DOUBTS: "Labels the model disagrees with, clearest first",
+    }
+    made = [name for name, cells in sheets.items() if cells]
+    for name in made:
+        sheet(sheets[name], folder / name, title=titles[name])
+    write_atomically(folder / "audit.json", json.render(found))
+    write_atomically(folder / "audit.md", markdown.render(found))
+    return [folder / name for name in ("audit.md", "audit.json", *made)]
+
+
+def _copies_cells(found: Audit) -> list[Cell]:
+    """Group by group, those across parts or labels first."""
+    telling = sorted(
+        found.copies,
+        key=lambda group: (len({found.parts[place] for place in group.places}) < 2, not group.exact, group.places),
+    )
+    cells: list[Cell] = []
+    for number, group in enumerate(telling, 1):
+        kind = "same bytes" if group.exact else "mirrored" if group.mirrored else "looks the same"
+        for place in sorted(group.places, key=lambda place: found.parts[place] != "val")[:IN_A_GROUP]:
+            sample = found.looked.samples[place]
+            cells.append(Cell(sample.path, (f"{number}: {kind}", found.names[place], sample.label)))
+        if len(cells) >= ON_A_SHEET:
+            break
+    return cells
+
+
+def _doubts_cells(found: Audit) -> list[Cell]:
+    if found.doubts is None:
+        return []
+    names = found.doubts.class_names
+    return [
+        Cell(
+            found.looked.samples[doubt.place].path,
+            (
+                f"label {names[doubt.label]}",
+                f"or {names[doubt.suggested]}? {sure(doubt.confidence)}",
+                found.names[doubt.place],
+            ),
+        )
+        for doubt in found.doubts.doubts[:ON_A_SHEET]
+    ]

@@ -1,0 +1,199 @@
+"""What `edgecnn doctor` looks at. Runtimes are tried in a process of their own: a broken one may take it down."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from edgecnn.core.packages import PACKAGES, Package
+from edgecnn.core.events import Finished, Progress, Started, Tell, nobody
+from edgecnn.config.user_files import user_folder
+
+Status = Literal["ok", "missing", "broken"]
+
+TIMEOUT_S = 60.0
+
+# One tiny model each, where the runtime can make one without help: loading the library is half of what can fail.
+TRIALS: dict[str, str] = {
+    "onnxruntime": """
+import numpy, onnx, onnxruntime
+from onnx import TensorProto as T, helper as h
+value = lambda name: h.make_tensor_value_info(name, T.FLOAT, [1])
+graph = h.make_graph([h.make_node("Relu", ["x"], ["y"])], "g", [value("x")], [value("y")])
+model = h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8)
+session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+assert session.run(None, {"x": numpy.ones(1, numpy.float32)})[0][0] == 1
+""",
+    "litert": "from ai_edge_litert.interpreter import Interpreter",
+    "tensorrt": """
+import ctypes, importlib.util, pathlib
+folder = pathlib.Path(importlib.util.find_spec("onnxruntime_ep_nv_tensorrt_rtx").origin).parent
+for name in ("libtensorrt_rtx.so", "libtensorrt_onnxparser_rtx.so"):
+    ctypes.CDLL(str(sorted(folder.glob(name + "*"))[0]), mode=ctypes.RTLD_GLOBAL)
+import tensorrt_rtx_bindings as trt
+assert trt.Builder(trt.Logger(trt.Logger.ERROR)) is not None
+""",
+}
+RUNTIMES: tuple[tuple[str, tuple[str, ...], str], ...] = (
+    ("onnxruntime", ("onnxruntime", "onnx"), "runs a model"),
+    ("litert", ("ai_edge_litert",), "loads"),
+    ("tensorrt", ("tensorrt_rtx_bindings", "onnxruntime_ep_nv_tensorrt_rtx"), "parses and builds; running needs a GPU"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at. `group` is core, an extra's name, runtimes or folders; `command` mends it."""
+
+    group: str
+    name: str
+    status: Status
+    version: str | None = None
+    detail: str = ""
+    command: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkup:
+    """The host and every check."""
+
+    host: dict[str, str]
+    checks: list[Check] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the core works: its packages, ONNX Runtime and the folders. Extras may be missing, not broken."""
+        needed = ("core", "folders")
+        return not any(
+            check.status == "broken" or (check.status == "missing" and check.group in needed) for check in self.checks
+        )
+
+    def groups(self) -> dict[str, list[Check]]:
+        grouped: dict[str, list[Check]] = {}
+        for check in self.checks:
+            grouped.setdefault(check.group, []).append(check)
+        return grouped
+
+    def commands(self) -> list[str]:
+        """What to type, each command once."""
+        return list(dict.fromkeys(check.command for check in self.checks if check.command))
+
+
+def examine(out: Path, *, tell: Tell = nobody) -> Checkup:
+    """Look at the host, the packages, the runtimes and the folders. A few seconds."""
+    checks = [_package(package) for package in PACKAGES]
+    step = "try the runtimes"
+    began = time.monotonic()
+    tell(Started(step))
+    for index, (name, modules, does) in enumerate(RUNTIMES):
+        tell(Progress(step, index, len(RUNTIMES), note=name))
+        checks.append(_runtime(name, modules, does))
+    tell(Finished(step, time.monotonic() - began))
+    places = {"output": out, "recipes and devices": user_folder(), "temporary files": Path(tempfile.gettempdir())}
+    checks += [_folder(name, folder) for name, folder in places.items()]
+    return Checkup(host_facts(), checks)
+
+
+def host_facts() -> dict[str, str]:
+    """Operating system, CPU and what decides how fast INT8 is, memory, Python."""
+    memory_bytes = _memory_bytes()
+    cpu, flags = _cpu()
+    return {
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "cpu": f"{cpu}, {os.cpu_count() or 1} cores",
+        "int8": _int8(flags),
+        "memory": f"{memory_bytes / 2**30:.1f} GiB" if memory_bytes else "unknown",
+        "python": f"{platform.python_version()} at {sys.executable}",
+    }
+
+
+def _cpu() -> tuple[str, set[str]]:
+    """Name and instruction flags, as the kernel tells them; empty where it does not."""
+    name, flags = "", set[str]()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        key, _, value = line.partition(":")
+        if key.strip() in ("model name", "Model") and not name:
+            name = value.strip()
+        elif key.strip() in ("flags", "Features") and not flags:
+            flags = set(value.split())
+    return name or platform.processor() or platform.machine(), flags
+
+
+def _int8(flags: set[str]) -> str:
+    """Which dot-product instructions there are: without them INT8 gains little."""
+    known = {
+        "avx512_vnni": "AVX512-VNNI",
+        "avx_vnni": "AVX-VNNI",
+        "amx_int8": "AMX",
+        "asimddp": "dot product",
+        "i8mm": "i8mm",
+    }
+    found = [word for flag, word in known.items() if flag in flags]
+    if found:
+        return f"fast: {', '.join(found)}"
+    return "no dot-product instructions: INT8 may be no faster than FP32 here" if flags else "unknown"
+
+
+def _memory_bytes() -> int:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return 0
+
+
+def _package(package: Package) -> Check:
+    group = f"extra {package.extra}" if package.extra else "core"
+    if find_spec(package.module) is None:
+        unavailable = package.extra == "tensorrt" and (platform.machine() != "x86_64" or sys.platform != "linux")
+        if unavailable:
+            return Check(group, package.distribution, "missing", detail="made for Linux on x86-64 only")
+        return Check(group, package.distribution, "missing", detail="not installed", command=package.command)
+    try:
+        return Check(group, package.distribution, "ok", version=metadata.version(package.distribution))
+    except metadata.PackageNotFoundError:
+        return Check(group, package.distribution, "ok")
+
+
+def _runtime(name: str, modules: Sequence[str], does: str) -> Check:
+    for module in modules:
+        if find_spec(module) is None:
+            return Check("runtimes", name, "missing", detail=f"{module} is not installed")
+    argv = [sys.executable, "-W", "ignore", "-c", TRIALS[name]]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        return Check("runtimes", name, "broken", detail=f"no answer in {TIMEOUT_S:.0f} s")
+    if done.returncode == 0:
+        return Check("runtimes", name, "ok", detail=does)
+    said = done.stderr.strip().splitlines() or [f"its process ended with {done.returncode}"]
+    command = next((package.command for package in PACKAGES if package.module == modules[0]), "")
+    repair = command.replace("pip install", "pip install --force-reinstall")
+    return Check("runtimes", name, "broken", detail=said[-1], command=repair)
+
+
+def _folder(name: str, folder: Path) -> Check:
+    """Whether files can be written there, or where it would be made; nothing is left behind."""
+    nearest = folder.absolute()
+    while not nearest.exists() and nearest != nearest.parent:
+        nearest = nearest.parent
+    try:
+        with tempfile.TemporaryFile(dir=nearest) as stream:
+            stream.write(b"edgecnn")
+    except OSError as error:
+        command = f"ls -ld {nearest}"
+        return Check("folders", name, "broken", detail=f"{folder}: {error.strerror or error}", command=command)
+    return Check("folders", name, "ok", detail=str(folder))

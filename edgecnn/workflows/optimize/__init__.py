@@ -1,0 +1,1 @@
+"""The main job: baseline, compress, export, verify, measure, report, verdict."""

@@ -1,0 +1,116 @@
+"""What a run leaves behind: report.md, report.json, run.json, samples.json, artifacts/, bundle/. Each is renamed
+into place."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgecnn.workflows.optimize.results import file_name, recommended
+from edgecnn.core import plugins
+from edgecnn.core.artifact import Artifact, Kind
+from edgecnn.core.stage import Data
+from edgecnn.core.store import beside, cannot_write, one_at_a_time, write_atomically
+from edgecnn.workflows.optimize.assessment import STAND_INS, Evidence
+from edgecnn.workflows.optimize.bundle import write_bundle
+from edgecnn.report.model import Report, Row
+
+OURS = re.compile(r"model(\.[a-z-]+)*\.(fp32|fp16|int8)\.(onnx|tflite)|model(\.[a-z-]+)+\.safetensors")
+"""Names of the files in artifacts/; see `assemble.file_name` and `network_files`."""
+REPORTS = {"markdown": "report.md", "json": "report.json"}
+
+
+def write_run(
+    out: Path,
+    report: Report,
+    *,
+    found: Mapping[Kind, Evidence],
+    networks: Mapping[str, Artifact],
+    data: Data,
+    provenance: Mapping[str, Any],
+    samples: Path | None,
+) -> None:
+    """Write everything under `out`, of two runs one after the other: what lies there is of one run.
+
+    Raises StepError when the folder cannot be written; what is finished stays in the store.
+    """
+    with one_at_a_time(out / ".store" / "write.lock"):
+        _deliver(out / "artifacts", found, networks)
+        _write(out, report, found=found, data=data, provenance=provenance, samples=samples)
+
+
+def _write(
+    out: Path,
+    report: Report,
+    *,
+    found: Mapping[Kind, Evidence],
+    data: Data,
+    provenance: Mapping[str, Any],
+    samples: Path | None,
+) -> None:
+    for reporter, name in REPORTS.items():
+        write_atomically(out / name, plugins.load("reporters", reporter)(report))
+    run = {**provenance, "outcome": report.outcome, "created": report.created, "stages": list(report.stages)}
+    write_atomically(out / "run.json", json.dumps(run, indent=2, ensure_ascii=False, default=str) + "\n")
+    if samples is not None:
+        copy_into_place(samples / "samples.json", out / "samples.json")
+    else:
+        (out / "samples.json").unlink(missing_ok=True)
+    chosen = recommended(report.rows, report.budget)
+    if chosen is None:  # a bundle of an earlier run would pass for this one's
+        shutil.rmtree(out / "bundle", ignore_errors=True)
+    else:
+        evidence = next(item for kind, item in found.items() if str(kind) == chosen.name)
+        _bundle(out / "bundle", chosen, evidence, report=report, data=data)
+
+
+def _deliver(folder: Path, found: Mapping[Kind, Evidence], networks: Mapping[str, Artifact]) -> None:
+    """Copy the exported files and the changed checkpoints, which come by their names."""
+    delivered = {file_name(kind): evidence.artifact for kind, evidence in found.items() if evidence.error is None}
+    delivered |= networks
+    for name, artifact in delivered.items():
+        copy_into_place(artifact.path, folder / name)
+    _remove_others(folder, set(delivered))
+
+
+def _remove_others(folder: Path, made: set[str]) -> None:
+    """Remove the files of an earlier run that made other formats; what somebody else put there stays."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if OURS.fullmatch(path.name) and path.name not in made:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+
+
+def _bundle(folder: Path, chosen: Row, evidence: Evidence, *, report: Report, data: Data) -> None:
+    backend = STAND_INS.get(evidence.deployment.backend, evidence.deployment.backend)
+    write_bundle(
+        folder,
+        evidence.artifact,
+        backend=backend,
+        preprocessing=data.preprocessing,
+        labels=data.class_names,
+        facts={
+            "target": report.target["name"],
+            "target_backend": evidence.deployment.backend,
+            "outcome": chosen.outcome or "BASELINE",
+            "outcome_why": chosen.outcome_why,
+        },
+    )
+
+
+def copy_into_place(source: Path, target: Path) -> None:
+    """Copy beside `target`, then rename: a reader never meets half a file."""
+    unfinished = beside(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, unfinished)
+        unfinished.replace(target)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
+        raise cannot_write(target, error) from error

@@ -1,0 +1,330 @@
+"""The main path: open → (compress) → export → quantize → lint → verify → measure → judge → report."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from edgecnn import __version__
+from edgecnn.workflows.optimize import results
+from edgecnn.workflows.optimize.search import Ladder, climb, last_made
+from edgecnn.core.artifact import Artifact, Format, Kind, sha256_of
+from edgecnn.core.errors import EdgecnnError, InputError, MissingError, install_hint
+from edgecnn.core.events import Finished, Started, Tell, Warned
+from edgecnn.core.store import CannotWrite, Store, sweep
+from edgecnn.workflows.optimize.assessment import Evidence, answer, gather, lint, reference, time_all, verify
+from edgecnn.workflows.inputs import Inputs, open_inputs
+from edgecnn.workflows.optimize.execution import Lane, Step, Surroundings, finished, steps, versions, walk
+from edgecnn.measure.layer_times import layer_times_on
+from edgecnn.measure.effort import profile_named
+from edgecnn.measure.connection import Site, this_host, visit
+from edgecnn.probe import facts
+from edgecnn.report.search import Climb
+from edgecnn.report.model import Report
+from edgecnn.workflows.optimize.request import Request, refuse, refuse_with
+from edgecnn.workflows.optimize.output import write_run
+
+PACKAGES = (
+    *("torch", "torchvision", "timm", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy", "pillow"),
+    *("litert-torch", "ai-edge-litert", "ai-edge-quantizer", "tensorrt-rtx-cu13-bindings"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One step of a plan: what it would make, whether it is there already, what is missing."""
+
+    name: str
+    format: str
+    options: Mapping[str, Any]
+    cached: bool
+    missing: str | None
+
+
+def plan(request: Request, *, tell: Tell) -> tuple[Inputs, list[Planned]]:
+    """What `run` would do. Reads the inputs, runs nothing."""
+    inputs, around = _begin(request, tell, this_host())
+    planned = []
+    for format in request.wanted:
+        for step in steps(request.recipe, format, around):
+            cached = finished(step, around.store) is not None
+            planned.append(Planned(step.name, format, step.stage.options(), cached, step.missing))
+    return inputs, planned
+
+
+def run(request: Request, *, tell: Tell) -> Report:
+    """The main job. Raises EdgecnnError when the inputs are wrong or no artifact at all could be made; an artifact
+    that fails alone becomes a row of the report."""
+    warnings: list[str] = []
+    tell = _overheard(tell, warnings)
+    with _site(request, tell) as site:
+        return _run(request, _begin(request, tell, site), warnings)
+
+
+def _run(request: Request, begun: tuple[Inputs, Surroundings], warnings: list[str]) -> Report:
+    inputs, around = begun
+    lanes = build(request, around)
+    found = gather(lanes, around)
+    _examine(found, inputs, around, request)
+    lanes, climbs = _climb(lanes, found, around, request)
+    samples = time_all(
+        found, around, profile=profile_named(request.profile), threads=request.threads, again=request.remeasure
+    )
+    report = _report(request, (inputs, around), lanes, found=found, warnings=warnings, climbs=climbs)
+    provenance = _provenance(request, inputs, around.site)
+    networks = results.network_files(lanes)
+    write_run(
+        request.out,
+        report,
+        found=found,
+        networks=networks,
+        data=inputs.data,
+        provenance=provenance,
+        samples=samples,
+    )
+    return report
+
+
+def build(request: Request, around: Surroundings) -> list[Lane]:
+    """Walk every lane; the output folder is touched when it is clear that there is something to do. Raises the first
+    error when nothing came of any of them."""
+    checkpoint = _checkpoint(request, around)
+    planned: dict[Format, list[Step]] = {format: steps(request.recipe, format, around) for format in request.wanted}
+    if request.formats:
+        _refuse_missing(planned)
+    around.store.prepare()
+    for folder in (request.out, request.out / "artifacts"):
+        sweep(folder)
+    lanes = [walk(format, todo, source=checkpoint, around=around) for format, todo in planned.items()]
+    if not any(lane.artifacts for lane in lanes):
+        for lane in lanes:
+            for error in lane.failed.values():
+                raise error
+        _refuse_missing(planned)
+    return lanes
+
+
+def _checkpoint(request: Request, around: Surroundings) -> Artifact:
+    return Artifact(request.source.checkpoint, "torch", "fp32", (), (), around.model.sha256)
+
+
+def _climb(
+    lanes: Sequence[Lane], found: dict[Kind, Evidence], around: Surroundings, request: Request
+) -> tuple[list[Lane], list[Climb]]:
+    """Each lane as the ladder leaves it, and how it was climbed; without images to judge on nothing is."""
+    if around.data.evaluation is None or not request.recipe.ladder:
+        return list(lanes), []
+    ladder = Ladder(
+        recipe=request.recipe,
+        budget=request.budget,
+        here=request.here,
+        threads=request.threads,
+        profile=profile_named(request.profile),
+    )
+    source = _checkpoint(request, around)
+    climbed = [climb(lane, found, around, ladder=ladder, source=source) for lane in lanes]
+    return [lane for lane, _ in climbed], [told for _, told in climbed if told is not None]
+
+
+def _refuse_missing(planned: Mapping[Format, Sequence[Step]]) -> None:
+    """A format asked for by name is not left out in silence."""
+    for format, todo in planned.items():
+        extra = next((step.missing for step in todo if step.missing), None)
+        if extra:
+            raise MissingError(
+                "missing-extra",
+                f"{format} needs packages that are not installed",
+                hint=install_hint(extra),
+            )
+
+
+@contextmanager
+def _site(request: Request, tell: Tell) -> Iterator[Site]:
+    """Where the files will be run: asked before any work, for a board that does not answer is found out first."""
+    if not request.on_device:
+        yield this_host()
+        return
+    backends = [item.backend for format in request.wanted if (item := request.target.deployment(format))]
+    began = time.monotonic()
+    tell(Started(step := f"ask {request.target.name}"))
+    with visit(request.target, backends) as site:
+        tell(Finished(step, time.monotonic() - began))
+        for backend, error in site.missing.items():
+            if request.formats:
+                raise error
+            tell(Warned(error.code, f"{backend} does not answer on {request.target.name}: {error.message}", error.hint))
+        yield site
+
+
+def _begin(request: Request, tell: Tell, site: Site) -> tuple[Inputs, Surroundings]:
+    profile_named(request.profile)
+    refuse(request)
+    inputs = open_inputs(request.source, request.recipe, tell=tell)
+    refuse_with(request, inputs)
+    store = Store(request.out / ".store")
+    times = layer_times_on(site, request.target, threads=request.threads, tell=tell)
+    seed = request.source.seed
+    return inputs, Surroundings(inputs.model, inputs.data, request.target, store, tell, seed, site, times)
+
+
+def _examine(found: Mapping[Any, Evidence], inputs: Inputs, around: Surroundings, request: Request) -> None:
+    """Lint, answers, parity. What goes wrong with one artifact stays with it."""
+    images = inputs.data.evaluation or inputs.data.calibration
+    for evidence in found.values():
+        expected, record = reference(evidence.model, images, around)
+        evidence.records.append(record)
+        if evidence.error is not None:
+            continue
+        try:
+            lint(evidence, around)
+            for warning in evidence.fusion.warnings if evidence.fusion else ():
+                around.tell(Warned("fusion", f"{evidence.name}: {warning}"))
+            answer(evidence, images, around, threads=request.threads)
+            verify(evidence, expected)
+        except (InputError, CannotWrite):
+            raise
+        except EdgecnnError as error:
+            evidence.error = error
+            around.tell(Warned(error.code, f"{evidence.name} failed: {error.message}", error.why))
+
+
+def _report(
+    request: Request,
+    begun: tuple[Inputs, Surroundings],
+    lanes: Sequence[Lane],
+    *,
+    found: Mapping[Any, Evidence],
+    warnings: Sequence[str],
+    climbs: Sequence[Climb],
+) -> Report:
+    inputs, site = begun[0], begun[1].site
+    evaluation = inputs.data.evaluation
+    labels = evaluation.labels if evaluation is not None else None
+    rows = results.rows(
+        lanes,
+        found,
+        labels=labels,
+        judged=evaluation is not None,
+        max_drop=request.budget.max_drop,
+        num_classes=inputs.model.num_classes,
+    )
+    rows = results.limited(rows, [last_made(lane) for lane in lanes], budget=request.budget, here=request.here)
+    outcome, why = results.overall(rows)
+    doubts = results.doubts(found, labels, inputs.model.num_classes) if evaluation is not None else []
+    records = [record for lane in lanes for record in lane.records]
+    records += _first_of_each(record for item in found.values() for record in item.records)
+    return Report(
+        title=f"{request.source.checkpoint.name} for {request.target.title}",
+        outcome=outcome,
+        outcome_why=why,
+        target=request.target.model_dump(mode="json"),
+        host=facts.describe(),
+        device=dict(site.facts),
+        measured_on=_measured_on(request, site),
+        elsewhere=_elsewhere(request, site),
+        model=_model_facts(inputs),
+        data={**_data_facts(request, inputs), "preprocessing": inputs.data.preprocessing.to_dict()},
+        recipe=request.recipe.to_dict(),
+        max_drop=request.budget.max_drop,
+        profile=request.profile,
+        rows=tuple(rows),
+        conclusions=(
+            *results.changes(records),
+            *results.conclusions(rows, here=request.here, budget=request.budget.model_dump()),
+        ),
+        warnings=tuple(dict.fromkeys([*warnings, *doubts])),
+        stages=tuple(records),
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        version=__version__,
+        budget=request.budget.model_dump(mode="json"),
+        climbs=tuple(climbs),
+    )
+
+
+def _first_of_each(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What several files share is done for the first of them and found finished by the others."""
+    first: dict[str, dict[str, Any]] = {}
+    for record in records:
+        first.setdefault(record["key"], record)
+    return list(first.values())
+
+
+def _measured_on(request: Request, site: Site) -> str:
+    board = site.facts.get("board") or site.facts.get("cpu") or site.facts.get("machine")
+    name = f"{request.target.name}: " if request.on_device and not site.local else ""
+    emulated = ", emulated" if site.emulated else ""
+    return f"{name}{board}{emulated} ({request.threads} thread{'s' if request.threads > 1 else ''})"
+
+
+def _elsewhere(request: Request, site: Site) -> str:
+    """What a reader must know who takes the figures for the board's."""
+    if site.emulated:
+        return "judged on an emulated board: its arithmetic is the board's, its times are not, so none is claimed"
+    if request.target.local or not site.local:
+        return ""
+    way = f"; --device {request.target.name} runs them there" if request.target.connect else ""
+    return f"measured and judged on this host, not on the {request.target.title}{way}"
+
+
+def _data_facts(request: Request, inputs: Inputs) -> dict[str, Any]:
+    """Where the recipe trains, the images it learned from are among what a result can be told by."""
+    facts, training = dict(inputs.data.facts), inputs.data.training
+    if training is not None and any(stage.trains for stage in request.recipe.stages):
+        facts["digests"] = {**facts["digests"], "training": training.digest}
+    return facts
+
+
+def _model_facts(inputs: Inputs) -> dict[str, Any]:
+    model = inputs.model
+    return {
+        "name": model.name,
+        "sha256": model.sha256,
+        "form": model.form,
+        "parameters": model.parameters,
+        "input_shape": list(model.input_shape),
+        "num_classes": model.num_classes,
+        "preprocessing_source": inputs.preprocessing_source,
+        "notes": list(model.notes),
+        "source_files": dict(model.source_files),
+    }
+
+
+def _provenance(request: Request, inputs: Inputs, site: Site) -> dict[str, Any]:
+    return {
+        "checkpoint": {"file": str(request.source.checkpoint), "sha256": sha256_of(request.source.checkpoint)},
+        "request": {
+            "target": request.target.name,
+            "formats": list(request.wanted),
+            "budget": request.budget.model_dump(mode="json"),
+            "profile": request.profile,
+            "threads": request.threads,
+            "seed": request.source.seed,
+            "model": request.source.architecture,
+            "data": str(request.source.data) if request.source.data else None,
+            "class_map": str(request.source.class_map) if request.source.class_map else None,
+        },
+        "model": _model_facts(inputs),
+        "data": _data_facts(request, inputs),
+        "preprocessing": inputs.data.preprocessing.to_dict(),
+        "recipe": request.recipe.to_dict(),
+        "versions": {"edgecnn": __version__, "python": platform.python_version(), **versions(PACKAGES)},
+        "host": facts.describe(),
+        "device": request.target.model_dump(mode="json"),
+        "ran_on": {"local": site.local, "facts": dict(site.facts), "runtimes": dict(site.runtimes)},
+    }
+
+
+def _overheard(tell: Tell, warnings: list[str]) -> Tell:
+    """Pass events on and keep the warnings for the report."""
+
+    def told(event: Any) -> None:
+        if isinstance(event, Warned) and event.code != "fusion":
+            warnings.append(f"{event.message}; {event.hint}" if event.hint else event.message)
+        tell(event)
+
+    return told

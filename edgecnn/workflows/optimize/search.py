@@ -1,0 +1,360 @@
+"""Climb the ladder: where the recipe as written misses the accuracy budget, try one rung after the other.
+
+The evaluation images are divided once, class by class: every attempt is judged on those kept for searching, and the one
+that is taken is certified on the rest, which had no part in choosing it. The recipe as written comes first and is
+judged on all images: nothing had been chosen by then. What it is compared by later is its loss on the searching images.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from edgecnn.workflows.optimize.results import at, top1
+from edgecnn.compress.fallbacks import Attempt, Known, Rung
+from edgecnn.core.artifact import Artifact, Kind
+from edgecnn.core.errors import EdgecnnError, StepError
+from edgecnn.core.events import Finished, Started, Warned
+from edgecnn.core.quantities import in_words
+from edgecnn.core.stage import Images
+from edgecnn.core.store import CannotWrite
+from edgecnn.data.folds import halves
+from edgecnn.workflows.optimize.assessment import Evidence, answer, gather, lint, rank, reference, time_all, verify
+from edgecnn.workflows.optimize.execution import Lane, Surroundings, steps, translated, walk
+from edgecnn.measure.effort import Profile
+from edgecnn.config.recipe import Budget, Recipe
+from edgecnn.report.search import Climb, State, Tried, beyond, loss_in_words, lost, may_lose
+from edgecnn.tasks.classification.verdict import Judgement, fewest_images, judge, points, would_pass
+
+AS_WRITTEN = "as written"
+SEARCHED = f"{AS_WRITTEN}, on these images"
+"""The row that the attempts are to be compared with: the first is judged on all images, they on a half."""
+NOTHING_SMALLER = "its accuracy is within the budget, and no rung makes a file smaller: prune more, or distill-small"
+TOO_LITTLE = 0.1
+"""Two attempts of a rung in a row that win back less than this share of what is missing end the rung."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """What to climb for. `profile` is what attempts that cost latency are timed with, where a budget asks for it and
+    what is measured is the target (`here`)."""
+
+    recipe: Recipe
+    budget: Budget
+    here: bool
+    threads: int
+    profile: Profile
+
+    @property
+    def max_drop(self) -> float:
+        return self.budget.max_drop
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """An attempt that was made: its lane, the evidence on what the lane ends in, and how it was judged."""
+
+    tried: Tried
+    lane: Lane
+    evidence: Evidence
+    judgement: Judgement
+
+
+@dataclass(slots=True)
+class _Climber:
+    """The state of one lane's climb."""
+
+    lane: Lane
+    found: dict[Kind, Evidence]
+    around: Surroundings
+    ladder: Ladder
+    source: Artifact
+    searching: list[int]
+    certifying: list[int]
+    tried: list[Tried] = field(default_factory=list)
+    candidates: list[_Candidate] = field(default_factory=list)
+
+    @property
+    def images(self) -> Any:
+        return self.around.data.evaluation
+
+    def gap(self) -> float:
+        """How much more than the budget the best attempt so far may lose (95 %), as a share of the images."""
+        return max(0.0, min(may_lose(item.judgement) for item in self.candidates) - self.ladder.max_drop)
+
+    def known(self) -> Known:
+        seen = [item.judgement.agreement for item in self.candidates]
+        return Known(max((share for share in seen if share is not None), default=None), self._worst_layers)
+
+    def _worst_layers(self, count: int) -> list[str]:
+        """The layers that lose most when they alone are INT8, in the network that the recipe makes."""
+        final = last_made(self.lane)
+        assert final is not None
+        return rank(self.lane.models[final], self.lane.format, self.around)[:count]
+
+
+def climb(
+    lane: Lane, found: dict[Kind, Evidence], around: Surroundings, *, ladder: Ladder, source: Artifact
+) -> tuple[Lane, Climb | None]:
+    """The lane to deliver, and how it was found: the lane itself where the recipe as written passes.
+
+    `found` gets the evidence on what a new lane holds. Raises CannotWrite only: an attempt that fails is told in the
+    climb.
+    """
+    final = last_made(lane)
+    if not ladder.recipe.ladder or final is None or not _can_be_judged(lane, final, found):
+        return lane, None
+    images: Any = around.data.evaluation
+    climber = _Climber(lane, found, around, ladder, source, *halves(images))
+    answers = found[final].answers
+    assert answers is not None
+    first = _judged(climber, answers, None)
+    too_large = _too_large(found[final], climber)
+    within: State = "within" if first.outcome == "PASS" and not too_large else "over"
+    row = replace(_row("", AS_WRITTEN, within, first, found[final]), why=too_large)
+    climber.tried.append(row)
+    refusal = "" if first.outcome == "PASS" else _cannot_certify(climber)
+    if first.outcome == "PASS" or refusal:
+        return lane, _told(climber, AS_WRITTEN, None, refusal or (NOTHING_SMALLER if too_large else ""))
+    searched = _judged(climber, at(climber.searching, answers), climber.searching)
+    climber.tried.append(replace(_row("", SEARCHED, "over", searched, found[final]), why=too_large))
+    climber.candidates.append(_Candidate(row, lane, found[final], searched))
+    chosen = _search(climber)
+    if len(climber.candidates) == 1:
+        alike = any(row.state == "no better" for row in climber.tried)
+        why = "no rung made another file" if alike else "no rung could be tried"
+        return lane, _told(climber, AS_WRITTEN, None, why)
+    if chosen.lane is lane:
+        return lane, _told(climber, AS_WRITTEN, first, _closest_in_words(climber, chosen))
+    return _certify(climber, chosen)
+
+
+def last_made(lane: Lane) -> Kind | None:
+    """What the recipe leads to in this format: the file that is meant to be shipped."""
+    made = [kind for kind in lane.artifacts if not kind.is_baseline]
+    return made[-1] if made else None
+
+
+def _can_be_judged(lane: Lane, final: Kind, found: dict[Kind, Evidence]) -> bool:
+    both = (found.get(Kind(lane.format, "fp32")), found.get(final))
+    return all(item is not None and item.error is None and item.answers is not None for item in both)
+
+
+def _cannot_certify(climber: _Climber) -> str:
+    """Why climbing would be for nothing: too few images to prove the budget even of a file that changes no answer."""
+    count, max_drop = len(climber.certifying), climber.ladder.max_drop
+    needed = fewest_images(max_drop, labels=climber.images.labels is not None)
+    if needed is not None and count >= needed and climber.searching:
+        return ""
+    more = f": about {2 * needed:,} evaluation images could" if needed else ", and no number would: allow a little"
+    return f"not climbed: {count:,} images to certify on prove no drop of at most {points(max_drop)}{more}"
+
+
+def _search(climber: _Climber) -> _Candidate:
+    """Attempt by attempt, until one would be certified; else the one that came closest, be it the recipe as written."""
+    for rung in climber.ladder.recipe.ladder:
+        impossible = _impossible(rung, climber)
+        if why := impossible or rung.hopeless(climber.known()):
+            state: State = "not possible" if impossible else "hopeless"
+            climber.tried.append(Tried(rung.kind, rung.kind, state, why))
+            continue
+        gains: list[float] = []
+        before_rung = len(climber.tried)
+        for attempt in _attempts(rung, climber):
+            if len(gains) >= 2 and max(gains[-2:]) < TOO_LITTLE:
+                why = "the two before it won back almost nothing"
+                climber.tried.append(Tried(rung.kind, attempt.label, "no better", why))
+                break
+            before = climber.gap()
+            candidate = _try(rung, attempt, climber)
+            if candidate is None:
+                continue
+            if candidate.tried.state == "within":
+                return candidate
+            gains.append((before - climber.gap()) / before if before > 0 else 0.0)
+        if len(climber.tried) == before_rung:
+            climber.tried.append(
+                Tried(rung.kind, rung.kind, "not possible", "there is nothing left that it could change")
+            )
+    return min(climber.candidates, key=lambda item: may_lose(item.judgement))
+
+
+def _impossible(rung: Rung, climber: _Climber) -> str:
+    if rung.changes and rung.changes not in {record["stage"] for record in climber.lane.records}:
+        return f"no `{rung.changes}` on the way to {climber.lane.format}"
+    training = climber.around.data.training
+    if not rung.trains or training is not None:
+        return ""
+    return "there are no images to train on: DIR/train/CLASS/*.jpg"
+
+
+def _attempts(rung: Rung, climber: _Climber) -> Iterator[Attempt]:
+    """The rung's attempts; what goes wrong in finding them ends the rung, not the climb."""
+    try:
+        with translated(f"the rung {rung.kind}"):
+            yield from rung.attempts(climber.ladder.recipe.stages, climber.known())
+    except CannotWrite:
+        raise
+    except EdgecnnError as error:
+        climber.tried.append(Tried(rung.kind, rung.kind, "failed", error.message))
+
+
+def _try(rung: Rung, attempt: Attempt, climber: _Climber) -> _Candidate | None:
+    """Walk the attempt's stages and judge what comes out on the searching images; what has been judged is not again."""
+    around, began = climber.around, time.monotonic()
+    step = f"climb {climber.lane.format}: {attempt.label}"
+    around.tell(Started(step))
+    try:
+        lane, evidence = _made(attempt, climber)
+        sha256 = evidence.artifact.sha256
+        if twin := next((item for item in climber.candidates if item.evidence.artifact.sha256 == sha256), None):
+            why = f"it makes the same file as: {twin.tried.label}"
+            climber.tried.append(Tried(rung.kind, attempt.label, "no better", why))
+            around.tell(Finished(step, time.monotonic() - began, note=why))
+            return twin
+        answer(evidence, climber.images.select(climber.searching), around, threads=climber.ladder.threads)
+        assert evidence.answers is not None
+        judgement = _judged(climber, evidence.answers, climber.searching)
+        too_much = _too_large(evidence, climber) or _too_slow(rung, evidence, climber)
+    except CannotWrite:
+        raise
+    except EdgecnnError as error:
+        around.tell(Warned(error.code, f"{step} failed: {error.message}", error.why))
+        why = ": ".join(filter(None, (error.message, error.why)))
+        climber.tried.append(Tried(rung.kind, attempt.label, "failed", why))
+        return None
+    seconds = time.monotonic() - began
+    around.tell(Finished(step, seconds, note=loss_in_words(judgement)))
+    passes = not too_much and would_pass(
+        judgement,
+        images=len(climber.searching),
+        others=len(climber.certifying),
+        max_drop=climber.ladder.max_drop,
+    )
+    row = _row(rung.kind, attempt.label, "within" if passes else "over", judgement, evidence)
+    row = replace(row, why=too_much, seconds=round(seconds, 1))
+    climber.tried.append(row)
+    climber.candidates.append(_Candidate(row, lane, evidence, judgement))
+    return climber.candidates[-1]
+
+
+def _made(attempt: Attempt, climber: _Climber) -> tuple[Lane, Evidence]:
+    around, format = climber.around, climber.lane.format
+    recipe = climber.ladder.recipe.model_copy(update={"stages": attempt.stages})
+    planned = steps(recipe, format, around)
+    final = planned[-1].makes
+    lane = walk(format, planned, source=climber.source, around=around)
+    if final not in lane.artifacts:  # what else failed, failed as well in the recipe as written
+        for error in lane.failed.values():
+            raise error
+        raise StepError("nothing-made", f"{attempt.label} made no {final}", why=lane.skipped.get(final, ""))
+    evidence = gather([lane], around)[final]
+    if evidence.error is not None:
+        raise evidence.error
+    lint(evidence, around)
+    return lane, evidence
+
+
+def _too_large(evidence: Evidence, climber: _Climber) -> str:
+    limit, size = climber.ladder.budget.max_size, evidence.artifact.size_bytes
+    if limit is None or size <= limit:
+        return ""
+    return f"{in_words(size, 'B')}, and the budget is {in_words(limit, 'B')}"
+
+
+def _too_slow(rung: Rung, evidence: Evidence, climber: _Climber) -> str:
+    """Where a rung costs latency and the budget knows one: what it costs, if that is too much."""
+    limit = climber.ladder.budget.max_latency
+    if not rung.costs_latency or limit is None or not climber.ladder.here:
+        return ""
+    baseline = climber.found[Kind(climber.lane.format, "fp32")]
+    both = {baseline.artifact.kind: baseline, evidence.artifact.kind: evidence}
+    before = baseline.speed
+    time_all(both, climber.around, profile=climber.ladder.profile, threads=climber.ladder.threads, again=False)
+    baseline.speed = before
+    if evidence.speed is None or not evidence.speed.counts or evidence.speed.median_high_ms <= limit:
+        return ""
+    return f"{evidence.speed.median_ms:.3g} ms, and the budget is {limit:g} ms"
+
+
+def _judged(climber: _Climber, answers: np.ndarray, positions: list[int] | None) -> Judgement:
+    """`answers`, which are to the images at `positions` (None: all), against the baseline's to the same."""
+    baseline = climber.found[Kind(climber.lane.format, "fp32")]
+    assert baseline.answers is not None
+    labels = climber.images.labels
+    truth = None if labels is None else at(positions, np.asarray(labels)).tolist()
+    return judge(top1(at(positions, baseline.answers)), top1(answers), truth, max_drop=climber.ladder.max_drop)
+
+
+def _certify(climber: _Climber, chosen: _Candidate) -> tuple[Lane, Climb]:
+    """Judge the chosen lane on the images that did not choose it; its evidence takes the place of the old."""
+    around, lane = climber.around, chosen.lane
+    images: Images = climber.images.select(climber.certifying)
+    fresh = gather([lane], around)
+    for kind, evidence in fresh.items():
+        known = climber.found.get(kind)
+        if known is not None and known.artifact.sha256 == evidence.artifact.sha256:
+            continue
+        evidence.positions = climber.certifying
+        try:
+            lint(evidence, around)
+            answer(evidence, images, around, threads=climber.ladder.threads)
+            expected, record = reference(evidence.model, images, around)
+            evidence.records.append(record)
+            verify(evidence, expected)
+        except CannotWrite:
+            raise
+        except EdgecnnError as error:
+            evidence.error = error
+        climber.found[kind] = evidence
+    for kind in [kind for kind in climber.found if kind.format == lane.format and kind not in lane.artifacts]:
+        del climber.found[kind]
+    final = climber.found[chosen.evidence.artifact.kind]
+    if final.error is not None or final.answers is None:
+        why = final.error.message if final.error else "there are no answers"
+        return lane, _told(climber, chosen.tried.label, None, f"could not be certified: {why}")
+    judgement = _judged(climber, final.answers, final.positions)
+    return lane, _told(climber, chosen.tried.label, judgement, _outcome_in_words(climber, chosen, judgement))
+
+
+def _outcome_in_words(climber: _Climber, chosen: _Candidate, judgement: Judgement) -> str:
+    images = f"{len(climber.certifying):,} images that did not choose it"
+    if judgement.outcome == "PASS" and not chosen.tried.why:
+        return f"{chosen.tried.label}: certified on {images}"
+    if chosen.tried.state == "within":
+        return f"{chosen.tried.label} was within the budget where it was chosen, and is not certified on {images}"
+    return _closest_in_words(climber, chosen)
+
+
+def _closest_in_words(climber: _Climber, chosen: _Candidate) -> str:
+    missing = chosen.tried.why or beyond(lost(chosen.judgement) - climber.ladder.max_drop)
+    return f"no rung is within the budget; {chosen.tried.label} came closest, {missing}"
+
+
+def _row(rung: str, label: str, state: State, judgement: Judgement, evidence: Evidence) -> Tried:
+    return Tried(
+        rung=rung,
+        label=label,
+        state=state,
+        drop=judgement.drop,
+        drop_low=judgement.drop_low,
+        drop_high=judgement.drop_high,
+        agreement=judgement.agreement,
+        size_bytes=evidence.artifact.size_bytes,
+    )
+
+
+def _told(climber: _Climber, chosen: str, judgement: Judgement | None, why: str) -> Climb:
+    return Climb(
+        format=climber.lane.format,
+        searching=len(climber.searching),
+        certifying=len(climber.certifying),
+        attempts=tuple(climber.tried),
+        chosen=chosen,
+        outcome=judgement.outcome if judgement else None,
+        why=why,
+    )

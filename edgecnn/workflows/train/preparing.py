@@ -1,0 +1,181 @@
+"""What training starts from: images, a network for their classes, and the preprocessing that ties them together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edgecnn.models.building import Built, build, in_words_of_training, smallest_map
+from edgecnn.core.errors import EdgecnnError, InputError
+from edgecnn.core.events import Finished, Started, Tell, Warned
+from edgecnn.core.preprocessing import Preprocessing
+from edgecnn.data.opening import TrainingData, classes_in, open_training
+from edgecnn.workflows.inputs import guess, in_words, refuse_among_images
+from edgecnn.train.optimizer import frozen
+from edgecnn.workflows.train.request import TrainRequest
+
+LEAST_SIDE = 2
+"""Feature maps of one pixel carry no place any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Everything but the training itself. `origin` says where the preprocessing comes from."""
+
+    built: Built
+    data: TrainingData
+    preprocessing: Preprocessing
+    origin: str
+
+
+def prepare(request: TrainRequest, *, tell: Tell) -> Prepared:
+    """Read the images, build the network. Raises EdgecnnError before any work starts; tells what is doubtful."""
+    began = time.monotonic()
+    tell(Started("read images"))
+    refuse_among_images(request.out, request.data)
+    classes = classes_in(request.data)
+    built = network(request, classes)
+    preprocessing, origin = choose(request, built, tell=tell)
+    names = _in_order_of(built, classes)
+    data = open_training(request.data, preprocessing=preprocessing, class_names=names, seed=request.seed)
+    for doubt in data.doubts:
+        tell(Warned("doubtful-images", doubt, f"edgecnn data audit {request.data}"))
+    if "made here" in data.facts["split"]:
+        half = (request.data / "train").is_dir()
+        what = f"{request.data} has no val/, so train/" if half else f"{request.data}"
+        tell(
+            Warned(
+                "divided",
+                f"{what} is divided here: {len(data.training)} images train, {len(data.validation)} judge",
+                f"put images under {'' if half else 'train/CLASS and '}val/CLASS to choose which do what",
+            )
+        )
+    _look_at_size(built, preprocessing, tell=tell)
+    if built.taken is not None:
+        tell(Finished("read weights", 0.0, note=str(built.taken)))
+    note = f"{len(data.training)} to train on, {len(data.validation)} to judge on, {len(names)} classes"
+    tell(Finished("read images", time.monotonic() - began, note=note))
+    return Prepared(built, data, preprocessing, origin)
+
+
+def network(request: TrainRequest, classes: tuple[str, ...]) -> Built:
+    """A fresh network; the same seed gives the same weights, and torch's global random state is as before.
+
+    Raises EdgecnnError, also where the settings freeze what the network does not have.
+    """
+    import torch
+
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(request.seed)
+            built = build(
+                request.architecture,
+                num_classes=len(classes),
+                class_names=classes,
+                pretrained=request.pretrained,
+                dropout=request.settings.dropout,
+                stochastic_depth=request.settings.stochastic_depth,
+            )
+    except EdgecnnError as error:
+        raise in_words_of_training(error) from error.__cause__
+    _look_at_frozen(built, request.settings.freeze)
+    return built
+
+
+def _look_at_frozen(built: Built, names: tuple[str, ...]) -> None:
+    """Raises InputError for a name that is no module of the network, and for no regular expression."""
+    try:
+        with frozen(built.module, names):
+            pass
+    except InputError as error:
+        error.hint = error.hint or "write a module's name, or a regular expression over whole names: --freeze 'layer.*'"
+        raise
+
+
+def _in_order_of(built: Built, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """The outputs keep the order of the file they come from, where it names the same classes."""
+    taken = built.taken
+    if taken is None or taken.fresh or taken.class_names is None:
+        return classes
+    return taken.class_names
+
+
+def choose(request: TrainRequest, built: Built, *, tell: Tell) -> tuple[Preprocessing, str]:
+    """Flags over the pretrained file's over the images' own size, where that is small and the weights are fresh, over
+    the library's for this architecture; guessed where nobody says."""
+    flags: dict[str, Any] = dict(request.preprocessing)
+    guessed = guess(built.input_shape, request.data)
+    small = guessed.resize is None
+    base, origin = built.preprocessing, built.preprocessing_source
+    if origin == "checkpoint" and base is not None:
+        origin = "the pretrained file"
+    elif base is None or (small and built.taken is None):
+        base, origin = guessed, "the images' own size" if small else "guessed"
+    elif small and not {"crop", "resize"} & set(flags):
+        tell(_enlarged(guessed.crop, base.crop, built))
+    if "crop" in flags and "resize" not in flags:
+        flags["resize"] = max(flags["crop"])
+    if flags:
+        base, origin = replace(base, **flags), f"flags over {origin}"
+    return base, origin
+
+
+def _enlarged(size: tuple[int, int], crop: tuple[int, int], built: Built) -> Warned:
+    at = f"{size[0]}x{size[1]}"
+    return Warned(
+        "small-images",
+        f"images of {at} are enlarged to {crop[0]}x{crop[1]}, at which {built.architecture} was trained",
+        f"--resize none --crop {at} trains much faster, and often as well",
+    )
+
+
+def _look_at_size(built: Built, preprocessing: Preprocessing, *, tell: Tell) -> None:
+    """Tell where images are small for the network. Raises InputError `channels-differ` where it takes other colours,
+    StepError when it does not run on images of this size."""
+    shape = (preprocessing.channels, *preprocessing.crop)
+    if preprocessing.channels != built.input_shape[0]:
+        raise InputError(
+            "channels-differ",
+            f"the preprocessing gives {shape[0]} channel(s) and {built.architecture} takes {built.input_shape[0]}",
+            hint=f"--color {'RGB' if built.input_shape[0] == 3 else 'L'}",
+        )
+    smallest = smallest_map(built.module, shape)
+    if smallest is not None and min(smallest) < LEAST_SIDE:
+        larger = 2 * max(preprocessing.crop)
+        tell(
+            Warned(
+                "small-images",
+                f"{built.architecture} shrinks images of {shape[1]}x{shape[2]} to {smallest[0]}x{smallest[1]}: "
+                "it is made for larger ones, and will do less well than it could",
+                f"--crop {larger} enlarges them; or a network for small images: "
+                "--arch edgecnn.train.resnet_small:resnet_small",
+            )
+        )
+
+
+def described(prepared: Prepared, request: TrainRequest) -> Mapping[str, Any]:
+    """What the run is made of, as JSON values: for train.json and for trackers."""
+    built, taken = prepared.built, prepared.built.taken
+    return {
+        "architecture": built.architecture,
+        "source_files": [list(item) for item in built.source_files],
+        "pretrained": None if taken is None else {"file": str(taken.file), "sha256": taken.sha256, "taken": str(taken)},
+        "preprocessing": prepared.preprocessing.to_dict(),
+        "preprocessing_source": prepared.origin,
+        "images": in_words(prepared.preprocessing),
+        "data": dict(prepared.data.facts),
+        "class_names": list(prepared.data.class_names),
+        "settings": request.settings.model_dump(mode="json"),
+        "seed": request.seed,
+    }
+
+
+def at_home(path: Path) -> str:
+    """A path as a person types it: relative to the current folder where it lies below."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

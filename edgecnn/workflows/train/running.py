@@ -1,0 +1,277 @@
+"""Train once, or once for each fold; leave the files of `training.folder` behind."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgecnn import __version__
+from edgecnn.models import save
+from edgecnn.models.building import Built
+from edgecnn.core.events import Finished, Started, Tell, Warned, nobody, under
+from edgecnn.core.preprocessing import Preprocessing
+from edgecnn.data.images import ImageSet
+from edgecnn.report.evaluation.confusion import picture
+from edgecnn.train import fit
+from edgecnn.train.parallel import joined, place
+from edgecnn.train.settings import Epoch, TrainingImages
+from edgecnn.train.trackers import Trackers
+from edgecnn.workflows.train.folder import BEST, HISTORY, LAST, RunFolder, history_of, identity
+from edgecnn.workflows.train.preparing import Prepared, described, network, prepare
+from edgecnn.workflows.train.request import TrainRequest
+from edgecnn.workflows.train.result import Fold, Trained, optimize_command
+
+if TYPE_CHECKING:
+    from torch import nn
+
+STEP = "train"
+CONFUSION = "confusion.png"
+JUDGED_AT_ONCE = 256
+
+
+def is_first() -> bool:
+    """Whether this process writes and prints: the only one, or the first of those torchrun started."""
+    return place()[0] == 0
+
+
+def train(request: TrainRequest, tell: Tell = nobody) -> Trained:
+    """Train what is asked for; the same request goes on where it stopped, and is found finished when it is.
+
+    Under torchrun every process calls this, and the first alone tells and writes. Raises EdgecnnError;
+    KeyboardInterrupt when interrupted, with the state of the last step saved.
+    """
+    first = is_first()
+    tell = tell if first else nobody
+    trackers = Trackers(request.trackers if first else (), folder=request.out, name=request.out.name, tell=tell)
+    prepared = prepare(request, tell=tell)
+    about = dict(described(prepared, request))
+    folder = RunFolder(request.out, writes=first)
+    with ExitStack() as around:
+        around.enter_context(folder.held(tell))
+        around.enter_context(joined(request.settings.device))  # one group for all that follows
+        ran = folder.begin(identity(about, request.folds), again=request.again)
+        if request.folds:
+            return _folds(request, prepared, about, folder=folder, tell=tell)
+        where: Mapping[str, str] = ran["trackers"] if ran is not None else {}
+        if ran is None:
+            run = _Run(request, prepared.built, about, folder=folder, tell=tell, trackers=trackers)
+            ran = run.go(_images(prepared.data.training, prepared.data.validation), run_of=identity(about, 0))
+            where = trackers.where
+            cached = False
+        else:
+            cached = True
+            tell(Finished(STEP, 0.0, cached=True))
+        return Trained(
+            request.out, about, history_of(ran), cached, _next(request, prepared.built, request.out), where=where
+        )
+
+
+def _folds(
+    request: TrainRequest, prepared: Prepared, about: dict[str, Any], *, folder: RunFolder, tell: Tell
+) -> Trained:
+    """Cross-validation: every image of the training part is judged once, by the network that did not learn it."""
+    from edgecnn.data.folds import folds
+
+    divided = "made here" in prepared.data.facts["split"]
+    whole = _together(prepared) if divided else prepared.data.training
+    if divided:
+        tell(Warned("whole-data", f"the folds divide all {len(whole)} images", "so no images are left to judge on"))
+    done = []
+    for number, (training, validation) in enumerate(folds(whole, request.folds, seed=request.seed), start=1):
+        own = folder.fold(number)
+        step = f"fold {number} of {request.folds}"
+        facts = {
+            **about["data"],
+            "images": {"training": len(training), "validation": len(validation)},
+            "digests": {"training": training.digest, "validation": validation.digest},
+        }
+        mine = {**about, "data": facts, "fold": number}
+        run_of = identity(mine, request.folds)
+        ran = own.begin(run_of, again=request.again)
+        cached = ran is not None
+        if ran is None:
+            named = f"{request.out.name}-fold-{number}"
+            trackers = Trackers(request.trackers if own.writes else (), folder=own.out, name=named, tell=tell)
+            built = network(request, prepared.data.class_names)
+            run = _Run(request, built, mine, folder=own, tell=tell, trackers=trackers, step=step)
+            ran = run.go(_images(training, validation), run_of=run_of)
+        else:
+            tell(Finished(step, 0.0, cached=True))
+        done.append(Fold(number, own.out, len(training), len(validation), history_of(ran), cached))
+    found = Trained(request.out, about, None, all(fold.cached for fold in done), "", folds=tuple(done))
+    if folder.writes:
+        folder.finish(identity(about, request.folds), found.to_dict(), ())
+    return found
+
+
+def _next(request: TrainRequest, built: Built, out: Path) -> str:
+    model = built.architecture if built.needs_model else None
+    return optimize_command(out, request.data, model=model, seed=request.seed)
+
+
+def _images(training: ImageSet, validation: ImageSet) -> TrainingImages:
+    return TrainingImages(training, validation if len(validation) else None)
+
+
+def _together(prepared: Prepared) -> ImageSet:
+    """Training and held-out images of data that was divided here."""
+    parts = (prepared.data.training, prepared.data.validation)
+    return ImageSet(
+        [path for part in parts for path in part.paths],
+        [label for part in parts for label in part.labels or ()],
+        preprocessing=prepared.preprocessing,
+        root=parts[0].root,
+    )
+
+
+class _Run:
+    """One training into one folder."""
+
+    def __init__(
+        self,
+        request: TrainRequest,
+        built: Built,
+        about: Mapping[str, Any],
+        *,
+        folder: RunFolder,
+        tell: Tell,
+        trackers: Trackers,
+        step: str = STEP,
+    ) -> None:
+        self._request, self._built, self._about = request, built, about
+        self._folder, self._tell, self._trackers, self._step = folder, tell, trackers, step
+        self._epochs = folder.noted() if folder.scratch.is_dir() else []
+
+    def go(self, images: TrainingImages, *, run_of: Mapping[str, Any]) -> dict[str, Any]:
+        """What train.json holds in the end."""
+        began = time.monotonic()
+        self._tell(Started(self._step))
+        with self._tracked():
+            history = fit(
+                self._built.module,
+                images,
+                settings=self._request.settings,
+                scratch=self._folder.scratch,
+                tell=under(self._step, self._tell),
+                seed=self._request.seed,
+                watch=self._watch,
+            )
+            self._epochs = list(history.epochs)
+            result = {
+                **self._about,
+                "history": asdict(history),
+                "trackers": self._trackers.where,
+                "versions": _versions(),
+                "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            }
+            if not self._folder.writes:
+                return result
+            self._save(BEST, self._built.module)
+            self._folder.note(self._epochs, device=history.device, best=history.best, stopped=history.stopped)
+            self._pictures(images)
+            written = self._folder.finish(run_of, result, (BEST, LAST, HISTORY))
+            for name in (BEST, HISTORY, "train.json"):
+                self._trackers.artifact(self._folder.out / name)
+        accuracy = history.validation_accuracy
+        note = "" if accuracy is None else f"validation {accuracy:.2%} in epoch {history.best}"
+        self._tell(Finished(self._step, time.monotonic() - began, note=note))
+        return written
+
+    def _watch(self, number: int, epoch: Epoch, module: nn.Module) -> None:
+        """After every epoch, in the first process: the weights so far, the history so far, the trackers."""
+        self._epochs = [*self._epochs[: number - 1], epoch]
+        self._save(LAST, module)
+        if _best(self._epochs) == number:
+            self._save(BEST, module)
+        self._folder.note(self._epochs)
+        self._trackers.epoch(number, epoch)
+
+    def _save(self, name: str, module: nn.Module) -> None:
+        path = self._folder.out / name
+        names = self._about["class_names"]
+        save(
+            path,
+            module,
+            architecture=self._built.architecture,
+            num_classes=len(names),
+            preprocessing=Preprocessing.from_dict(self._about["preprocessing"]),
+            class_names=names,
+            plan=self._built.plan,
+            history=(*self._built.history, STEP) if self._built.history else (),
+        )
+
+    def _pictures(self, images: TrainingImages) -> None:
+        """The confusion matrix of the kept weights on the validation images."""
+        if images.validation is None or images.validation.labels is None:
+            return
+        path = self._folder.out / CONFUSION
+        picture(
+            _confusion(self._built.module, images, len(self._about["class_names"])), self._about["class_names"], path
+        )
+        self._trackers.picture("confusion", path)
+
+    @contextmanager
+    def _tracked(self) -> Iterator[None]:
+        """Trackers learn how the run ended."""
+        if not self._folder.writes:
+            yield
+            return
+        status = "failed"
+        try:
+            self._trackers.begin(self._about)
+            yield
+            status = "finished"
+        except KeyboardInterrupt:
+            status = "interrupted"
+            raise
+        finally:
+            self._trackers.end(status)
+
+
+def _best(epochs: list[Epoch]) -> int:
+    """The number of the epoch whose weights are kept, as `train.keeping` chooses it; the last without validation."""
+
+    def score(number: int) -> tuple[float, float, int]:
+        epoch = epochs[number - 1]
+        loss = epoch.validation_loss
+        return (epoch.validation_accuracy or 0.0, -np.inf if loss is None else -loss, -number)
+
+    if epochs[-1].validation_accuracy is None:
+        return len(epochs)
+    return max(range(1, len(epochs) + 1), key=score)
+
+
+def _confusion(module: nn.Module, images: TrainingImages, classes: int) -> np.ndarray:
+    """Validation images by true and given class, int64 (classes, classes)."""
+    import torch
+
+    assert images.validation is not None and images.validation.labels is not None
+    device = next(module.parameters()).device
+    with torch.inference_mode():
+        answers = [
+            module(torch.from_numpy(x).to(device)).argmax(1).cpu().numpy()
+            for x in images.validation.batches(JUDGED_AT_ONCE)
+        ]
+    counted = np.zeros((classes, classes), np.int64)
+    np.add.at(counted, (np.asarray(images.validation.labels), np.concatenate(answers)), 1)
+    return counted
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"edgecnn": __version__, "python": platform.python_version()}
+    for package in ("torch", "torchvision", "timm", "numpy", "pillow"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,177 @@
+"""What follows from the rows: the overall outcome, what is bundled, what is said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgecnn.workflows.optimize.results import conclusions, network_files, overall, recommended, rows
+from edgecnn.core.artifact import Artifact, Kind
+from edgecnn.core.device import Deployment, DeviceProfile
+from edgecnn.workflows.optimize.assessment import Evidence, speeds
+from edgecnn.workflows.optimize.execution import Lane
+from edgecnn.measure.latency import Arm, Process, summarise
+from edgecnn.measure.effort import profile_named
+from edgecnn.report.model import Accuracy, Row, Speed
+
+HOST = DeviceProfile(
+    name="host",
+    title="This machine",
+    local=True,
+    deployments=(Deployment(format="onnx", backend="onnxruntime", family="onnxruntime"),),
+)
+
+
+def speed(median_ms: float, conclusion: str = "") -> Speed:
+    ratio: dict[str, Any] = {"speedup": 1.0, "speedup_low": 0.9, "speedup_high": 1.1} if conclusion else {}
+    figures = {"median_low_ms": median_ms, "median_high_ms": median_ms, "p90_ms": median_ms, "p90_bound_ms": None}
+    return Speed(
+        median_ms=median_ms,
+        interval="range",
+        load_ms=1.0,
+        first_ms=1.0,
+        peak_rss_bytes=1,
+        threads=1,
+        processes=3,
+        samples=300,
+        conclusion=conclusion,
+        **figures,
+        **ratio,
+    )
+
+
+def row(precision: str, outcome: Any = None, *, format: str = "onnx", status: str = "ok", **more: Any) -> Row:
+    accuracy = None
+    if outcome is not None:
+        accuracy = Accuracy("onnxruntime", 400, 350, 0.875, drop=0.0, drop_low=-0.004, drop_high=0.004)
+    return Row(format, precision, "onnxruntime", status, outcome=outcome, accuracy=accuracy, size_bytes=10, **more)
+
+
+def test_pass_needs_every_file_to_have_been_made() -> None:
+    made = [row("fp32"), row("int8", "PASS"), row("int8", format="tflite", status="failed")]
+    outcome, why = overall(made)
+    assert outcome == "INCONCLUSIVE"
+    assert "tflite int8" in why
+
+
+def test_a_skipped_file_is_named_beside_the_pass() -> None:
+    outcome, why = overall([row("fp32"), row("int8", "PASS"), row("fp32", format="tflite", status="skipped")])
+    assert outcome == "PASS"
+    assert "not made: tflite fp32" in why
+
+
+@pytest.mark.parametrize("other", ["PASS", "INCONCLUSIVE"])
+def test_one_failed_judgement_is_enough(other: str) -> None:
+    assert overall([row("fp32"), row("int8", other), row("int8", "FAIL", format="tflite")])[0] == "FAIL"
+
+
+def test_a_proven_file_is_bundled_unless_it_is_proven_slower() -> None:
+    even = [row("fp32", speed=speed(3.0)), row("int8", "PASS", speed=speed(3.01, "no measurable difference"))]
+    slower = [row("fp32", speed=speed(3.0)), row("int8", "PASS", speed=speed(4.0, "slower"))]
+    assert recommended(even) is even[1]
+    assert recommended(slower) is slower[0]
+
+
+def test_a_file_on_the_way_that_is_over_the_budget_is_not_bundled() -> None:
+    pruned = row("fp32", "PASS", variant="pruned", speed=speed(1.0))
+    made = [row("fp32", speed=speed(3.0)), replace(pruned, size_bytes=40), row("int8", "PASS", speed=speed(2.0))]
+    assert recommended(made) is made[1]
+    assert recommended(made, {"max_size": 20, "max_latency": None}) is made[2]
+    assert recommended(made, {"max_size": None, "max_latency": 0.5}) is made[1], "nothing fits: the fastest"
+    assert recommended(made, {"max_size": 5}) is made[2], "nothing fits: the smallest that passed, not FP32"
+    assert "over the budget" in conclusions(made, here=True, budget={"max_latency": 0.5})[-1]
+
+
+def test_of_files_that_no_interval_tells_apart_the_smallest_is_bundled() -> None:
+    quick, alike = replace(speed(1.0), median_high_ms=1.2), replace(speed(1.1), median_low_ms=0.9)
+    made = [row("fp32", speed=speed(3.0)), row("fp16", "PASS", speed=quick), row("int8", "PASS", speed=alike)]
+    made[2] = replace(made[2], size_bytes=5)
+    assert recommended(made) is made[2]
+    assert recommended([*made[:2], replace(made[2], speed=speed(1.3))]) is made[1]
+
+
+def test_files_that_all_gain_are_not_said_to_lose() -> None:
+    better = row("int8", "PASS")
+    assert better.accuracy is not None
+    gained = replace(better, accuracy=replace(better.accuracy, drop=-0.004, drop_low=-0.006, drop_high=-0.002))
+    assert overall([row("fp32"), gained])[1].startswith("all gain 0.20 points of top-1 or more")
+    assert "nothing but FP32" in overall([row("fp32")])[1]
+
+
+def test_changed_checkpoints_that_differ_between_formats_are_both_delivered() -> None:
+    kind = Kind("torch", "fp32", "pruned")
+
+    def lane(format: Any, sha256: str) -> Lane:
+        made = Artifact(Path("model.safetensors"), "torch", "fp32", (), (), sha256, variant="pruned")
+        return Lane(format, networks={kind: made})
+
+    assert list(network_files([lane("onnx", "1"), lane("tflite", "1")])) == ["model.pruned.safetensors"]
+    apart = network_files([lane("onnx", "1"), lane("tflite", "2")])
+    assert list(apart) == ["model.onnx.pruned.safetensors", "model.tflite.pruned.safetensors"]
+
+
+@pytest.mark.parametrize("outcome", ["FAIL", "INCONCLUSIVE"])
+def test_what_is_not_proven_is_not_bundled(outcome: str) -> None:
+    made = [row("fp32", speed=speed(3.0)), row("int8", outcome, speed=speed(1.0, "faster"))]
+    assert recommended(made) is made[0]
+    assert any(f"bundled: onnx fp32 (onnx int8 {outcome}" in line for line in conclusions(made, here=True))
+
+
+def test_int8_that_is_not_faster_is_said_to_be_so() -> None:
+    made = [row("fp32", speed=speed(3.0)), row("int8", "PASS", speed=speed(4.0, "slower"))]
+    assert any("INT8 is not faster here" in line for line in conclusions(made, here=True))
+
+
+def test_slower_as_far_as_one_process_can_tell_is_not_bundled() -> None:
+    slow = speed(4.0, "too few processes to tell")
+    made = [row("fp32", speed=speed(3.0)), row("int8", "PASS", speed=replace(slow, speedup=0.75))]
+    assert recommended(made) is made[0]
+
+
+def test_an_invalid_measurement_chooses_nothing_and_is_not_quoted() -> None:
+    quick = replace(speed(1.0, "invalid: no claim"), grade="invalid", speedup=3.0)
+    made = [row("fp32", speed=speed(3.0)), row("int8", "PASS", speed=quick)]
+    assert recommended(made) is made[1], "it passed, and nothing says that it is slower"
+    said = conclusions(made, here=True)
+    assert any("latency not claimed: the measurement is invalid" in line for line in said)
+    assert any("the smallest that passed" in line for line in said)
+    assert not any("3.00x" in line or "fastest" in line for line in said)
+    slow = [made[0], replace(made[1], speed=replace(quick, speedup=0.5))]
+    assert recommended(slow) is slow[0]
+
+
+def test_memory_that_nobody_could_read_is_not_nought(tmp_path: Path) -> None:
+    """trtexec tells none."""
+    path = tmp_path / "m.onnx"
+    path.write_bytes(b"model")
+    artifact = Artifact(path, "onnx", "fp32", (), (), "0")
+    process = Process(
+        0, 0, (1e6,) * 100, 1, 5, 7, None, None, True, 0.0, {"usable_cores": 1, "governor": "performance"}
+    )
+    taken = summarise(Arm("onnx fp32", artifact, "tensorrt", 1), [process], profile=profile_named("quick"), seed=0)
+    evidence = Evidence(artifact, HOST.deployments[0], "onnxruntime", SimpleNamespace())
+    assert speeds([taken], {"onnx fp32": evidence})["onnx fp32"].peak_rss_bytes is None
+
+
+@pytest.mark.parametrize("useless", ["chance", "collapsed"])
+def test_agreeing_with_a_useless_baseline_proves_nothing(tmp_path: Path, useless: str) -> None:
+    labels = [index % 10 for index in range(100)]
+    wrong = [(label + 3) % 10 for label in labels] if useless == "chance" else [7] * 100
+    answers = np.eye(10, dtype=np.float32)[wrong]
+    lane, found = Lane("onnx"), {}
+    for precision in ("fp32", "int8"):
+        path = tmp_path / f"{precision}.onnx"
+        path.write_bytes(b"model")
+        artifact = Artifact(path, "onnx", precision, (), (), precision)
+        lane.artifacts[artifact.kind] = artifact
+        found[artifact.kind] = Evidence(
+            artifact, HOST.deployments[0], "onnxruntime", SimpleNamespace(), answers=answers
+        )
+    made = rows([lane], found, labels=labels, judged=True, max_drop=0.01, num_classes=10)
+    assert overall(made)[0] == "INCONCLUSIVE"
+    assert "the baseline" in made[1].outcome_why

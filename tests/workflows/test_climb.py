@@ -1,0 +1,348 @@
+"""The ladder on a real network: it climbs when it must, chooses on some images and certifies on others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import pytest
+
+from edgecnn.workflows.optimize import search
+from edgecnn.compress.fallbacks import Attempt, Known, Rung, Stages
+from edgecnn.compress.fallbacks.calibrate import Calibrate
+from edgecnn.compress.fallbacks.keep_float import KeepFloat
+from edgecnn.core.artifact import Artifact, Kind, sha256_of
+from edgecnn.core.errors import InputError, StepError
+from edgecnn.core.events import Event, Warned
+from edgecnn.core.stage import Context, Stage
+from edgecnn.core.device import Deployment, DeviceProfile
+from edgecnn.formats.export_stage import Export
+from edgecnn.workflows.inputs import Source
+from edgecnn.workflows.optimize.pipeline import run
+from edgecnn.quantize.stage import Quantize
+from edgecnn.config.recipe import Budget, Calibration, Recipe
+from edgecnn.report.model import Report
+from edgecnn.workflows.optimize.request import Request
+
+if TYPE_CHECKING:
+    from workbench import Workbench
+
+HOST = DeviceProfile(
+    name="host",
+    title="This machine",
+    local=True,
+    deployments=(Deployment(format="onnx", backend="onnxruntime", family="onnxruntime"),),
+)
+
+
+class Spoil(Stage):
+    """Write the FP32 file as INT8, with its answers for a share of the images turned wrong by the last layer's bias."""
+
+    kind: ClassVar[str] = "spoil"
+    shift: float = 0.0
+
+    def produces(self, source: Kind, wanted: str) -> Kind | None:  # type: ignore[override]
+        return source._replace(precision="int8") if source[:2] == (wanted, "fp32") else None
+
+    def run(self, source: Artifact, context: Context) -> Artifact:
+        import onnx
+
+        model = onnx.load(source.path)
+        for tensor in model.graph.initializer:
+            array = onnx.numpy_helper.to_array(tensor)
+            if array.shape == (4,):
+                shifted = (array + np.array([self.shift, 0, 0, 0])).astype(array.dtype)
+                tensor.CopyFrom(onnx.numpy_helper.from_array(shifted, tensor.name))
+        out = context.workdir / "model.int8.onnx"
+        onnx.save(model, out)
+        return Artifact(out, "onnx", "int8", source.inputs, source.outputs, sha256_of(out), (*source.history, "spoil"))
+
+
+class Mend(Rung):
+    """Spoil less, step by step."""
+
+    kind: ClassVar[str] = "mend"
+    shifts: tuple[float, ...] = (0.0,)
+
+    def attempts(self, stages: Stages, known: Known) -> Iterator[Attempt]:
+        for shift in self.shifts:
+            yield Attempt(f"mend {shift:g}", (*stages[:-1], Spoil(shift=shift)))
+
+
+class Slow(Mend):
+    kind: ClassVar[str] = "slow"
+    costs_latency: ClassVar[bool] = True
+
+    def attempts(self, stages: Stages, known: Known) -> Iterator[Attempt]:
+        yield Attempt("slow and right", (*stages[:-1], Spoil()))
+
+
+class Hopeless(Rung):
+    kind: ClassVar[str] = "hopeless"
+
+    def attempts(self, stages: Stages, known: Known) -> Iterator[Attempt]:
+        raise AssertionError("a hopeless rung is not tried")
+
+    def hopeless(self, known: Known) -> str:
+        return f"agreement {known.agreement:.2f}"
+
+
+class Broken(Rung):
+    kind: ClassVar[str] = "broken"
+
+    def attempts(self, stages: Stages, known: Known) -> Iterator[Attempt]:
+        yield Attempt("broken layer", (Export(), Quantize(keep_float=("no such layer",))))
+        raise StepError("no-idea", "nothing more comes to mind")
+
+
+class Crashing(Rung):
+    kind: ClassVar[str] = "crashing"
+
+    def attempts(self, stages: Stages, known: Known) -> Iterator[Attempt]:
+        raise ZeroDivisionError("a plug-in's own")
+        yield Attempt("never", stages)
+
+
+class Learn(Mend):
+    kind: ClassVar[str] = "learn"
+    trains: ClassVar[bool] = True
+
+
+WRECK = 40.0
+"""What turns every answer wrong; a fifth of it more than half of them."""
+
+
+def recipe(*rungs: Rung, shift: float = WRECK) -> Recipe:
+    return Recipe(name="t", stages=(Export(), Spoil(shift=shift)), ladder=rungs, calibration=Calibration(images=16))
+
+
+@pytest.fixture
+def optimized(bench: Workbench, tmp_path: Path) -> Iterator[object]:
+    """`optimized(recipe)`: the main job on the sixty evaluation images, in this process."""
+
+    def go(
+        wanted: Recipe,
+        *,
+        data: Path | None = None,
+        max_drop: float = 0.15,
+        events: list[Event] | None = None,
+        **more: object,
+    ) -> Report:
+        fields = {"resize": None, "crop": (32, 32), "mean": (0.5,) * 3, "std": (0.25,) * 3}
+        source = Source(bench.checkpoint, bench.model, data or bench.data, None, fields)
+        request = Request(
+            source=source,
+            target=HOST,
+            recipe=wanted,
+            out=tmp_path / "out",
+            budget=Budget(max_drop=max_drop, **more),
+            profile="smoke",
+        )
+        return run(request, tell=(events if events is not None else []).append)
+
+    yield go
+
+
+def test_what_passes_is_not_climbed(optimized) -> None:
+    report = optimized(recipe(Hopeless(), shift=0.0))
+    (told,) = report.climbs
+    assert (report.outcome, told.chosen, told.outcome) == ("PASS", search.AS_WRITTEN, None)
+    assert [tried.state for tried in told.attempts] == ["within"]
+    (row,) = [row for row in report.rows if row.precision == "int8"]
+    assert row.accuracy.images == 60  # nothing was chosen, so all images judge
+
+
+def test_the_first_rung_that_would_be_certified_is_taken_and_certified_on_other_images(optimized, tmp_path) -> None:
+    report = optimized(recipe(Mend(shifts=(WRECK / 2, 0.0)), Slow()))
+    (told,) = report.climbs
+    assert [(tried.label, tried.state) for tried in told.attempts] == [
+        (search.AS_WRITTEN, "over"),
+        (search.SEARCHED, "over"),
+        (f"mend {WRECK / 2:g}", "over"),
+        ("mend 0", "within"),
+    ]
+    assert (told.searching, told.certifying, told.chosen, told.outcome) == (30, 30, "mend 0", "PASS")
+    (row,) = [row for row in report.rows if row.precision == "int8"]
+    assert (report.outcome, row.outcome, row.accuracy.images) == ("PASS", "PASS", 30)
+    delivered = tmp_path / "out" / "artifacts" / "model.int8.onnx"
+    assert sha256_of(delivered) == row.sha256  # what is delivered is what was certified
+    archived = json.loads((tmp_path / "out" / "report.json").read_text())["climbs"]
+    assert archived[0]["chosen"] == "mend 0"
+    assert "mend 0 (delivered)" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_nothing_passes_and_the_closest_is_said(optimized) -> None:
+    report = optimized(recipe(Mend(shifts=(WRECK / 5, WRECK / 2)), Learn(shifts=(WRECK / 1.02,))))
+    (told,) = report.climbs
+    assert report.outcome == "FAIL"
+    assert told.outcome == "FAIL"
+    assert "no rung is within the budget" in told.why
+    assert "points over it" in told.why
+    assert told.chosen == min((tried for tried in told.attempts[1:] if tried.drop), key=lambda tried: tried.drop).label
+
+
+def test_the_recipe_as_written_is_delivered_where_every_rung_is_worse(optimized) -> None:
+    report = optimized(recipe(Mend(shifts=(WRECK, WRECK * 2)), shift=WRECK / 5))
+    (told,) = report.climbs
+    assert (told.chosen, told.outcome) == (search.AS_WRITTEN, report.outcome)
+    assert "as written came closest" in told.why
+    (row,) = [row for row in report.rows if row.precision == "int8"]
+    assert row.accuracy.images == 60
+
+
+def test_a_rung_that_changes_nothing_is_not_judged_twice(optimized) -> None:
+    report = optimized(recipe(Mend(shifts=(WRECK, 0.0)), Calibrate()))
+    states = {tried.label: (tried.state, tried.why) for tried in report.climbs[0].attempts}
+    assert states[f"mend {WRECK:g}"] == ("no better", "it makes the same file as: as written")
+    assert report.climbs[0].chosen == "mend 0"
+
+
+def test_a_rung_that_has_nothing_to_change_says_so(optimized) -> None:
+    report = optimized(recipe(Calibrate(), Mend(shifts=())))
+    attempts = report.climbs[0].attempts[2:]
+    assert [(tried.label, tried.state, tried.why) for tried in attempts] == [
+        ("calibrate", "not possible", "no `quantize` on the way to onnx"),
+        ("mend", "not possible", "there is nothing left that it could change"),
+    ]
+    assert report.climbs[0].why == "no rung could be tried"
+
+
+def test_an_attempt_over_the_size_is_not_within_the_budget(optimized) -> None:
+    report = optimized(recipe(Mend()), max_size="4 kB")
+    told = report.climbs[0]
+    assert [tried.state for tried in told.attempts] == ["over", "over", "over"]
+    assert all("the budget is 4 kB" in tried.why for tried in told.attempts)
+    assert told.why.startswith("no rung is within the budget; mend 0 came closest")
+    assert report.outcome == "FAIL"
+
+
+@pytest.mark.parametrize(
+    ("prune", "budget", "said"),
+    [
+        ({"size": "2 MB"}, {"max_size": "1 MB"}, "prunes to 2 MB, and --max-size allows 1 MB"),
+        ({"latency": "8 ms"}, {"max_latency": "5 ms"}, "prunes to 8 ms, and --max-latency allows 5 ms"),
+    ],
+)
+def test_a_pruning_that_contradicts_the_budget(optimized, prune: dict, budget: dict, said: str) -> None:
+    from edgecnn.compress.prune.stage import Prune
+
+    with pytest.raises(InputError) as refused:
+        optimized(Recipe(name="t", stages=(Prune.model_validate(prune), Export())), **budget)
+    assert refused.value.code == "budget-contradiction"
+    assert said in refused.value.message
+
+
+def test_rungs_that_cannot_or_need_not_be_tried(optimized) -> None:
+    events: list[Event] = []
+    report = optimized(recipe(Hopeless(), Crashing(), Broken(), Mend()), events=events)
+    states = {tried.label: (tried.state, tried.why) for tried in report.climbs[0].attempts}
+    assert states["hopeless"][0] == "hopeless"
+    assert states["hopeless"][1].startswith("agreement 0.")
+    assert states["broken layer"] == ("failed", "keep_float names no layer: no such layer")
+    assert states["crashing"] == ("failed", "the rung crashing failed")
+    assert states["broken"] == ("failed", "nothing more comes to mind")
+    assert states["mend 0"][0] == "within"
+    assert report.outcome == "PASS"
+    assert any(isinstance(event, Warned) and event.code == "unknown-layer" for event in events)
+
+
+def test_a_rung_that_wins_back_nothing_is_left(optimized) -> None:
+    report = optimized(recipe(Mend(shifts=(WRECK, WRECK + 1, WRECK + 2, 0.0)), Slow()))
+    labels = [(tried.label, tried.state) for tried in report.climbs[0].attempts]
+    assert (f"mend {WRECK + 2:g}", "no better") in labels
+    assert ("mend 0", "within") not in labels  # the rung was left before
+    assert report.climbs[0].attempts[-1].rung == "slow"
+    assert report.outcome == "PASS"
+
+
+def test_too_few_images_to_certify_on_are_said_before_anything_is_tried(optimized) -> None:
+    report = optimized(recipe(Mend()), max_drop=0.02)
+    (told,) = report.climbs
+    assert len(told.attempts) == 1
+    assert told.why.startswith("not climbed: 30 images to certify on prove no drop of at most 2.00 %: about 2")
+    assert report.outcome == "FAIL"
+
+
+def test_a_second_climb_finds_every_rung(optimized) -> None:
+    wanted = recipe(Mend(shifts=(WRECK / 2, 0.0)))
+    first = optimized(wanted)
+    events: list[Event] = []
+    second = optimized(wanted, events=events)
+    assert second.climbs[0].chosen == first.climbs[0].chosen
+    assert [tried.drop for tried in second.climbs[0].attempts] == [tried.drop for tried in first.climbs[0].attempts]
+    assert all(record["cached"] for record in second.stages)
+
+
+def test_no_training_images_make_a_rung_that_trains_impossible(optimized, bench, tmp_path) -> None:
+    judging = tmp_path / "only"
+    judging.mkdir()
+    (judging / "val").symlink_to(bench.data / "val")
+    report = optimized(recipe(Learn(), Mend()), data=judging, max_drop=0.3)
+    states = {tried.label: tried.state for tried in report.climbs[0].attempts}
+    assert states["learn"] == "not possible"
+
+
+def test_a_size_budget_judges_what_is_shipped(optimized) -> None:
+    report = optimized(recipe(shift=0.0), max_size="0.1 MB")
+    (row,) = [row for row in report.rows if row.precision == "int8"]
+    assert row.size_bytes < 100_000
+    assert row.outcome == "PASS"
+    with pytest.raises(InputError) as refused:
+        optimized(Recipe(name="t", stages=(Export(), Quantize())), max_size="1 kB")
+    assert refused.value.code == "budget-contradiction"
+    assert refused.value.why == "2,884 parameters in 8 bits each are 2.884 kB"
+
+
+def test_a_file_that_is_only_too_large_is_not_climbed_for(optimized) -> None:
+    """No rung makes a file smaller. What is bundled is the smallest that kept its accuracy."""
+    report = optimized(recipe(Mend(), shift=0.0), max_size="4 kB")
+    (told,) = report.climbs
+    assert [(tried.label, tried.state) for tried in told.attempts] == [(search.AS_WRITTEN, "over")]
+    assert told.why == search.NOTHING_SMALLER
+    assert report.outcome == "FAIL"
+    assert report.conclusions[-1].endswith("(over the budget, as is everything that kept its accuracy)")
+
+
+def test_a_latency_budget_is_held_against_the_measured_median(optimized) -> None:
+    report = optimized(recipe(shift=0.0), max_latency="1 us")
+    (row,) = [row for row in report.rows if row.precision == "int8"]
+    assert row.outcome in ("FAIL", "INCONCLUSIVE")
+    assert "the budget is 0.001 ms" in row.outcome_why
+
+
+def test_a_latency_budget_for_a_board_that_is_not_asked_is_refused(bench, invoke) -> None:
+    ended = invoke(
+        "plan", *bench.source, "--data", str(bench.data), "--target", "raspberry-pi-5", "--max-latency", "5ms"
+    )
+    assert (ended.code, ended.error) == (2, "unmeasurable-budget")
+
+
+@pytest.mark.parametrize(("flag", "text"), [("--max-drop", "two"), ("--max-latency", "5 apples"), ("--max-size", "-1")])
+def test_budgets_that_cannot_be_read(bench, invoke, flag: str, text: str) -> None:
+    ended = invoke("plan", *bench.source, "--data", str(bench.data), flag, text)
+    assert (ended.code, ended.error) == (2, f"bad{flag[1:]}")
+
+
+def test_the_shipped_rungs_change_only_what_they_are_for() -> None:
+    stages: Stages = (Export(), Quantize())
+    known = Known(0.97, lambda count: ["features.0", "fc", "features.3"][:count])
+    calibrated = list(Calibrate().attempts(stages, known))
+    assert [attempt.stages[1].observer for attempt in calibrated] == ["mse", "percentile"]
+    assert not Calibrate().hopeless(known)
+    assert "50%" in Calibrate().hopeless(Known(0.5, known.worst_layers))
+    from edgecnn.compress.fallbacks.prune_less import PruneLess
+    from edgecnn.compress.fallbacks.qat import TrainForGrid
+
+    trained = list(TrainForGrid(epochs=(0.5, 1)).attempts(stages, known))
+    assert [[stage.kind for stage in attempt.stages] for attempt in trained] == [["export", "qat", "quantize"]] * 2
+    floating = list(KeepFloat(layers=(1, 2, 4)).attempts(stages, known))
+    assert [attempt.stages[1].keep_float for attempt in floating] == [("features.0",), ("features.0", "fc")]
+    assert list(PruneLess().attempts(stages, known)) == []  # nothing was pruned
+    for wanted, less in (({"macs": 0.5}, [0.75, 0.875]), ({"latency": "60%"}, ["0.8", "0.9"]), ({"size": "2 MB"}, [])):
+        from edgecnn.compress.prune.stage import Prune
+
+        pruned = list(PruneLess().attempts((Prune.model_validate(wanted), *stages), known))
+        assert [getattr(attempt.stages[0], next(iter(wanted))) for attempt in pruned] == less

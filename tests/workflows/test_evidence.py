@@ -1,0 +1,92 @@
+"""What is stored of a device's answers and times, and what makes it new."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgecnn.workflows.optimize import assessment
+from edgecnn.core.artifact import Artifact
+from edgecnn.core.errors import StepError
+from edgecnn.core.events import nobody
+from edgecnn.core.preprocessing import Preprocessing
+from edgecnn.core.store import Store
+from edgecnn.core.device import Connect, Deployment, DeviceProfile
+from edgecnn.workflows.optimize.assessment import Evidence, answer, time_all
+from edgecnn.measure.effort import profile_named
+from edgecnn.measure.connection import Site
+
+ONNX = Deployment(format="onnx", backend="onnxruntime", family="onnxruntime")
+PI = DeviceProfile(name="pi", title="pi", deployments=(ONNX,), connect=Connect(ssh="pi"))
+
+
+class Four:
+    """Four grey images."""
+
+    labels = None
+    digest = "four"
+
+    def __len__(self) -> int:
+        return 4
+
+    def pixels(self, size: int) -> Iterator[np.ndarray]:
+        yield np.zeros((4, 8, 8, 3), np.uint8)
+
+
+class Answering:
+    """A board that answers every image with so many numbers."""
+
+    name, local = "pi", False
+
+    def __init__(self, classes: int) -> None:
+        self._classes = classes
+
+    def run(self, job: Any, *, outputs: Any, **rest: Any) -> dict[str, Any]:
+        np.save(outputs["output"], np.zeros((4, self._classes), np.float32))
+        return {}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    found = Store(tmp_path / "store")
+    found.prepare()
+    return found
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Evidence:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(b"onnx")
+    return Evidence(Artifact(path, "onnx", "fp32", (), (), "0" * 64), ONNX, "onnxruntime", SimpleNamespace())
+
+
+def around(store: Store, site: Site) -> Any:
+    preprocessing = Preprocessing(crop=(8, 8), resize=8, mean=(0.5,) * 3, std=(0.5,) * 3)
+    model, data = SimpleNamespace(num_classes=10), SimpleNamespace(preprocessing=preprocessing)
+    return SimpleNamespace(store=store, site=site, tell=nobody, model=model, data=data, target=PI, seed=0)
+
+
+def test_answers_with_another_number_of_classes_are_refused_and_not_kept(store: Store, file: Evidence) -> None:
+    with pytest.raises(StepError) as caught:
+        answer(file, Four(), around(store, Site(Answering(7), {})), threads=1)  # type: ignore[arg-type]
+    assert caught.value.code == "bad-answer" and "pi" in caught.value.message
+    answer(file, Four(), around(store, Site(Answering(10), {})), threads=1)  # type: ignore[arg-type]
+    assert file.answers is not None and file.answers.shape == (4, 10)
+
+
+def test_another_runtime_on_the_board_is_timed_anew(
+    store: Store, file: Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[str] = []
+    monkeypatch.setattr(assessment, "measure", lambda arms, **rest: measured.append(arms[0].name) or [])
+    for version in ("1.22.0", "1.22.0", "1.23.2"):
+        site = Site(Answering(10), {}, {"onnxruntime": version})
+        time_all(
+            {file.artifact.kind: file}, around(store, site), profile=profile_named("smoke"), threads=1, again=False
+        )
+    assert len(measured) == 2
