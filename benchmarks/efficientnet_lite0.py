@@ -20,10 +20,10 @@ from inputs import CALIBRATION_IMAGES, PREPROCESSING, RealData, arguments, image
 
 from edgecnn.core import plugins
 from edgecnn.core.artifact import Artifact, Format, Precision
-from edgecnn.predict.runtime import logits
 from edgecnn.formats.files import open_artifact
-from edgecnn.measure.latency import Arm, Latency, compare, measure
 from edgecnn.measure.effort import profile_named
+from edgecnn.measure.latency import Arm, Latency, compare, measure
+from edgecnn.predict.runtime import logits
 
 if TYPE_CHECKING:
     from edgecnn.data.images import ImageSet

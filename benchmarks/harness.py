@@ -9,8 +9,8 @@ from pathlib import Path
 import records
 
 from edgecnn.core.artifact import Artifact
-from edgecnn.measure.latency import Arm, measure
 from edgecnn.measure.effort import profile_named
+from edgecnn.measure.latency import Arm, measure
 
 SHAPES = {"32x32": (1, 3, 32, 32), "224x224": (1, 3, 224, 224), "512x512": (1, 3, 512, 512)}
 LIMIT_US = 5.0

@@ -20,8 +20,8 @@ import records
 from edgecnn.core.events import nobody
 from edgecnn.formats.files import open_artifact
 from edgecnn.measure.device import ThisMachine
-from edgecnn.measure.latency import Arm, compare, measure
 from edgecnn.measure.effort import Profile, profile_named
+from edgecnn.measure.latency import Arm, compare, measure
 from edgecnn.statistics.samples import mean_interval
 
 HERE = Path(__file__).parent

@@ -26,13 +26,13 @@ from torch import nn
 
 from edgecnn.compress.qat.kernel import ROUNDS, prepare, train
 from edgecnn.compress.qat.stage import Qat
+from edgecnn.config.devices import load_device
 from edgecnn.core import plugins
 from edgecnn.core.artifact import SUFFIXES, Artifact, Format
 from edgecnn.core.errors import MissingError
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Context
 from edgecnn.data import ImageSet, open_data
-from edgecnn.config.devices import load_device
 from edgecnn.predict.runtime import logits
 from edgecnn.quantize.stage import Observer, Quantize
 from edgecnn.train import Augment, TrainSettings, fit

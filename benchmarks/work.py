@@ -19,8 +19,8 @@ from inputs import ARCHITECTURE, PREPROCESSING, image_sets
 
 from edgecnn.core import plugins
 from edgecnn.core.artifact import Format
-from edgecnn.core.stage import Context
 from edgecnn.core.device import Deployment, DeviceProfile
+from edgecnn.core.stage import Context
 from edgecnn.formats.files import open_artifact
 from edgecnn.probe import facts
 from edgecnn.quantize.stage import Quantize

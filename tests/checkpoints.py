@@ -11,7 +11,7 @@ import torchvision
 from torch import nn
 
 USER_MODEL = """
-from torch import nn  # noqa: TID253
+from torch import nn
 
 print("noise on stdout")
 

@@ -96,7 +96,7 @@ def ahead(options: argparse.Namespace, chosen: str, by_a_die: str) -> tuple[floa
 
     from edgecnn.core.preprocessing import Preprocessing
     from edgecnn.data import open_data
-    from edgecnn.tasks.classification.verdict import tango_bounds
+    from edgecnn.statistics.proportions import tango_bounds
 
     data = open_data(options.images, num_classes=10, preprocessing=Preprocessing(crop=(32, 32), resize=None))
     files = [options.work / recipe / "artifacts" / "model.pruned.fp32.onnx" for recipe in (chosen, by_a_die)]
@@ -125,12 +125,12 @@ def importance(options: argparse.Namespace) -> dict[str, Any]:
     import torch
     from resnet import resnet56
 
-    from edgecnn.models import open_model
-    from edgecnn.compress.prune.group import Ranking
     from edgecnn.compress.prune.algorithm import Target, prune
+    from edgecnn.compress.prune.group import Ranking
     from edgecnn.compress.prune.kernel import batches, losses
     from edgecnn.core.preprocessing import Preprocessing
     from edgecnn.data import open_data
+    from edgecnn.models import open_model
     from edgecnn.train import measure_accuracy
     from edgecnn.train.norms import reestimate
 
@@ -178,9 +178,9 @@ def _student(options: argparse.Namespace, method: str, seed: int) -> dict[str, A
     import torch
     from resnet import resnet20, resnet56
 
-    from edgecnn.models import open_model
     from edgecnn.core.preprocessing import Preprocessing
     from edgecnn.data import open_data
+    from edgecnn.models import open_model
     from edgecnn.train import TrainSettings, fit, measure_accuracy
     from edgecnn.train.distillation_loss import Distilled
 

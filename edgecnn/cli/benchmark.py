@@ -47,8 +47,8 @@ def benchmark(
     from edgecnn.cli import console
     from edgecnn.config.devices import load_device
     from edgecnn.measure.candidates import batches_of, open_models, planner
-    from edgecnn.measure.fleet import measure_fleet
     from edgecnn.measure.effort import profile_named
+    from edgecnn.measure.fleet import measure_fleet
 
     if json and csv:
         raise typer.BadParameter("--json and --csv exclude each other")

@@ -55,9 +55,9 @@ def audit(
     of val that is in train, one image with two labels, a class that is in val only, a single class, or look-alikes of
     train that make up 1 % of val or more. Anything else is a remark, and exit code 0.
     """
-    from edgecnn.workflows import audit as room
     from edgecnn.cli import console
-    from edgecnn.workflows.inputs import Source
+    from edgecnn.data.preprocessing import Source
+    from edgecnn.workflows import audit as room
 
     flags = options.preprocessing_fields(
         resize=resize, crop=crop, interpolation=interpolation, mean=mean, std=std, color=color

@@ -20,10 +20,10 @@ def demo(
     minutes."""
     from edgecnn.cli import console
     from edgecnn.data.demo import write_digits
-    from edgecnn.workflows.inputs import Source
-    from edgecnn.workflows.optimize.pipeline import run
+    from edgecnn.data.preprocessing import Source
     from edgecnn.report import text
     from edgecnn.train.demo import ARCHITECTURE, train_demo
+    from edgecnn.workflows.optimize.pipeline import run
 
     data, checkpoint = out / "digits", out / "digits-resnet.pth"
     with console.listener() as tell:

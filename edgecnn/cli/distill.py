@@ -78,9 +78,9 @@ def distill(
     `edgecnn distill SMALL --teacher LARGE` trains the checkpoint SMALL, a pruned one for example;
     `edgecnn distill LARGE --student NAME` builds a new network and trains that on LARGE. Unlabelled images will do.
     """
-    from edgecnn.workflows import distill
     from edgecnn.cli import console
-    from edgecnn.workflows.inputs import Source
+    from edgecnn.data.preprocessing import Source
+    from edgecnn.workflows import distill
     from edgecnn.workflows.train.request import settings_of
 
     if (teacher is None) == (student is None):

@@ -22,8 +22,8 @@ def doctor(
 
     Exits 4 when a part of the core is missing.
     """
-    from edgecnn.workflows import doctor
     from edgecnn.cli import console
+    from edgecnn.workflows import doctor
 
     with console.listener() as tell:
         found = doctor.examine(out, tell=tell)

@@ -55,10 +55,10 @@ def evaluate(
     A checkpoint is run in PyTorch, an exported file in its own runtime; preprocessing is what the file says unless
     flags say otherwise.
     """
-    from edgecnn.workflows import evaluate
     from edgecnn.cli import console
-    from edgecnn.workflows.inputs import Source
+    from edgecnn.data.preprocessing import Source
     from edgecnn.predict.tta import parse
+    from edgecnn.workflows import evaluate
 
     flags = options.preprocessing_fields(
         resize=resize, crop=crop, interpolation=interpolation, mean=mean, std=std, color=color

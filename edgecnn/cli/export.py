@@ -30,10 +30,10 @@ def export(
 ) -> None:
     """Write a checkpoint as ONNX, TFLite or the ONNX dialect of TensorRT, checked against PyTorch on your images, or on
     synthetic ones."""
-    from edgecnn.workflows import convert
     from edgecnn.cli import console
     from edgecnn.core.errors import InputError
-    from edgecnn.workflows.inputs import Source
+    from edgecnn.data.preprocessing import Source
+    from edgecnn.workflows import convert
 
     wanted = options.formats_of([format])
     if precision not in ("fp32", "fp16"):

@@ -20,8 +20,8 @@ def inspect(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what a file is: architecture, classes, shapes, precision, parameters, multiply-accumulates."""
-    from edgecnn.models.files import kind_of
     from edgecnn.cli import console
+    from edgecnn.models.files import kind_of
 
     kind = kind_of(file)
     facts = _exported(file, kind) if kind in ("onnx", "tflite") else _checkpoint(file, model)

@@ -43,7 +43,7 @@ def optimize(
     """
     from edgecnn.cli import console
     from edgecnn.cli.plan import show_plan
-    from edgecnn.workflows.inputs import Source
+    from edgecnn.data.preprocessing import Source
 
     flags = options.preprocessing_fields(
         resize=resize, crop=crop, interpolation=interpolation, mean=mean, std=std, color=color
@@ -66,8 +66,8 @@ def optimize(
     if dry_run:
         show_plan(wanted, json=json)
         return
-    from edgecnn.workflows.optimize.pipeline import run
     from edgecnn.report import text
+    from edgecnn.workflows.optimize.pipeline import run
 
     with console.listener() as tell:
         report = run(wanted, tell=tell)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from edgecnn.core.artifact import Format
-    from edgecnn.workflows.inputs import Source
     from edgecnn.config.recipe import Budget
+    from edgecnn.core.artifact import Format
+    from edgecnn.data.preprocessing import Source
     from edgecnn.workflows.optimize.request import Request
 
 Checkpoint = Annotated[

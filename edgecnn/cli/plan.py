@@ -38,7 +38,7 @@ def plan(
     json: options.Json = False,
 ) -> None:
     """Show what `optimize` would do: stages, formats, what is cached, what is missing. Runs nothing."""
-    from edgecnn.workflows.inputs import Source
+    from edgecnn.data.preprocessing import Source
 
     flags = options.preprocessing_fields(
         resize=resize, crop=crop, interpolation=interpolation, mean=mean, std=std, color=color
@@ -62,8 +62,8 @@ def plan(
 
 def show_plan(request: Request, *, json: bool) -> None:
     """Print the plan of a request; it reads the checkpoint and the images, and runs nothing."""
-    from edgecnn.workflows.optimize import pipeline
     from edgecnn.cli import console
+    from edgecnn.workflows.optimize import pipeline
 
     with console.listener() as tell:
         inputs, planned = pipeline.plan(request, tell=tell)
@@ -94,7 +94,7 @@ def _page(request: Request, inputs: Inputs, planned: list[Planned]) -> Any:
     from rich.text import Text
 
     from edgecnn.core.errors import install_hint
-    from edgecnn.workflows.inputs import in_words
+    from edgecnn.data.preprocessing import in_words
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in ("format", "step", "options", "state"):

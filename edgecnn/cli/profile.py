@@ -55,8 +55,8 @@ def _measured(
 ) -> LayerProfile:
     from edgecnn.config.devices import load_device
     from edgecnn.measure.candidates import open_models, planner
-    from edgecnn.measure.layer_profile import profile as measure
     from edgecnn.measure.connection import visit
+    from edgecnn.measure.layer_profile import profile as measure
 
     target = load_device(device)
     plan = planner(open_models([model]), backend=backend, threads=threads, batches=(1,), end_to_end=False)

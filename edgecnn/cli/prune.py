@@ -79,9 +79,9 @@ def prune(
     The file opens like any checkpoint. What cannot be pruned stays whole and is named. Accuracy falls at once: train
     it back with `edgecnn distill OUT --teacher CKPT`.
     """
-    from edgecnn.workflows import prune
     from edgecnn.cli import console
-    from edgecnn.workflows.inputs import Source
+    from edgecnn.data.preprocessing import Source
+    from edgecnn.workflows import prune
     from edgecnn.workflows.train.request import settings_of
 
     flags = options.preprocessing_fields(

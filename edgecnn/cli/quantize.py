@@ -55,9 +55,9 @@ def quantize(
 ) -> None:
     """Write a checkpoint as static INT8, calibrated on images; linted and checked against PyTorch. Judges nothing:
     see optimize."""
-    from edgecnn.workflows import convert
     from edgecnn.cli import console
-    from edgecnn.workflows.inputs import Source
+    from edgecnn.data.preprocessing import Source
+    from edgecnn.workflows import convert
 
     wanted = options.formats_of([format])
     flags = options.preprocessing_fields(

@@ -193,8 +193,8 @@ def train(
     A killed run continues where it stopped: run the same command again. On several GPUs:
     torchrun --nproc-per-node 2 -m edgecnn train DATA ...
     """
-    from edgecnn.workflows import train
     from edgecnn.cli import console
+    from edgecnn.workflows import train
 
     flags = options.preprocessing_fields(
         resize=resize, crop=crop, interpolation=interpolation, mean=mean, std=std, color=color

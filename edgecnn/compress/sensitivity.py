@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import torch  # noqa: TID253  (kernel, reached by a late import)
-from torch import Tensor, nn  # noqa: TID253
+import torch
+from torch import Tensor, nn
 
 from edgecnn.compress.qat.onnx import floating, quantized
 from edgecnn.core.events import Progress
 from edgecnn.core.stage import Context
 from edgecnn.formats.onnx.export import export
-from edgecnn.formats.onnx.quantize import calibrate, chosen, opened
 from edgecnn.formats.onnx.placement import FAMILIES, Places, place
+from edgecnn.formats.onnx.quantize import calibrate, chosen, opened
 from edgecnn.quantize.stage import Quantize
 
 BATCH = 32

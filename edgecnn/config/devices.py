@@ -10,9 +10,10 @@ from typing import Any
 import yaml
 
 from edgecnn.config import user_files, yaml_file
+from edgecnn.core import paths
+from edgecnn.core.device import Connect, DeviceProfile
 from edgecnn.core.errors import InputError, did_you_mean
 from edgecnn.core.store import cannot_write, write_atomically
-from edgecnn.core.device import Connect, DeviceProfile
 from edgecnn.probe import backends
 
 BACKENDS = tuple(dict.fromkeys((*backends.KNOWN, "tensorrt")))
@@ -24,7 +25,7 @@ OWN = ("name", "aliases", "extends")
 def load_device(name_or_alias_or_path: str) -> DeviceProfile:
     """The profile of that name or alias, or in that file. Raises InputError with the nearest names."""
     if user_files.is_path(name_or_alias_or_path):
-        return read(user_files.at_home(name_or_alias_or_path))
+        return read(paths.at_home(name_or_alias_or_path))
     known = _by_word(*_profiles())
     word = _word(name_or_alias_or_path)
     if word in known:
@@ -64,12 +65,12 @@ def add(
     that is taken, an unknown `like`, and a connection that makes no sense.
     """
     files = _Files()
-    target = user_files.user_folder() / "devices" / f"{name}.yaml"
+    target = paths.user_folder() / "devices" / f"{name}.yaml"
     _refuse_taken(name, target, files)
     if target.exists() and not replace:
         hint = f"edgecnn devices show {name}\nadd --force to write it anew"
         raise InputError("device-exists", f"there is a device '{name}' already: {target}", hint=hint)
-    if config is not None and not user_files.at_home(config).is_file():
+    if config is not None and not paths.at_home(config).is_file():
         raise InputError("no-ssh-config", f"there is no ssh configuration {config}", hint="give --config FILE")
     parent = files.named(_word(like), without=(target,))
     if parent is None:
@@ -77,7 +78,7 @@ def add(
         raise InputError("unknown-device", f"no device is called '{like}'", hint=hint)
     connect: dict[str, str] = {"ssh": ssh}
     if config is not None:
-        connect["config"] = str(user_files.at_home(config).resolve())
+        connect["config"] = str(paths.at_home(config).resolve())
     if python is not None:
         connect["python"] = python
     problems: list[str] = []
@@ -138,7 +139,7 @@ class _Files:
             raw = yaml_file.read_mapping(path, what="device")
             connect = raw.get("connect")
             if isinstance(connect, dict) and isinstance(connect.get("config"), str):
-                raw["connect"] = {**connect, "config": str(path.parent / user_files.at_home(connect["config"]))}
+                raw["connect"] = {**connect, "config": str(path.parent / paths.at_home(connect["config"]))}
             self._raw[path] = raw
         return self._raw[path]
 
@@ -174,9 +175,9 @@ class _Files:
     def named(self, word: str, *, without: Sequence[Path] = (), among: Sequence[Path] | None = None) -> Path | None:
         """The file of the device that answers to `word`: the user's own before a shipped one, a name before an
         alias."""
-        paths = [path for path in (_everything() if among is None else among) if path not in without]
+        profiles = [path for path in (_everything() if among is None else among) if path not in without]
         for key in ("name", "aliases"):
-            for path in paths:
+            for path in profiles:
                 answers = self.raw(path).get(key)
                 if word == answers or (isinstance(answers, list) and word in answers):
                     return path
@@ -190,7 +191,9 @@ class _Files:
 
 def _everything() -> list[Path]:
     """The user's files, then all that are shipped: a file that replaces a shipped one may extend it."""
-    return [path for folder in user_files.folders("devices") if folder.is_dir() for path in sorted(folder.glob("*.yaml"))]
+    return [
+        path for folder in user_files.folders("devices") if folder.is_dir() for path in sorted(folder.glob("*.yaml"))
+    ]
 
 
 def _extended(parent: Mapping[str, Any], child: Mapping[str, Any]) -> dict[str, Any]:
@@ -250,5 +253,5 @@ def _claim(found: dict[str, DeviceProfile], word: str, profile: DeviceProfile) -
             "device-clash",
             f"two devices answer to '{word}': {other.name} and {profile.name}",
             why="a word must lead to one device",
-            hint=f"remove '{word}' from one of the files in {user_files.user_folder() / 'devices'}",
+            hint=f"remove '{word}' from one of the files in {paths.user_folder() / 'devices'}",
         )

@@ -9,8 +9,8 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from edgecnn.core import plugins
 from edgecnn.config import user_files, yaml_file
+from edgecnn.core import plugins
 from edgecnn.core.artifact import Format, Kind
 from edgecnn.core.errors import EdgecnnError, InputError
 from edgecnn.core.preprocessing import Preprocessing

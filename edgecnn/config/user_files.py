@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from edgecnn.core.errors import InputError, did_you_mean
+from edgecnn.core.paths import at_home, user_folder
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -17,20 +18,6 @@ def folders(kind: str) -> list[Path]:
     """
     shipped = PACKAGE / "shipped" / kind
     return [user_folder() / kind, shipped if shipped.is_dir() else PACKAGE.parent / kind]
-
-
-def user_folder() -> Path:
-    """`$XDG_CONFIG_HOME/edgecnn`, by default `~/.config/edgecnn`."""
-    base = Path(os.environ.get("XDG_CONFIG_HOME", ""))
-    return (base if base.is_absolute() else Path.home() / ".config") / "edgecnn"
-
-
-def at_home(path: str | Path) -> Path:
-    """`~` and `~user` as folders; left as written where there is no such user."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        return Path(path)
 
 
 def files(kind: str) -> dict[str, Path]:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from edgecnn.core.artifact import Format, Precision
-from edgecnn.config.user_files import at_home
+from edgecnn.core.paths import at_home
 
 Family = Literal["onnxruntime", "tensorrt", "litert"]
 Throttle = Literal["soctherm_oc", "dmesg_soctherm", "frequency", "vcgencmd"]

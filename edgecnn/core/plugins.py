@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -17,6 +18,12 @@ def _registered(group: str) -> dict[str, EntryPoint]:
 def names(group: str) -> list[str]:
     """Names registered under `edgecnn.<group>`, sorted."""
     return sorted(_registered(group))
+
+
+def resolve(reference: str) -> Any:
+    """What `package.module:name` names; its module is imported now."""
+    module, _, name = reference.partition(":")
+    return getattr(import_module(module), name)
 
 
 def load(group: str, name: str) -> Any:

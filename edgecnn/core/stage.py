@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from edgecnn.core import plugins
 from edgecnn.core.artifact import Artifact, Format, Kind
+from edgecnn.core.device import DeviceProfile
 from edgecnn.core.events import Tell
 from edgecnn.core.preprocessing import Preprocessing
-from edgecnn.core.device import DeviceProfile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -123,27 +124,36 @@ class Context:
     layer_times: LayerTimes | None = None
 
 
+StageInput = Literal["calibration", "training", "labels", "layer times"]
+"""What a stage reads beside the artifact: the images to calibrate on, the images to learn from, their labels (it learns
+nothing without them), the times of layers on the target."""
+
+
 class Stage(BaseModel):
     """One step of a recipe. Its YAML entry is itself the checked value: the fields are the options.
 
-    A subclass sets `kind` (the word in YAML, a verb) and `tools` (the packages whose versions decide the result),
-    says what it accepts and produces, and runs. Register it under the entry-point group `edgecnn.stages`.
+    A subclass sets `kind` (the word in YAML, a verb), `tools` (the packages whose versions decide the result) and
+    `kernel` (`package.module:function`, imported when the stage runs), says what it accepts and produces and which
+    `inputs` it reads. Register it under the entry-point group `edgecnn.stages`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: ClassVar[str]
     tools: ClassVar[tuple[str, ...]] = ()
-    reads_images: ClassVar[bool] = False
-    """Whether the calibration images are among the stage's inputs."""
-    trains: ClassVar[bool] = False
-    """Whether the training images are among the stage's inputs."""
-    needs_labels: ClassVar[bool] = False
-    """Whether it learns nothing from training images without labels."""
-    times_layers: ClassVar[bool] = False
-    """Whether the times of layers on the target are among the stage's inputs."""
+    kernel: ClassVar[str] = ""
+    """What does the work: called with (source artifact, context, options=the stage), gives the new artifact."""
     delivers: ClassVar[bool] = True
     """Whether what the stage makes is a file for the user; False for what only the next stage reads."""
+
+    def inputs(self) -> frozenset[StageInput]:
+        """What it reads beside the artifact; the digests of these are part of the result's."""
+        return frozenset()
+
+    @property
+    def trains(self) -> bool:
+        """Whether it learns from the training images."""
+        return "training" in self.inputs()
 
     def decides(self, target: DeviceProfile, wanted: Format) -> Any:
         """What of the target decides the result, as a JSON value: the runtime family unless a stage says otherwise.
@@ -163,7 +173,8 @@ class Stage(BaseModel):
 
     def run(self, source: Artifact, context: Context) -> Artifact:
         """Make the new artifact in `context.workdir`. Raises EdgecnnError only."""
-        raise NotImplementedError
+        artifact: Artifact = plugins.resolve(self.kernel)(source, context, options=self)
+        return artifact
 
     def options(self) -> dict[str, Any]:
         return self.model_dump(mode="json")

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from edgecnn.core.errors import InputError
-from edgecnn.data.splits import rank
 from edgecnn.data.images import ImageSet
+from edgecnn.data.splits import rank
 
 
 def folds(images: ImageSet, count: int, *, seed: int = 0) -> list[tuple[ImageSet, ImageSet]]:

@@ -11,11 +11,11 @@ from typing import Any
 from edgecnn.core.artifact import sha256_of
 from edgecnn.core.errors import InputError
 from edgecnn.core.preprocessing import Preprocessing
-from edgecnn.data.splits import HELD_OUT, first_shared, hold_out, round_robin
 from edgecnn.data.classes import ClassMap, class_map_for
 from edgecnn.data.folder import LAYOUT, list_folder
 from edgecnn.data.images import ImageSet
 from edgecnn.data.listing import EVALUATION_NAMES, Listing, Sample
+from edgecnn.data.splits import HELD_OUT, first_shared, hold_out, round_robin
 from edgecnn.data.table import list_table
 
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst")

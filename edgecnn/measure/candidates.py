@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgecnn.core.artifact import Artifact, Format
-from edgecnn.core.errors import EdgecnnError, InputError, did_you_mean
 from edgecnn.core.device import DeviceProfile
+from edgecnn.core.errors import EdgecnnError, InputError, did_you_mean
 from edgecnn.formats.files import BACKENDS, open_artifact
-from edgecnn.measure.untrusted import Told
+from edgecnn.measure.connection import Site
 from edgecnn.measure.fleet import Failure, Planner
 from edgecnn.measure.latency import Arm
-from edgecnn.measure.connection import Site
+from edgecnn.measure.untrusted import Told
 from edgecnn.probe import backends
 
 LARGEST_BATCH = 4096

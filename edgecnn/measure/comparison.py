@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgecnn.core.errors import InputError
-from edgecnn.statistics import samples
 from edgecnn.measure.summary import Interval, Latency
+from edgecnn.statistics import samples
 
 CLAIM_LEVEL = 0.98
 """Of the interval that must exclude 1 before a difference is claimed: two files that are the same shall be told apart

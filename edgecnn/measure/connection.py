@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgecnn.core.errors import EdgecnnError
 from edgecnn.core.device import DeviceProfile
+from edgecnn.core.errors import EdgecnnError
 from edgecnn.measure import received
-from edgecnn.measure.untrusted import Told
 from edgecnn.measure.device import Device, ThisMachine
+from edgecnn.measure.untrusted import Told
 from edgecnn.probe import facts as probed
 
 FACTS_TIMEOUT_S = 120.0

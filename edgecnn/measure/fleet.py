@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from edgecnn.core.device import DeviceProfile
 from edgecnn.core.errors import EdgecnnError
 from edgecnn.core.events import Event, Finished, Started, Tell, Warned, under
-from edgecnn.core.device import DeviceProfile
-from edgecnn.measure.device import Device
-from edgecnn.measure.latency import Arm, Latency, measure
-from edgecnn.measure.effort import Profile
 from edgecnn.measure.connection import Site, visit
+from edgecnn.measure.device import Device
+from edgecnn.measure.effort import Profile
+from edgecnn.measure.latency import Arm, Latency, measure
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from edgecnn.core.device import DeviceProfile
 from edgecnn.core.errors import EdgecnnError, InputError
 from edgecnn.core.events import Finished, Progress, Started, Tell
-from edgecnn.core.device import DeviceProfile
 from edgecnn.measure.comparison import Ratio, compare
 from edgecnn.measure.device import Device, ThisMachine
-from edgecnn.measure.process import Arm, Process, process_of
 from edgecnn.measure.effort import Profile
+from edgecnn.measure.process import Arm, Process, process_of
 from edgecnn.measure.summary import Latency, Place, summarise
 from edgecnn.measure.telemetry import plain
 

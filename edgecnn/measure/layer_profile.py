@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from edgecnn.core.artifact import Artifact
-from edgecnn.core.events import Finished, Progress, Started, Tell
 from edgecnn.core.device import DeviceProfile
+from edgecnn.core.events import Finished, Progress, Started, Tell
+from edgecnn.formats.cost import Kind, Node, Precision, total
 from edgecnn.measure import roofline
 from edgecnn.measure.device import Device
-from edgecnn.formats.cost import Kind, Node, Precision, total
 from edgecnn.measure.layer_answer import LayerTimes, checked, one_line
 from edgecnn.measure.roofline import Bound, Peaks
 from edgecnn.measure.telemetry import plain
@@ -224,17 +224,18 @@ def profile(
 def _nodes(artifact: Artifact, times: LayerTimes) -> list[Node]:
     """What each row is, by the graph of its runtime."""
     if times.method == "onnxruntime-profiler":
-        from edgecnn.formats.onnx import trace
+        from edgecnn.formats.onnx import trace as onnx_trace
         from edgecnn.formats.onnx.cost import Graph
 
-        return trace.join(times.rows, times.graph, Graph.read(artifact.path))
+        return onnx_trace.join(times.rows, times.graph, Graph.read(artifact.path))
     if times.method == "litert-profiler":
-        from edgecnn.formats.tflite import trace, cost
+        from edgecnn.formats.tflite import cost
+        from edgecnn.formats.tflite import trace as tflite_trace
 
-        return trace.join(times.rows, cost.Graph.read(artifact.path))
-    from edgecnn.formats.tensorrt import trace
+        return tflite_trace.join(times.rows, cost.Graph.read(artifact.path))
+    from edgecnn.formats.tensorrt import trace as tensorrt_trace
 
-    return trace.join(times.rows)
+    return tensorrt_trace.join(times.rows)
 
 
 def _profile(

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from edgecnn.core.artifact import Artifact, Format, sha256_of
+from edgecnn.core.device import DeviceProfile
 from edgecnn.core.errors import MissingError
 from edgecnn.core.events import Tell, nobody, under
 from edgecnn.core.stage import LayerTimes
-from edgecnn.core.device import DeviceProfile
-from edgecnn.measure.layer_profile import STEP, profile
 from edgecnn.measure.connection import Site
+from edgecnn.measure.layer_profile import STEP, profile
 
 RUNS = 50
 """Of each file; what is read is the median."""

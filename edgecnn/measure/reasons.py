@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgecnn.core.device import DeviceProfile
-from edgecnn.statistics import samples
 from edgecnn.measure.conditions import of_board
 from edgecnn.measure.grade import Effect, Grade, Reason, count, grade_of
 from edgecnn.measure.process import Arm, Process
+from edgecnn.statistics import samples
 
 __all__ = ["Effect", "Grade", "Reason", "grade_of", "reasons_for"]
 
@@ -72,10 +72,10 @@ def _of_samples(processes: Sequence[Process]) -> list[Reason]:
         found.append(
             Reason("batched", "note", f"a sample is the mean of up to {batched} runs, for one run is too short to time")
         )
-    count = sum(len(process.samples_ns) for process in processes)
+    taken = sum(len(process.samples_ns) for process in processes)
     far = sum(samples.outliers(process.samples_ns) for process in processes)
     if far:
-        found.append(Reason("outliers", "note", f"{far} of {count} samples are outliers (kept)"))
+        found.append(Reason("outliers", "note", f"{far} of {taken} samples are outliers (kept)"))
     return found
 
 

@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 
 from edgecnn.core.device import DeviceProfile
-from edgecnn.statistics import samples
+from edgecnn.measure.effort import Profile
 from edgecnn.measure.grade import Grade, Reason, grade_of
 from edgecnn.measure.process import Arm, Process
-from edgecnn.measure.effort import Profile
 from edgecnn.measure.reasons import reasons_for
+from edgecnn.statistics import samples
 
 ENOUGH_FOR_INTERVAL = 5
 """Processes below which a bootstrap over them is not worth the name."""

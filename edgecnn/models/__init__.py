@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from edgecnn.models.weights import Weights, read_weights
 
 _WHERE = {
-    "LoadedModel": "loaded",
-    "open_model": "loaded",
-    "reopen": "loaded",
+    "LoadedModel": "open",
+    "open_model": "open",
+    "reopen": "open",
     "save": "saving",
     "Weights": "weights",
     "read_weights": "weights",

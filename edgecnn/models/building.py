@@ -7,18 +7,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch  # noqa: TID253
-from torch import nn  # noqa: TID253
+import torch
+from torch import nn
 
-from edgecnn.models import facts, open, match, reference, registry
-from edgecnn.models.rebuilding import for_other_classes, plan_in, stated_of
-from edgecnn.models.registry import Entry, Form, shapes
-from edgecnn.models.sources import source_files
-from edgecnn.models.pruned import Plan
-from edgecnn.models.weights import Weights, listing, read_weights, require_classes
 from edgecnn.core.artifact import sha256_of
 from edgecnn.core.errors import EdgecnnError, InputError, StepError
 from edgecnn.core.preprocessing import Preprocessing
+from edgecnn.models import facts, match, open, reference, registry
+from edgecnn.models.pruned import Plan
+from edgecnn.models.rebuilding import for_other_classes, plan_in, stated_of
+from edgecnn.models.registry import Entry, Form, shapes
+from edgecnn.models.sources import source_files
+from edgecnn.models.weights import Weights, listing, read_weights, require_classes
 
 _DROPS_PATHS = ("StochasticDepth", "DropPath")
 """What torchvision and timm call the module that leaves a residual branch out."""

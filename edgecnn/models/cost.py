@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import torch  # noqa: TID253
-from torch import nn  # noqa: TID253
-from torch.utils.flop_counter import FlopCounterMode  # noqa: TID253
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from edgecnn.models.open import LoadedModel
-from edgecnn.models.reference import quiet_stdout
 from edgecnn.models.pruned import skeleton
+from edgecnn.models.reference import quiet_stdout
 
 
 def macs(model: LoadedModel) -> int:

@@ -7,9 +7,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
-from edgecnn.models.registry import Entry
 from edgecnn.core.errors import InputError
 from edgecnn.core.preprocessing import INTERPOLATIONS, Preprocessing
+from edgecnn.models.registry import Entry
 
 _ARCHITECTURE_KEYS = ("architecture", "arch", "model_name", "model_arch", "backbone", "arch_name")
 _NAMES_KEYS = ("class_names", "classes", "labels", "categories")

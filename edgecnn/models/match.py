@@ -7,14 +7,14 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import torch  # noqa: TID253
-from torch import nn  # noqa: TID253
+import torch
+from torch import nn
 
+from edgecnn.core.errors import EdgecnnError, InputError, MissingError, StepError, install_hint
 from edgecnn.models import catalog, statistics
 from edgecnn.models.reference import quiet_stdout
 from edgecnn.models.registry import Entry, Form, build_empty, form_for, has_timm, shapes, without_training_heads
 from edgecnn.models.weights import Weights, listing
-from edgecnn.core.errors import EdgecnnError, InputError, MissingError, StepError, install_hint
 
 Shapes = Mapping[str, tuple[int, ...]]
 # Equal networks from two libraries add in another order; a different pooling or epsilon shows in the third digit.

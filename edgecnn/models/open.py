@@ -9,17 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import torch  # noqa: TID253
-from torch import nn  # noqa: TID253
+import torch
+from torch import nn
 
+from edgecnn.core.errors import EdgecnnError, InputError, MissingError, StepError
+from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.models import facts, match, reference
+from edgecnn.models.pruned import Plan
 from edgecnn.models.rebuilding import plan_in, rebuild
 from edgecnn.models.registry import Entry, build_empty, shapes
 from edgecnn.models.sources import library_versions, source_files
-from edgecnn.models.pruned import Plan
 from edgecnn.models.weights import Weights, read_weights, require_classes
-from edgecnn.core.errors import EdgecnnError, InputError, MissingError, StepError
-from edgecnn.core.preprocessing import Preprocessing
 
 _SIZES = (224, 32, 28, 64, 96, 128, 256, 299)
 

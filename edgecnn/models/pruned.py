@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
-import torch  # noqa: TID253
-from torch import Tensor, nn  # noqa: TID253
-from torch.nn.modules.batchnorm import _NormBase  # noqa: TID253
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd  # noqa: TID253
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from edgecnn.core.errors import InputError
 

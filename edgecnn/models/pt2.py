@@ -13,10 +13,10 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import torch  # noqa: TID253
+import torch
 
-from edgecnn.models.files import RESAVE, truncated
 from edgecnn.core.errors import InputError
+from edgecnn.models.files import RESAVE, truncated
 
 # torch/_export/serde/schema.py, ScalarType
 _DTYPES = {

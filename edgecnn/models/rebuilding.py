@@ -6,13 +6,13 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 
-from torch import nn  # noqa: TID253
+from torch import nn
 
-from edgecnn.models import facts, match, reference
-from edgecnn.models.registry import TRAINING_HEADS, Entry, build_empty, form_for, shapes
-from edgecnn.models.pruned import LARGEST, PLAN_KEY, Plan, bad_plan, is_layer, narrowed
-from edgecnn.models.weights import Weights, require_classes
 from edgecnn.core.errors import EdgecnnError, InputError
+from edgecnn.models import facts, match, reference
+from edgecnn.models.pruned import LARGEST, PLAN_KEY, Plan, bad_plan, is_layer, narrowed
+from edgecnn.models.registry import TRAINING_HEADS, Entry, build_empty, form_for, shapes
+from edgecnn.models.weights import Weights, require_classes
 
 Wanted = reference.Factory | list[Entry]
 """What a person or a file names: code, or entries of the libraries."""

@@ -21,10 +21,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from torch import nn  # noqa: TID253
+from torch import nn
 
-from edgecnn.models.registry import LIBRARIES, Entry, find
 from edgecnn.core.errors import InputError, StepError, did_you_mean
+from edgecnn.models.registry import LIBRARIES, Entry, find
 
 BY_PATH = "edgecnn_model_"
 """What the module names of files loaded by their path begin with."""

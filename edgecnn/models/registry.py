@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-import torch  # noqa: TID253
-from torch import nn  # noqa: TID253
-from torch.overrides import TorchFunctionMode  # noqa: TID253
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from edgecnn.core.errors import InputError, MissingError, StepError, did_you_mean, install_hint
 

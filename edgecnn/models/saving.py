@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn  # noqa: TID253
+from torch import nn
 
-from edgecnn.models.pruned import PLAN_KEY, Plan
-from edgecnn.models.weights import METADATA_KEY
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.store import write_atomically
+from edgecnn.models.pruned import PLAN_KEY, Plan
+from edgecnn.models.weights import METADATA_KEY
 
 
 def save(

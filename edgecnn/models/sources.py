@@ -11,11 +11,11 @@ from importlib.util import resolve_name
 from pathlib import Path
 from types import ModuleType
 
-from torch import nn  # noqa: TID253
+from torch import nn
 
+from edgecnn.core.artifact import sha256_of
 from edgecnn.models.reference import BY_PATH
 from edgecnn.models.registry import LIBRARIES
-from edgecnn.core.artifact import sha256_of
 
 _TOLD_BY_VERSION = ("torch", *LIBRARIES)
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch  # noqa: TID253
+import torch
 
-from edgecnn.models.files import RESAVE, kind_of, truncated
 from edgecnn.core.errors import InputError
+from edgecnn.models.files import RESAVE, kind_of, truncated
 
 # Under which name training scripts keep the state_dict; a moving average is taken only when there is nothing else.
 _HOLDERS = ("model_state_dict", "state_dict", "model_state", "model", "net", "network", "module", "weights", "params")

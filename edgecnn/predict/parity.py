@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import torch  # noqa: TID253
+import torch
 
 from edgecnn.core.errors import StepError
 from edgecnn.core.events import Progress, Tell

@@ -10,22 +10,22 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgecnn.models.files import kind_of
 from edgecnn.core.artifact import Artifact
+from edgecnn.core.device import DeviceProfile
 from edgecnn.core.errors import InputError
 from edgecnn.core.events import Tell
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Images
-from edgecnn.core.device import DeviceProfile
-from edgecnn.workflows.inputs import Source, settle_preprocessing
+from edgecnn.data.preprocessing import Source, settle_preprocessing
+from edgecnn.models.files import kind_of
 from edgecnn.probe.facts import usable_cores
 from edgecnn.probe.specs import layout_of
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgecnn.models import LoadedModel
     from edgecnn.formats.inspect import ExportedModel
+    from edgecnn.models import LoadedModel
 
 METADATA_KEY = "edgecnn"
 USUAL_EDGE = 224
@@ -101,9 +101,9 @@ class InRuntime:
 
     def logits(self, images: Images, *, tell: Tell) -> np.ndarray:
         """float32 (N, classes)."""
-        from edgecnn.predict.runtime import logits
-        from edgecnn.measure.untrusted import Told
         from edgecnn.measure.connection import visit
+        from edgecnn.measure.untrusted import Told
+        from edgecnn.predict.runtime import logits
 
         with visit(self.target, [self.backend]) as site:
             return logits(
@@ -150,9 +150,9 @@ def _checkpoint(source: Source, *, device: str | None, threads: int, tell: Tell)
 
 def _exported(source: Source, kind: str, *, device: str | None, threads: int | None, tell: Tell) -> InRuntime:
     from edgecnn.config.devices import load_device
+    from edgecnn.formats.files import open_artifact
     from edgecnn.formats.inspect import read_onnx, read_tflite
     from edgecnn.measure.candidates import runtime_of
-    from edgecnn.formats.files import open_artifact
 
     if source.architecture is not None:
         raise InputError(

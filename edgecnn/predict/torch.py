@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 
 import numpy as np
-import torch  # noqa: TID253
-from torch import nn  # noqa: TID253
+import torch
+from torch import nn
 
 from edgecnn.core.errors import MissingError, StepError
 from edgecnn.core.events import Finished, Progress, Started, Tell
-from edgecnn.core.third_party import first_line
 from edgecnn.core.stage import Images
+from edgecnn.core.third_party import first_line
 
 LARGEST_BATCH = 256
 BATCH_PIXELS = 32 * 224 * 224

@@ -9,10 +9,10 @@ from pydantic import AfterValidator, Field
 
 from edgecnn.core import plugins
 from edgecnn.core.artifact import SUFFIXES, Artifact, Format, Kind
+from edgecnn.core.device import Family
 from edgecnn.core.errors import MissingError
 from edgecnn.core.events import Warned
-from edgecnn.core.stage import Context, Stage
-from edgecnn.core.device import Family
+from edgecnn.core.stage import Context, Stage, StageInput
 
 Observer = Literal["minmax", "percentile", "mse", "entropy"]
 ONLY_FOR: dict[str, tuple[Family, str]] = {
@@ -48,7 +48,6 @@ class Quantize(Stage):
         "ai-edge-quantizer",
         "ai-edge-litert",
     )
-    reads_images: ClassVar[bool] = True
 
     observer: Observer = "minmax"
     percentile: float = Field(default=99.99, gt=50, le=100)
@@ -58,6 +57,9 @@ class Quantize(Stage):
     """7 is for ONNX Runtime on x86-64 without VNNI; the other formats have 8."""
     keep_float: tuple[LayerPattern, ...] = ()
     """Layers by their paths in the torch module, or regular expressions that match whole paths."""
+
+    def inputs(self) -> frozenset[StageInput]:
+        return frozenset({"calibration"})
 
     def without_effect(self, family: Family) -> dict[str, str]:
         """The options given that do nothing in `family`, each with the reason."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from edgecnn.report.search import Climb
 from edgecnn.core.outcome import EXIT_CODES, Outcome
+from edgecnn.report.search import Climb
 
 SCHEMA = "edgecnn.report/1"
 

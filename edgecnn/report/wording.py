@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from edgecnn.report.search import Climb, Tried
 from edgecnn.report.model import Report, Row
+from edgecnn.report.search import Climb, Tried
 
 NOTHING = "–"
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -100,20 +99,6 @@ def mean_interval(values: ArrayLike, *, level: float = 0.95) -> tuple[float, flo
     observed = np.asarray(values, float)
     half = float(t.ppf((1 + level) / 2, len(observed) - 1)) * float(observed.std(ddof=1)) / math.sqrt(len(observed))
     return float(observed.mean()) - half, float(observed.mean()) + half
-
-
-def wilson(events: int, count: int, *, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of a proportion, two-sided; (0, 1) of nothing.
-
-    Source: E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 22 (1927) 209-212.
-    """
-    if not count:
-        return 0.0, 1.0
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    share, weight = events / count, z * z / count
-    half = z * math.sqrt(share * (1 - share) / count + weight / (4 * count))
-    low, high = ((share + weight / 2 + sign * half) / (1 + weight) for sign in (-1, 1))
-    return (low if events else 0.0), (high if events < count else 1.0)
 
 
 def coefficient_of_variation(values: ArrayLike) -> float:

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import torch  # noqa: TID253  (kernel, reached by a late import)
-from torch import Tensor  # noqa: TID253
+import torch
+from torch import Tensor
 
 from edgecnn.train.settings import Augment
 

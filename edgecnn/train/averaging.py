@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import torch  # noqa: TID253  (kernel, reached by a late import)
-from torch import nn  # noqa: TID253
+import torch
+from torch import nn
 
 
 class Average:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn  # noqa: TID253  (kernel, reached by a late import)
+from torch import Tensor, nn
 
 from edgecnn.train.settings import Epoch
 

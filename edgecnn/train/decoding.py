@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch  # noqa: TID253  (kernel, reached by a late import)
+import torch
 from PIL import Image
-from torch import Tensor  # noqa: TID253
+from torch import Tensor
 
 from edgecnn.core.errors import StepError
 from edgecnn.core.preprocessing import Preprocessing

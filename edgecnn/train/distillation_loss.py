@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-import torch  # noqa: TID253  (kernel, reached by a late import)
-from torch import Tensor, nn  # noqa: TID253
-from torch.nn import functional as F  # noqa: TID253
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from edgecnn.core.errors import InputError
 from edgecnn.train.losses import LabelLoss

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch  # noqa: TID253  (kernel, reached by a late import)
-from torch import Tensor  # noqa: TID253
+import torch
+from torch import Tensor
 
 from edgecnn.core.errors import StepError
 from edgecnn.core.stage import LabelledImages

@@ -5,18 +5,18 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
-import torch  # noqa: TID253  (kernel, reached by a late import)
-from torch import nn  # noqa: TID253
+import torch
+from torch import nn
 
 from edgecnn.core.errors import InputError
 from edgecnn.core.events import Tell, nobody
 from edgecnn.core.stage import LabelledImages
 from edgecnn.train import heap, interruption, optimizer, parallel, randomness
-from edgecnn.train.validation import measure, measure_accuracy, require_labels
 from edgecnn.train.losses import Labels
 from edgecnn.train.session import Run, Task, Watch
 from edgecnn.train.settings import Feed, History, Objective, TrainingImages, TrainSettings
 from edgecnn.train.state import Disk, identity
+from edgecnn.train.validation import measure, measure_accuracy, require_labels
 
 __all__ = ["fit", "measure", "measure_accuracy"]
 

@@ -18,9 +18,9 @@ from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
-import torch  # noqa: TID253  (kernel, reached by a late import)
-from torch import Tensor  # noqa: TID253
-from torch.utils.data import DataLoader, Dataset  # noqa: TID253
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from edgecnn.core.errors import EdgecnnError, InputError, StepError
 from edgecnn.data.images import in_order

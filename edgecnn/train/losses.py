@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import torch  # noqa: TID253  (kernel, reached by a late import)
-from torch import Tensor, nn  # noqa: TID253
-from torch.nn import functional  # noqa: TID253
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
 
 from edgecnn.train.settings import Batch, TrainSettings
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-import torch  # noqa: TID253  (kernel, reached by a late import)
-from torch import nn  # noqa: TID253
-from torch.nn.modules.batchnorm import _BatchNorm  # noqa: TID253
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from edgecnn.core.stage import LabelledImages
 

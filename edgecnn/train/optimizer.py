@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import torch  # noqa: TID253  (kernel, reached by a late import)
-from torch import nn  # noqa: TID253
-from torch.nn.modules.batchnorm import _NormBase  # noqa: TID253
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from edgecnn.core.errors import InputError, did_you_mean
 from edgecnn.train.settings import TrainSettings

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch  # noqa: TID253  (kernel, reached by a late import)
-from torch import nn  # noqa: TID253
+import torch
+from torch import nn
 
 from edgecnn.core.errors import InputError
 

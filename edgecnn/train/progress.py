@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-import torch  # noqa: TID253  (kernel, reached by a late import)
-from torch import Tensor  # noqa: TID253
+import torch
+from torch import Tensor
 
 from edgecnn.core.events import Progress, Tell, Warned
 from edgecnn.train.settings import Epoch, TrainSettings

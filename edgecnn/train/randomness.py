@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch  # noqa: TID253  (kernel, reached by a late import)
+import torch
 
 _WORD = (1 << 64) - 1
 

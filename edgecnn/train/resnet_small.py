@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn  # noqa: TID253  (kernel, reached by a late import)
+from torch import Tensor, nn
 
 WIDTHS = (16, 32, 64)
 BLOCKS_PER_STAGE = 2

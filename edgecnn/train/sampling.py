@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-import torch  # noqa: TID253  (kernel, reached by a late import)
-from torch import Tensor  # noqa: TID253
+import torch
+from torch import Tensor
 
 from edgecnn.core.errors import InputError
 

@@ -9,22 +9,22 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import torch  # noqa: TID253  (kernel, reached by a late import)
-from torch import nn  # noqa: TID253  (kernel, reached by a late import)
+import torch
+from torch import nn
 
 from edgecnn.core.errors import StepError
 from edgecnn.core.events import Tell, nobody
 from edgecnn.train import norms
+from edgecnn.train.best_weights import Kept
 from edgecnn.train.divergence import CODE, Lookout
 from edgecnn.train.interruption import Interruption
-from edgecnn.train.validation import Judge
-from edgecnn.train.best_weights import Kept
+from edgecnn.train.optimizer_step import Stepper
 from edgecnn.train.parallel import Group
+from edgecnn.train.progress import Sums, Teller
 from edgecnn.train.randomness import Randomness
 from edgecnn.train.settings import Batch, Epoch, Feed, History, Objective, TrainingImages, TrainSettings
 from edgecnn.train.state import Disk, unpack
-from edgecnn.train.optimizer_step import Stepper
-from edgecnn.train.progress import Sums, Teller
+from edgecnn.train.validation import Judge
 
 Watch = Callable[[int, Epoch, nn.Module], None]
 LOOKED_AT = 8

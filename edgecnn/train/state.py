@@ -17,14 +17,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch  # noqa: TID253  (kernel, reached by a late import)
-from torch import nn  # noqa: TID253
+import torch
+from torch import nn
 
 from edgecnn.core.errors import InputError, StepError
 from edgecnn.core.store import cannot_write, digest_of, sweep, write_atomically
 from edgecnn.train.settings import TrainingImages, TrainSettings
 
-FORMAT = "edgecnn.workflows.train/1"
+FORMAT = "edgecnn.training/1"
 LAST = "last.pt"
 FREE = ("workers", "cache", "device")
 """Settings that may differ: they decide how fast it goes, not what comes out."""

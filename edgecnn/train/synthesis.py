@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-import torch  # noqa: TID253  (kernel, reached by a late import)
-from torch import Tensor, nn  # noqa: TID253
-from torch.nn.modules.batchnorm import _BatchNorm  # noqa: TID253
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from edgecnn.core.events import Progress, Tell, nobody
 from edgecnn.core.preprocessing import Preprocessing

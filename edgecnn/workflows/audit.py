@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from edgecnn import __version__
-from edgecnn.predict.predictor import Classifier, open_classifier
 from edgecnn.core.errors import StepError
 from edgecnn.core.events import Finished, Started, Tell, Warned
 from edgecnn.core.store import cannot_write, write_atomically
@@ -23,12 +22,13 @@ from edgecnn.data.classes import ClassMap, class_map_for
 from edgecnn.data.images import ImageSet
 from edgecnn.data.listing import Listing, below
 from edgecnn.data.opening import list_images
-from edgecnn.workflows.inputs import Source
-from edgecnn.tasks.classification.metrics import probabilities_of
+from edgecnn.data.preprocessing import Source
+from edgecnn.predict.predictor import Classifier, open_classifier
 from edgecnn.report.audit.findings import findings, outcome
 from edgecnn.report.audit.model import Audit, Doubts
 from edgecnn.report.evaluation.words import sure
 from edgecnn.report.sheet import Cell, sheet
+from edgecnn.tasks.classification.metrics import probabilities_of
 
 ON_A_SHEET, IN_A_GROUP = 64, 8
 LOOK, COMPARE = "look at images", "compare images"

@@ -12,21 +12,23 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from edgecnn.config.recipe import Calibration, Recipe
+from edgecnn.config.yaml_file import bad_option
 from edgecnn.core.artifact import SUFFIXES, Artifact, Format, Kind
 from edgecnn.core.errors import InputError, MissingError, StepError, install_hint
 from edgecnn.core.events import Tell
 from edgecnn.core.stage import Stage
 from edgecnn.core.store import Store, cannot_write
-from edgecnn.config.yaml_file import bad_option
-from edgecnn.workflows.optimize.assessment import answer, gather, lint, reference, verify
+from edgecnn.data.preprocessing import Source
 from edgecnn.formats.cast_stage import Cast
 from edgecnn.formats.export_stage import Export
-from edgecnn.workflows.inputs import Source, open_inputs
-from edgecnn.workflows.optimize.execution import HERE, Surroundings, steps, walk
 from edgecnn.quantize.stage import Quantize
-from edgecnn.config.recipe import Calibration, Recipe
 from edgecnn.report.model import Parity
+from edgecnn.workflows.inputs import open_inputs
+from edgecnn.workflows.optimize.assessment import answer, gather, lint, reference, verify
+from edgecnn.workflows.optimize.execution import walk
 from edgecnn.workflows.optimize.output import copy_into_place
+from edgecnn.workflows.optimize.planning import HERE, Surroundings, steps
 
 
 @dataclass(frozen=True, slots=True)

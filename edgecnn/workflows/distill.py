@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from edgecnn.compress.distill.stage import Distill
+from edgecnn.config.recipe import Calibration, Recipe
+from edgecnn.config.yaml_file import bad_option
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.errors import InputError, StepError
 from edgecnn.core.events import Tell, nobody
 from edgecnn.core.stage import Images, Model
 from edgecnn.core.store import Store
-from edgecnn.config.yaml_file import bad_option
-from edgecnn.workflows.inputs import Source, open_inputs
-from edgecnn.workflows.optimize.execution import HERE, Surroundings, steps, walk
+from edgecnn.data.preprocessing import Source
 from edgecnn.probe.facts import usable_cores
-from edgecnn.config.recipe import Calibration, Recipe
 from edgecnn.tasks.classification.verdict import judge, points
+from edgecnn.workflows.inputs import open_inputs
+from edgecnn.workflows.optimize.execution import walk
 from edgecnn.workflows.optimize.output import copy_into_place
+from edgecnn.workflows.optimize.planning import HERE, Surroundings, steps
 
 if TYPE_CHECKING:
     import numpy as np

@@ -15,9 +15,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from edgecnn.core.packages import PACKAGES, Package
 from edgecnn.core.events import Finished, Progress, Started, Tell, nobody
-from edgecnn.config.user_files import user_folder
+from edgecnn.core.packages import PACKAGES, Package
+from edgecnn.core.paths import user_folder
 
 Status = Literal["ok", "missing", "broken"]
 

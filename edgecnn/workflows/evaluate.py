@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from edgecnn import __version__
-from edgecnn.predict.predictor import Classifier, open_classifier
 from edgecnn.core.errors import InputError, StepError
 from edgecnn.core.events import Finished, Started, Tell, Warned
 from edgecnn.core.store import cannot_write, write_atomically
-from edgecnn.data.images import ImageSet
 from edgecnn.data.evaluation_set import Judging, list_labelled, open_judging
+from edgecnn.data.images import ImageSet
 from edgecnn.data.listing import below
-from edgecnn.workflows.inputs import Source
+from edgecnn.data.preprocessing import Source
 from edgecnn.predict import tta
-from edgecnn.tasks.classification.metrics import classify, probabilities_of
+from edgecnn.predict.predictor import Classifier, open_classifier
 from edgecnn.report.evaluation.model import Evaluation, Mistake
+from edgecnn.tasks.classification.metrics import classify, probabilities_of
 
 HARDEST = 32
 """Mistakes on the contact sheet."""

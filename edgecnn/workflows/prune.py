@@ -14,17 +14,19 @@ from typing import Any
 from pydantic import ValidationError
 
 from edgecnn.compress.prune.stage import Prune
+from edgecnn.config.recipe import Calibration, Recipe
+from edgecnn.config.yaml_file import bad_option
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.errors import InputError, StepError
 from edgecnn.core.events import Tell, Warned
 from edgecnn.core.store import Store, cannot_write
-from edgecnn.config.yaml_file import bad_option
-from edgecnn.workflows.inputs import Source, open_inputs
-from edgecnn.workflows.optimize.execution import HERE, Surroundings, steps, walk
-from edgecnn.measure.layer_times import layer_times_on
+from edgecnn.data.preprocessing import Source
 from edgecnn.measure.connection import this_host
-from edgecnn.config.recipe import Calibration, Recipe
+from edgecnn.measure.layer_times import layer_times_on
+from edgecnn.workflows.inputs import open_inputs
+from edgecnn.workflows.optimize.execution import walk
 from edgecnn.workflows.optimize.output import copy_into_place
+from edgecnn.workflows.optimize.planning import HERE, Surroundings, steps
 
 SUFFIX = ".safetensors"
 FLAGS = (
@@ -100,7 +102,7 @@ def prune(source: Source, options: Mapping[str, Any], *, out: Path, tell: Tell) 
     store = Store(out.parent / f".{out.stem}.prune")
     store.prepare()
     site = this_host()
-    times = layer_times_on(site, HERE, threads=1, tell=tell) if stage.times_layers else None
+    times = layer_times_on(site, HERE, threads=1, tell=tell) if "layer times" in stage.inputs() else None
     around = Surroundings(inputs.model, inputs.data, HERE, store, tell, source.seed, site, times)
     checkpoint = Artifact(source.checkpoint, "torch", "fp32", (), (), inputs.model.sha256)
     try:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from edgecnn.core.errors import EdgecnnError, MissingError, StepError
 from edgecnn.core.device import Connect
+from edgecnn.core.errors import EdgecnnError, MissingError, StepError
 from edgecnn.measure.board import Board
 from edgecnn.measure.board.agent import Patience
 from edgecnn.measure.transport.ssh import SshTransport

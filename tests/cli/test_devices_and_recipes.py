@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from edgecnn.workflows import doctor
 from edgecnn.cli import console, failures, main
-from edgecnn.workflows.doctor import Check, Checkup
 from edgecnn.core.errors import install_hint
+from edgecnn.workflows import doctor
+from edgecnn.workflows.doctor import Check, Checkup
 
 Captured = pytest.CaptureFixture[str]
 

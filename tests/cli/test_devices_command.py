@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from edgecnn.cli import console, failures, main
-from edgecnn.core.errors import StepError
 from edgecnn.core.device import DeviceProfile
+from edgecnn.core.errors import StepError
 
 Captured = pytest.CaptureFixture[str]
 Answers = Callable[[Mapping[str, Any]], None]

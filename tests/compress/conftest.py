@@ -13,13 +13,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from edgecnn.config.devices import load_device
 from edgecnn.core.artifact import SUFFIXES, Artifact, Format
 from edgecnn.core.events import Event
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Context
 from edgecnn.data import ImageSet, open_data
 from edgecnn.data.demo import write_digits
-from edgecnn.config.devices import load_device
 
 PREPARED = Preprocessing(crop=(32, 32), resize=None, mean=(0.5,), std=(0.25,), color="L")
 TARGET = "jetson-orin-nano-8gb"

@@ -10,20 +10,20 @@ import pytest
 import torch
 import workbench
 
-from edgecnn.models import LoadedModel, open_model, reopen, save
 from edgecnn.compress.distill.cache import teacher_logits
 from edgecnn.compress.distill.kernel import seeing
 from edgecnn.compress.distill.stage import Distill
-from edgecnn.compress.prune.group import Ranking
 from edgecnn.compress.prune.algorithm import shrink
+from edgecnn.compress.prune.group import Ranking
 from edgecnn.config import yaml_file
 from edgecnn.core.artifact import Artifact, Kind
+from edgecnn.core.device import Deployment, DeviceProfile
 from edgecnn.core.errors import InputError, StepError
 from edgecnn.core.events import Event, Progress, nobody
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Context
-from edgecnn.core.device import Deployment, DeviceProfile
 from edgecnn.data import ImageSet, open_data
+from edgecnn.models import LoadedModel, open_model, reopen, save
 from edgecnn.train import fit, measure_accuracy
 from edgecnn.train.resnet_small import resnet_small
 from edgecnn.train.settings import TrainSettings

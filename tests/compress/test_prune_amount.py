@@ -9,13 +9,13 @@ import torch
 from prunable_networks import network
 from torch import Tensor, nn
 
-from edgecnn.models.cost import count_macs
 from edgecnn.compress.prune import amount
+from edgecnn.compress.prune.algorithm import Target, groups, prune
 from edgecnn.compress.prune.group import Group, Importance, Ranking
 from edgecnn.compress.prune.importance import importances, slices
-from edgecnn.compress.prune.algorithm import Target, groups, prune
 from edgecnn.core.errors import InputError
 from edgecnn.core.events import Event, Progress
+from edgecnn.models.cost import count_macs
 
 IMAGE = torch.zeros(1, 3, 32, 32)
 USEFUL = frozenset(range(0, 32, 2))

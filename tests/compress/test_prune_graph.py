@@ -7,13 +7,13 @@ import torch
 from prunable_networks import NETWORKS, network
 from torch import Tensor, nn
 
-from edgecnn.models.pruned import Kept, Plan, narrowed, skeleton
 from edgecnn.compress.prune import graph
+from edgecnn.compress.prune.algorithm import groups, shrink
 from edgecnn.compress.prune.graph import ENTANGLED, OUTPUTS, couplings
 from edgecnn.compress.prune.group import Prunable, Pruned, Ranking
-from edgecnn.compress.prune.algorithm import groups, shrink
 from edgecnn.compress.prune.trial import MIXED, differs, examine, scrambled, sift
 from edgecnn.core.errors import InputError, StepError
+from edgecnn.models.pruned import Kept, Plan, narrowed, skeleton
 
 IMAGE = torch.zeros(1, 3, 32, 32)
 PRUNED = {

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from edgecnn.compress.prune.group import Group, Ranking
 from edgecnn.compress.prune.latency import Budget, Outcome, Table, exported_times, prune_to_latency, widths_for
+from edgecnn.core.device import Deployment, DeviceProfile
 from edgecnn.core.errors import InputError, MissingError
 from edgecnn.core.events import Event, Progress, Warned
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Context
-from edgecnn.core.device import Deployment, DeviceProfile
-from edgecnn.measure.layer_times import layer_times_on
 from edgecnn.measure.connection import this_host
+from edgecnn.measure.layer_times import layer_times_on
 
 HOST = DeviceProfile(
     name="host",

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from edgecnn.models.cost import count_macs
-from edgecnn.compress.prune.group import Pruned, Ranking
 from edgecnn.compress.prune.algorithm import Target, groups, prune
+from edgecnn.compress.prune.group import Pruned, Ranking
+from edgecnn.models.cost import count_macs
 
 
 def pruned(module: nn.Module, side: int, *, kept: float = 0.6, round_to: int = 8) -> Pruned:

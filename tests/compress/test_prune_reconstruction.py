@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgecnn.compress.prune import reconstruction
-from edgecnn.compress.prune.group import Coupling, Ranking
 from edgecnn.compress.prune.algorithm import Target, groups, prune, shrink
+from edgecnn.compress.prune.group import Coupling, Ranking
 from edgecnn.core.errors import InputError
 from edgecnn.core.events import Event, Progress
 

@@ -12,16 +12,16 @@ import torch
 import workbench
 from pydantic import ValidationError
 
-from edgecnn.models import LoadedModel, open_model, reopen, save
 from edgecnn.compress.prune.stage import Prune
 from edgecnn.core import plugins
 from edgecnn.core.artifact import Artifact, Kind, sha256_of
+from edgecnn.core.device import Deployment, DeviceProfile
 from edgecnn.core.errors import InputError
 from edgecnn.core.events import Event, Progress, Warned
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Context
-from edgecnn.core.device import Deployment, DeviceProfile
 from edgecnn.data import ImageSet, open_data
+from edgecnn.models import LoadedModel, open_model, reopen, save
 from edgecnn.train.resnet_small import resnet_small
 
 PREPROCESSING = Preprocessing(crop=(32, 32), resize=None, mean=(0.5,) * 3, std=(0.25,) * 3)

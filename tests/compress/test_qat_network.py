@@ -220,8 +220,8 @@ class Two:
 def test_tflite_operators_compute_what_litert_computes(tmp_path: Path) -> None:
     pytest.importorskip("litert_torch")
     from edgecnn.compress.qat import tflite
-    from edgecnn.formats.tflite.export import export as export_tflite
     from edgecnn.formats.tflite import flatbuffer
+    from edgecnn.formats.tflite.export import export as export_tflite
     from edgecnn.formats.tflite.quantize import runner
 
     torch.manual_seed(0)

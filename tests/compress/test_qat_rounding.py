@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from edgecnn.compress.qat.fake_quantize import quantize_activation, quantize_bias, quantize_weight
-from edgecnn.compress.qat.network import Network, Node, Values, WeightGrid
+from edgecnn.compress.qat.fake_quantize import WeightGrid, quantize_activation, quantize_bias, quantize_weight
+from edgecnn.compress.qat.network import Network, Node, Values
 from edgecnn.compress.qat.onnx_operators import OPERATORS
-from edgecnn.quantize.ranges import Range, asymmetric, symmetric
 from edgecnn.formats.onnx.qdq import INT32_ROOM
 from edgecnn.formats.onnx.qdq import quantize_weight as written_weight
+from edgecnn.quantize.ranges import Range, asymmetric, symmetric
 
 
 @pytest.mark.parametrize("grid", [asymmetric(Range(-0.4, 5.6), signed=False), symmetric(Range(-3.0, 2.0))])

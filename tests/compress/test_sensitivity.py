@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from edgecnn.compress.sensitivity import rank_layers
+from edgecnn.core.device import Deployment, DeviceProfile
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Context
-from edgecnn.core.device import Deployment, DeviceProfile
 
 LAYERS = ("features.0", "features.3", "features.6", "fc")
 HOST = DeviceProfile(

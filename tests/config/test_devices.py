@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from edgecnn.config.devices import BACKENDS, list_devices, load_device
 from edgecnn.core import plugins
 from edgecnn.core.errors import InputError
-from edgecnn.config.devices import BACKENDS, list_devices, load_device
 
 BOARD = """
 name: my-board

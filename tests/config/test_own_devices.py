@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from edgecnn.config import devices
-from edgecnn.core.errors import EdgecnnError, InputError
-from edgecnn.core.device import DeviceProfile
 from edgecnn.config.devices import list_devices, load_device
+from edgecnn.core.device import DeviceProfile
+from edgecnn.core.errors import EdgecnnError, InputError
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from edgecnn.core.errors import InputError
 from edgecnn.config.recipe import list_recipes, load_recipe
+from edgecnn.core.errors import InputError
 
 
 def write(folder: Path, text: str, name: str = "mine.yaml") -> str:

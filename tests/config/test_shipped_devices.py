@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from edgecnn.config.devices import read
 from edgecnn.config.user_files import folders
 from edgecnn.core.device import DeviceProfile
-from edgecnn.config.devices import read
 
 CORE = {
     "cortex-a53": (8, 0, 16),

@@ -6,8 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from edgecnn.core.artifact import Kind
-from edgecnn.core.errors import MissingError
 from edgecnn.core.device import Deployment, DeviceProfile
+from edgecnn.core.errors import MissingError
 from edgecnn.formats.export_stage import Export
 from edgecnn.quantize.stage import Quantize
 

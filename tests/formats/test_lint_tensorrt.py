@@ -13,10 +13,10 @@ from onnx import TensorProto, helper, numpy_helper
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.errors import install_hint
 from edgecnn.formats.fusion import Fusion
-from edgecnn.formats.tensorrt import lint
+from edgecnn.formats.tensorrt import lint as tensorrt
 from edgecnn.formats.tensorrt.lint import lint
 
-installed = pytest.mark.skipif(bool(lint._why_not()), reason=lint._why_not() or "TensorRT is there")
+installed = pytest.mark.skipif(bool(tensorrt._why_not()), reason=tensorrt._why_not() or "TensorRT is there")
 
 
 def graph(
@@ -143,8 +143,8 @@ def test_a_builder_that_dies_does_not_take_the_run_down(tmp_path: Path, monkeypa
 def test_without_the_wheels_the_lint_is_skipped_with_the_way_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lint, "WHEELS", ("no_such_wheel_for_tensorrt",))
-    monkeypatch.setattr(lint.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(tensorrt, "WHEELS", ("no_such_wheel_for_tensorrt",))
+    monkeypatch.setattr(tensorrt.platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(sys, "platform", "linux")
     found = judged(tmp_path, graph())
     assert found.status == "skipped"
@@ -154,7 +154,7 @@ def test_without_the_wheels_the_lint_is_skipped_with_the_way_out(
 def test_on_another_platform_the_lint_is_skipped_with_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lint.platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(tensorrt.platform, "machine", lambda: "aarch64")
     found = judged(tmp_path, graph())
     assert found.status == "skipped"
     assert "aarch64" in found.note

@@ -14,8 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 from edgecnn.core.artifact import Artifact, Kind
 from edgecnn.core.errors import StepError
 from edgecnn.formats.cast_stage import Cast
-from edgecnn.formats.onnx.half import to_half
 from edgecnn.formats.onnx.export import describe
+from edgecnn.formats.onnx.half import to_half
 
 COUNT = 4
 

@@ -18,9 +18,9 @@ from edgecnn.core.preprocessing import Preprocessing
 
 pytest.importorskip("litert_torch")
 
-from edgecnn.formats.tflite.lint import lint
-from edgecnn.formats.tflite.export import export
 from edgecnn.formats.tflite import flatbuffer
+from edgecnn.formats.tflite.export import export
+from edgecnn.formats.tflite.lint import lint
 
 PREPROCESSING = Preprocessing(crop=(32, 32), resize=36, mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.2))
 

@@ -28,7 +28,11 @@ def test_the_wheel_carries_every_yaml(names: set[str], kind: str) -> None:
 
 
 def test_the_wheel_carries_what_the_package_reads_at_run_time(names: set[str]) -> None:
-    assert {"edgecnn/checkpoint/catalog.json", "edgecnn/workflows/optimize/bundle/infer.py", "edgecnn/probe/__main__.py"} <= names
+    assert {
+        "edgecnn/checkpoint/catalog.json",
+        "edgecnn/workflows/optimize/bundle/infer.py",
+        "edgecnn/probe/__main__.py",
+    } <= names
 
 
 def test_the_wheel_carries_nothing_else(names: set[str]) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from jetson_stubs import FLAGS, Jetson
 
+from edgecnn.config.devices import load_device
 from edgecnn.core.errors import StepError
 from edgecnn.core.events import nobody
-from edgecnn.config.devices import load_device
 from edgecnn.formats.files import open_artifact
 from edgecnn.measure.device import ThisMachine
 from edgecnn.measure.layer_profile import LayerProfile, profile

@@ -14,8 +14,8 @@ import pytest
 from edgecnn.core.errors import InputError, StepError
 from edgecnn.core.events import Event, Finished, Progress, nobody
 from edgecnn.core.preprocessing import Preprocessing
-from edgecnn.predict import runtime
 from edgecnn.formats.files import open_artifact
+from edgecnn.predict import runtime
 
 PREPROCESSING = Preprocessing(crop=(8, 8), resize=8, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
 

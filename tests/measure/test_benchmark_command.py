@@ -13,13 +13,13 @@ from typer.testing import CliRunner
 
 from edgecnn.cli import failures, main
 from edgecnn.cli.benchmark import benchmark
+from edgecnn.config.devices import load_device
 from edgecnn.core.errors import EdgecnnError, InputError, StepError
 from edgecnn.core.events import nobody
-from edgecnn.config.devices import load_device
 from edgecnn.measure import effort
 from edgecnn.measure.candidates import open_models, planner
-from edgecnn.measure.fleet import measure_fleet
 from edgecnn.measure.effort import Profile
+from edgecnn.measure.fleet import measure_fleet
 from edgecnn.report.benchmark import lines, text, to_dict
 
 app = typer.Typer()

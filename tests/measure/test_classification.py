@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from edgecnn.core.errors import InputError, StepError
+from edgecnn.statistics.proportions import wilson
 from edgecnn.tasks.classification.metrics import BINS, Share, classify, probabilities_of
-from edgecnn.statistics.samples import wilson
 
 NAMES = ("a", "b", "c")
 

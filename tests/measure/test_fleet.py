@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgecnn.core.device import Connect, Deployment, DeviceProfile
 from edgecnn.core.errors import EdgecnnError, InputError, MissingError, StepError
 from edgecnn.core.events import Event, Progress, nobody
-from edgecnn.core.device import Connect, Deployment, DeviceProfile
+from edgecnn.formats.files import open_artifact
 from edgecnn.measure import fleet
 from edgecnn.measure.candidates import batches_of, open_models, planner, runtime_of
-from edgecnn.formats.files import open_artifact
+from edgecnn.measure.connection import Site
 from edgecnn.measure.device import ThisMachine
+from edgecnn.measure.effort import Profile
 from edgecnn.measure.fleet import Taken, measure_fleet
 from edgecnn.measure.latency import Arm, measure
-from edgecnn.measure.effort import Profile
-from edgecnn.measure.connection import Site
 
 BRIEF = Profile("brief", 2, 32, 0.01, 5.0, warmup_s=0.01)
 ONNX = Deployment(format="onnx", backend="onnxruntime", family="onnxruntime")

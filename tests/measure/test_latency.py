@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgecnn.core.device import DeviceProfile
 from edgecnn.core.errors import EdgecnnError, InputError
 from edgecnn.core.events import Event, Finished, Progress, Started, nobody
-from edgecnn.core.device import DeviceProfile
 from edgecnn.formats.files import open_artifact
-from edgecnn.measure.latency import Arm, Latency, Process, compare, measure, orders, summarise
 from edgecnn.measure.effort import PROFILES, Profile, profile_named
+from edgecnn.measure.latency import Arm, Latency, Process, compare, measure, orders, summarise
 
 BRIEF = Profile("brief", 3, 64, 0.05, 5.0, warmup_s=0.02)
 FACTS = {"usable_cores": 2, "governor": "performance", "boot_id": "a"}

@@ -11,11 +11,11 @@ from torch import nn
 
 from edgecnn.core import plugins
 from edgecnn.core.artifact import Format
+from edgecnn.core.device import Deployment, DeviceProfile
 from edgecnn.core.errors import MissingError
 from edgecnn.core.preprocessing import Preprocessing
-from edgecnn.core.device import Deployment, DeviceProfile
-from edgecnn.measure.layer_times import layer_times_on
 from edgecnn.measure.connection import Site, this_host
+from edgecnn.measure.layer_times import layer_times_on
 
 HOST = DeviceProfile(
     name="host",

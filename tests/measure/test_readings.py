@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from edgecnn.core.artifact import Artifact
-from edgecnn.measure.latency import Arm, Latency, Process, summarise
 from edgecnn.measure.effort import PROFILES
+from edgecnn.measure.latency import Arm, Latency, Process, summarise
 from edgecnn.measure.telemetry import MOST_READINGS, Telemetry
 
 ARM = Arm("m", Artifact(Path("m.onnx"), "onnx", "fp32", (), (), ""), "onnxruntime", 1)

@@ -11,11 +11,11 @@ import torchvision
 from checkpoints import equal, stored, tv, user_module
 from torch import nn
 
+from edgecnn.core.errors import InputError, MissingError, StepError, install_hint
+from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.models import open_model
 from edgecnn.models import registry as registry_module
 from edgecnn.models.registry import Entry, Form, build_empty
-from edgecnn.core.errors import InputError, MissingError, StepError, install_hint
-from edgecnn.core.preprocessing import Preprocessing
 
 
 def test_a_wrong_architecture_says_what_differs_and_what_fits(tmp_path: Path) -> None:

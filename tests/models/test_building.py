@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
+from edgecnn.core.errors import InputError
+from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.models import open_model, save
 from edgecnn.models.building import build, in_words_of_training, smallest_map
 from edgecnn.models.pruned import Kept, Plan, narrowed
-from edgecnn.core.errors import InputError
-from edgecnn.core.preprocessing import Preprocessing
 
 OWN = "edgecnn.train.resnet_small:resnet_small"
 NAMES = ("ant", "bee", "cat")

@@ -12,11 +12,11 @@ import torch
 import torchvision
 from onnx import TensorProto, helper, numpy_helper
 
-from edgecnn.models import open_model
-from edgecnn.models.cost import macs
 from edgecnn.cli.inspect import inspect
 from edgecnn.core.errors import InputError
 from edgecnn.formats.inspect import read_onnx, read_tflite
+from edgecnn.models import open_model
+from edgecnn.models.cost import macs
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import pytest
 import torch
 from checkpoints import equal, stored, tv
 
-from edgecnn.models import open_model, save
 from edgecnn.core.errors import InputError, StepError
 from edgecnn.core.preprocessing import Preprocessing
+from edgecnn.models import open_model, save
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v3_small", "squeezenet1_1", "shufflenet_v2_x0_5"])

@@ -8,8 +8,8 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from edgecnn.models import save
 from edgecnn.core.preprocessing import Preprocessing
+from edgecnn.models import save
 
 
 def test_the_same_content_has_the_same_bytes(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ import torch
 from prunable_networks import network
 from torch import nn
 
+from edgecnn.core.errors import InputError
 from edgecnn.models import open_model, reopen, save
 from edgecnn.models.pruned import Kept, Plan, narrowed, skeleton
 from edgecnn.models.weights import METADATA_KEY
-from edgecnn.core.errors import InputError
 
 HALF = tuple(range(0, 32, 2))
 PLAN = Plan({"body.0.0": Kept(HALF), "body.0.1": Kept(HALF), "body.1.0": Kept(None, HALF)})

@@ -15,8 +15,8 @@ import pytest
 import torch
 from torch import nn
 
-from edgecnn.models import read_weights
 from edgecnn.core.errors import InputError
+from edgecnn.models import read_weights
 
 
 def small() -> nn.Module:

@@ -10,10 +10,11 @@ import pytest
 
 from edgecnn.core.errors import InputError
 from edgecnn.formats.cost import Cost, Tensor
-from edgecnn.formats.tflite import trace
-from edgecnn.formats.onnx import cost_ops, trace
-from edgecnn.formats.tensorrt import trace
+from edgecnn.formats.onnx import cost_ops
+from edgecnn.formats.onnx import trace as onnx_runtime
 from edgecnn.formats.onnx.cost import Graph
+from edgecnn.formats.tensorrt import trace as tensorrt
+from edgecnn.formats.tflite import trace as litert
 from edgecnn.formats.tflite.cost import Graph as TFLiteGraph
 
 F32, I8 = "float32", "int8"
@@ -111,7 +112,7 @@ def row(name: str, op: str, out: tuple[int, ...] = (1,), dtype: str = "float") -
 def test_without_a_graph_a_row_is_all_there_is(onnx_net: Callable[..., Path]) -> None:
     original = Graph.read(onnx_net())
     for raw in (b"", b"\xff not a graph"):
-        nodes = trace.join([row("stem", "QLinearConv", (1, 8, 32, 32), "uint8")], raw, original)
+        nodes = onnx_runtime.join([row("stem", "QLinearConv", (1, 8, 32, 32), "uint8")], raw, original)
         assert [(node.layer, node.kind, node.shape) for node in nodes] == [("stem", "integer", (1, 8, 32, 32))]
         assert nodes[0].cost == Cost()
 
@@ -124,10 +125,10 @@ def test_a_graph_that_makes_no_sense_costs_nothing_but_a_shrug(onnx_net: Callabl
     weight.dims[:] = [-5, 1 << 62, 0, 7]
     stem = next(node for node in original.graph.node if node.name == "stem")
     stem.attribute.append(onnx.helper.make_attribute("pads", [1 << 62] * 1000))
-    stem.domain = trace.BLOCKED
+    stem.domain = onnx_runtime.BLOCKED
     del stem.output[:]
     raw = original.SerializeToString()
-    nodes = trace.join([row("stem", "Conv"), row("nobody", "Conv")], raw, Graph.read(onnx_net()))
+    nodes = onnx_runtime.join([row("stem", "Conv"), row("nobody", "Conv")], raw, Graph.read(onnx_net()))
     assert [node.cost.macs for node in nodes] == [None, None]
 
 
@@ -147,7 +148,7 @@ def test_xnnpacks_operators_are_laid_beside_the_files(tflite_net: Callable[..., 
         "Static Reshape (NC)",
         "Fully Connected (NC, F32) GEMM",
     )
-    nodes = trace.join(rows, graph)
+    nodes = litert.join(rows, graph)
     assert [node.layer for node in nodes] == ["stem/y", "dw/y", "pw/y", "sum", "sum", "pooled", "pooled", "fc/y"]
     assert [node.precision for node in nodes][:3] == ["fp32", "fp16", "fp32"]
     assert (nodes[4].op, nodes[4].kind, nodes[4].cost.operations) == ("Clamp (NC)", "float", 32 * 32 * 16)
@@ -157,7 +158,7 @@ def test_xnnpacks_operators_are_laid_beside_the_files(tflite_net: Callable[..., 
 def test_what_xnnpack_merged_is_told(tflite_net: Callable[..., Path]) -> None:
     graph = TFLiteGraph.read(tflite_net())
     graph.nodes[1] = graph.nodes[1].__class__("dw.pad", "PAD", "float", "fp32")
-    nodes = trace.join(events("Convolution (NHWC, F32) IGEMM", "Fully Connected (NC, F32) GEMM", "Add (ND)"), graph)
+    nodes = litert.join(events("Convolution (NHWC, F32) IGEMM", "Fully Connected (NC, F32) GEMM", "Add (ND)"), graph)
     assert [node.layer for node in nodes] == ["stem/y", "pw/y", "sum"]
     assert nodes[1].merged == ("dw.pad",)
 
@@ -165,7 +166,7 @@ def test_what_xnnpack_merged_is_told(tflite_net: Callable[..., Path]) -> None:
 def test_operators_of_another_world_do_not_upset_the_join(tflite_net: Callable[..., Path]) -> None:
     graph = TFLiteGraph.read(tflite_net())
     strange = [*events("Warp (XX)", "???"), {"op": "CUSTOM", "delegated": False, "node": 99}]
-    nodes = trace.join(strange, graph)
+    nodes = litert.join(strange, graph)
     assert len(nodes) == 3
     assert all(node.cost.macs in (0, None) for node in nodes)
 
@@ -189,7 +190,7 @@ def test_tensorrt_layers() -> None:
     reformat = trt_row("q", "Reformat", details={"Origin": "QDQ", "ParameterType": "Reformat"})
     copy = trt_row("Reformatting CopyNode for Input Tensor 0 to conv", "", inputs=[], outputs=[])
     melted = trt_row("{ForeignNode[a...b]}", "Myelin", inputs=[("Row major linear FP16 format", (1, 8))])
-    nodes = trace.join([convolution, reformat, copy, melted])
+    nodes = tensorrt.join([convolution, reformat, copy, melted])
     assert nodes[0].cost == Cost(
         28 * 28 * 64 * 32 * 9, 2 * 28 * 28 * 64 * 32 * 9, 64 * 32 * 9, 32 * 56 * 56 + 64 * 28 * 28
     )
@@ -211,4 +212,4 @@ def test_tensorrt_layers() -> None:
     ],
 )
 def test_tensorrts_words_for_types(text: str, dtype: str) -> None:
-    assert trace.dtype_of(text) == dtype
+    assert tensorrt.dtype_of(text) == dtype

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgecnn.config.devices import load_device
+from edgecnn.core.device import Deployment, DeviceProfile
 from edgecnn.core.errors import MissingError, StepError
 from edgecnn.core.events import Event, Progress, nobody
-from edgecnn.core.device import Deployment, DeviceProfile
-from edgecnn.config.devices import load_device
 from edgecnn.formats.files import open_artifact
-from edgecnn.measure.device import ThisMachine
 from edgecnn.formats.onnx.cost import Graph
+from edgecnn.measure.device import ThisMachine
 from edgecnn.measure.layer_profile import LayerProfile, profile
 
 HOST = DeviceProfile(

@@ -15,10 +15,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgecnn.core.artifact import Artifact, sha256_of
+from edgecnn.core.device import Deployment, DeviceProfile
 from edgecnn.core.events import nobody
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Context
-from edgecnn.core.device import Deployment, DeviceProfile
 from edgecnn.quantize.stage import Quantize
 
 CHANNELS = 8

@@ -19,12 +19,12 @@ from torchvision.models import DenseNet, mobilenet_v2, resnet50
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.formats.fusion import Fusion
-from edgecnn.formats.onnx.lint import lint
 from edgecnn.formats.onnx.export import export
+from edgecnn.formats.onnx.lint import lint
 from edgecnn.formats.onnx.norms import norms_to_convs
 from edgecnn.formats.onnx.placement import FAMILIES, place
-from edgecnn.quantize.ranges import Range, RangeTable
 from edgecnn.formats.onnx.qdq import write
+from edgecnn.quantize.ranges import Range, RangeTable
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from onnx import numpy_helper
 
 from edgecnn.core import plugins
 from edgecnn.core.artifact import Artifact, sha256_of
+from edgecnn.core.device import DeviceProfile
 from edgecnn.core.events import Event, Warned
 from edgecnn.core.stage import Context
-from edgecnn.core.device import DeviceProfile
 from edgecnn.formats.onnx import quantize as quantize_onnx
 from edgecnn.quantize.stage import Quantize
 

@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgecnn.workflows.optimize.results import conclusions, network_files, overall, recommended, rows
 from edgecnn.core.artifact import Artifact, Kind
 from edgecnn.core.device import Deployment, DeviceProfile
+from edgecnn.measure.effort import profile_named
+from edgecnn.measure.latency import Arm, Process, summarise
+from edgecnn.report.model import Accuracy, Row, Speed
 from edgecnn.workflows.optimize.assessment import Evidence, speeds
 from edgecnn.workflows.optimize.execution import Lane
-from edgecnn.measure.latency import Arm, Process, summarise
-from edgecnn.measure.effort import profile_named
-from edgecnn.report.model import Accuracy, Row, Speed
+from edgecnn.workflows.optimize.file_names import network_files
+from edgecnn.workflows.optimize.recommendation import conclusions, overall, recommended
+from edgecnn.workflows.optimize.results import rows
 
 HOST = DeviceProfile(
     name="host",

@@ -48,7 +48,7 @@ def test_good_data_passes(data: Path, invoke: Invoke) -> None:
     ended = invoke("data", "audit", str(data), "--json")
     found = ended.json
     assert (ended.code, found["outcome"], codes(found)) == (0, "PASS", {}), ended.err
-    assert found["schema"] == "edgecnn.workflows.audit/1" and found["images"] == {"train": 40, "val": 60}
+    assert found["schema"] == "edgecnn.audit/1" and found["images"] == {"train": 40, "val": 60}
     assert found["classes"]["rows"] == {"train": 10, "val": 15} and found["modes"] == {"RGB": 100}
     assert found["sizes"]["val"]["usual"] == [32, 32] and found["suspicious_labels"] is None
     page = invoke("data", "audit", str(data)).out

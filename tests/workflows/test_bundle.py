@@ -18,9 +18,9 @@ import pytest
 
 from edgecnn.core.events import nobody
 from edgecnn.core.preprocessing import Preprocessing
-from edgecnn.workflows.optimize.bundle import write_bundle
 from edgecnn.formats.files import open_artifact
 from edgecnn.probe import backends
+from edgecnn.workflows.optimize.bundle import write_bundle
 
 if TYPE_CHECKING:
     from conftest import Run

@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import pytest
 
-from edgecnn.workflows.optimize import search
 from edgecnn.compress.fallbacks import Attempt, Known, Rung, Stages
 from edgecnn.compress.fallbacks.calibrate import Calibrate
 from edgecnn.compress.fallbacks.keep_float import KeepFloat
+from edgecnn.config.recipe import Budget, Calibration, Recipe
 from edgecnn.core.artifact import Artifact, Kind, sha256_of
+from edgecnn.core.device import Deployment, DeviceProfile
 from edgecnn.core.errors import InputError, StepError
 from edgecnn.core.events import Event, Warned
 from edgecnn.core.stage import Context, Stage
-from edgecnn.core.device import Deployment, DeviceProfile
+from edgecnn.data.preprocessing import Source
 from edgecnn.formats.export_stage import Export
-from edgecnn.workflows.inputs import Source
-from edgecnn.workflows.optimize.pipeline import run
 from edgecnn.quantize.stage import Quantize
-from edgecnn.config.recipe import Budget, Calibration, Recipe
 from edgecnn.report.model import Report
+from edgecnn.workflows.optimize import search
+from edgecnn.workflows.optimize.pipeline import run
 from edgecnn.workflows.optimize.request import Request
 
 if TYPE_CHECKING:

@@ -33,7 +33,7 @@ def test_a_checkpoint_is_judged_on_all_of_val(bench: Workbench, invoke: Invoke) 
     ended = invoke("evaluate", *bench.source, "--data", str(bench.data), "--json")
     found = ended.json
     assert ended.code == 0, ended.err
-    assert found["schema"] == "edgecnn.workflows.evaluate/1" and found["runtime"] == "PyTorch on cpu"
+    assert found["schema"] == "edgecnn.evaluation/1" and found["runtime"] == "PyTorch on cpu"
     assert found["images"] == 60 and found["data"]["source"].endswith("val")
     assert [item["name"] for item in found["classes"]] == CLASSES
     assert [item["support"] for item in found["classes"]] == [15] * 4

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgecnn.workflows.optimize import assessment
 from edgecnn.core.artifact import Artifact
+from edgecnn.core.device import Connect, Deployment, DeviceProfile
 from edgecnn.core.errors import StepError
 from edgecnn.core.events import nobody
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.store import Store
-from edgecnn.core.device import Connect, Deployment, DeviceProfile
-from edgecnn.workflows.optimize.assessment import Evidence, answer, time_all
-from edgecnn.measure.effort import profile_named
 from edgecnn.measure.connection import Site
+from edgecnn.measure.effort import profile_named
+from edgecnn.workflows.optimize import assessment
+from edgecnn.workflows.optimize.assessment import Evidence, answer, time_all
 
 ONNX = Deployment(format="onnx", backend="onnxruntime", family="onnxruntime")
 PI = DeviceProfile(name="pi", title="pi", deployments=(ONNX,), connect=Connect(ssh="pi"))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from edgecnn.models import open_model
 from edgecnn.data.demo import write_digits
+from edgecnn.models import open_model
 
 if TYPE_CHECKING:
     from workbench import Ended

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from edgecnn.core.errors import InputError
-from edgecnn.workflows.inputs import guess
+from edgecnn.data.preprocessing import guess
 
 SHAPE = (3, 224, 224)
 

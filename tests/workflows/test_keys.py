@@ -11,16 +11,16 @@ from typing import Any, cast
 import pytest
 
 from edgecnn.compress.prune.stage import Prune
+from edgecnn.config.devices import load_device
+from edgecnn.config.recipe import Recipe
 from edgecnn.core.artifact import Format
 from edgecnn.core.events import nobody
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.store import Store
-from edgecnn.config.devices import load_device
 from edgecnn.formats.export_stage import Export
-from edgecnn.workflows.optimize.execution import Surroundings, steps
-from edgecnn.measure.layer_times import layer_times_on
 from edgecnn.measure.connection import this_host
-from edgecnn.config.recipe import Recipe
+from edgecnn.measure.layer_times import layer_times_on
+from edgecnn.workflows.optimize.planning import Surroundings, steps
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import pytest
 import torch
 from workbench import FLAGS, Workbench
 
-from edgecnn.models import open_model, save
 from edgecnn.core.artifact import Artifact
-from edgecnn.workflows.prune import Smaller
+from edgecnn.models import open_model, save
 from edgecnn.train.resnet_small import resnet_small
+from edgecnn.workflows.prune import Smaller
 
 if TYPE_CHECKING:
     from workbench import Ended

@@ -38,9 +38,9 @@ def test_the_files_it_leaves(trained: Path) -> None:
 
 
 def test_the_best_epoch_is_kept_and_the_last_is_there_too(trained: Path, bench: Workbench) -> None:
-    from edgecnn.models import open_model
     from edgecnn.core.preprocessing import Preprocessing
     from edgecnn.data import open_data
+    from edgecnn.models import open_model
     from edgecnn.train import measure_accuracy
 
     history = json.loads((trained / "history.json").read_text())

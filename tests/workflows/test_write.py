@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from edgecnn.core.artifact import Artifact, Format, Kind, Precision
-from edgecnn.core.store import one_at_a_time
 from edgecnn.core.device import Deployment
-from edgecnn.workflows.optimize.assessment import Evidence
+from edgecnn.core.store import one_at_a_time
 from edgecnn.report.model import Report
+from edgecnn.workflows.optimize.assessment import Evidence
 from edgecnn.workflows.optimize.output import write_run
 
 KINDS: tuple[tuple[Format, Precision], ...] = (("onnx", "fp32"), ("onnx", "int8"), ("tflite", "int8"))

@@ -6,8 +6,8 @@ import io
 from pathlib import Path
 
 import numpy as np
-import torch  # noqa: TID253  (kernel, reached by a late import)
-from torch import Tensor, nn  # noqa: TID253
+import torch
+from torch import Tensor, nn
 
 from edgecnn.core.errors import StepError
 from edgecnn.core.events import Progress, Tell

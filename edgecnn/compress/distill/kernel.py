@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch  # noqa: TID253  (kernel, reached by a late import)
-from torch import Tensor, nn  # noqa: TID253
+import torch
+from torch import Tensor, nn
 
-from edgecnn.models import open_model, save
-from edgecnn.models.pruned import Plan
 from edgecnn.compress.distill.cache import require_numbers, teacher_logits
 from edgecnn.compress.distill.stage import ORIGINAL, Distill
 from edgecnn.core.artifact import Artifact, sha256_of
@@ -17,6 +15,8 @@ from edgecnn.core.errors import InputError
 from edgecnn.core.events import Tell, Warned
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Context, LabelledImages, Model
+from edgecnn.models import open_model, save
+from edgecnn.models.pruned import Plan
 from edgecnn.train.distillation_loss import (
     WARMUP_SHARE,
     CachedLogits,

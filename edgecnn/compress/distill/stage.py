@@ -7,9 +7,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from edgecnn.core.artifact import Artifact, Format, Kind, sha256_of
-from edgecnn.core.stage import Context, Stage
+from edgecnn.core.artifact import Format, Kind, sha256_of
 from edgecnn.core.device import DeviceProfile
+from edgecnn.core.stage import Stage, StageInput
 from edgecnn.train.settings import TrainSettings, followed_by_a_stage
 
 ORIGINAL = "original"
@@ -32,7 +32,7 @@ class Distill(Stage):
 
     kind: ClassVar[str] = "distill"
     tools: ClassVar[tuple[str, ...]] = ("torch", "torchvision", "timm")
-    trains: ClassVar[bool] = True
+    kernel: ClassVar[str] = "edgecnn.compress.distill.kernel:distill"
 
     method: Literal["dist", "hinton", "dkd"] = "dist"
     temperature: float | None = Field(default=None, gt=0, le=1000, allow_inf_nan=False)
@@ -59,10 +59,10 @@ class Distill(Stage):
         followed_by_a_stage(self.training, at="training", builds=self.student is not None)
         return self
 
-    @property
-    def needs_labels(self) -> bool:  # type: ignore[override]
-        """Whether labels were asked for beside the teacher."""
-        return bool(self.label_weight)
+    def inputs(self) -> frozenset[StageInput]:
+        """Labels where they were asked for beside the teacher."""
+        labels: frozenset[StageInput] = frozenset({"labels"} if self.label_weight else ())
+        return labels | {"training"}
 
     @property
     def is_varied(self) -> bool:
@@ -90,11 +90,6 @@ class Distill(Stage):
             return None
         kept = source.variant if self.student is None else ""
         return source._replace(variant=kept or "distilled")
-
-    def run(self, source: Artifact, context: Context) -> Artifact:
-        from edgecnn.compress.distill.kernel import distill
-
-        return distill(source, context, options=self)
 
 
 def _digest(name: str | None) -> str:

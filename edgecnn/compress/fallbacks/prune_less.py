@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from edgecnn.compress.prune.stage import MEASURES, Prune
 from edgecnn.compress.fallbacks import Attempt, Known, Rung, Stages
+from edgecnn.compress.prune.stage import MEASURES, Prune
 
 
 class PruneLess(Rung):

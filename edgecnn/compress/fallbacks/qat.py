@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from edgecnn.compress.qat.stage import Epochs, Qat, QatSettings, Training
 from edgecnn.compress.fallbacks import Attempt, Known, Rung, Stages
+from edgecnn.compress.qat.stage import Epochs, Qat, QatSettings, Training
 from edgecnn.quantize.stage import Quantize
 
 

@@ -8,19 +8,19 @@ from dataclasses import dataclass, replace
 from math import ceil, lcm
 from typing import Any
 
-import torch  # noqa: TID253
-from torch import Tensor, nn  # noqa: TID253
+import torch
+from torch import Tensor, nn
 
-from edgecnn.models.pruned import Plan, is_layer, narrowed, sizes
 from edgecnn.compress.prune import amount
 from edgecnn.compress.prune.amount import Measure, Unreachable
+from edgecnn.compress.prune.channel_blocks import portions
 from edgecnn.compress.prune.group import Coupling, Group, Prunable, Pruned, Ranking
 from edgecnn.compress.prune.importance import importances
 from edgecnn.compress.prune.reconstruction import reconstruct
-from edgecnn.compress.prune.channel_blocks import portions
 from edgecnn.compress.prune.trial import examine, lost, smaller_example, usable
 from edgecnn.core.errors import InputError, StepError
 from edgecnn.core.events import Progress, Tell, nobody
+from edgecnn.models.pruned import Plan, is_layer, narrowed, sizes
 
 __all__ = ["Group", "Prunable", "Pruned", "Ranking", "Target", "groups", "prune", "shrink"]
 

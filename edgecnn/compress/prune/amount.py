@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import torch  # noqa: TID253
-from torch import Tensor, nn  # noqa: TID253
+import torch
+from torch import Tensor, nn
 
+from edgecnn.compress.prune.channel_blocks import plan_of
+from edgecnn.compress.prune.group import Group
+from edgecnn.core.errors import InputError
 from edgecnn.models.cost import count_macs, layer_macs
 from edgecnn.models.pruned import Kept, Plan, is_depthwise, is_layer, narrowed, sizes, skeleton
-from edgecnn.compress.prune.group import Group
-from edgecnn.compress.prune.channel_blocks import plan_of
-from edgecnn.core.errors import InputError
 
 Measure = Literal["macs", "parameters", "size"]
 SLACK = 0.005

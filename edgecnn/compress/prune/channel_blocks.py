@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from torch import nn  # noqa: TID253
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd  # noqa: TID253
+from torch import nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from edgecnn.models.pruned import Kept, Plan, is_depthwise, sizes
 from edgecnn.compress.prune.group import Axis, Coupling, Member
+from edgecnn.models.pruned import Kept, Plan, is_depthwise, sizes
 
 SIDE_BY_SIDE = "a layer in groups (convolution or norm) reads it beside other layers"
 

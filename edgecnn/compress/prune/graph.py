@@ -16,16 +16,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch_pruning  # noqa: TID253
-from torch import Tensor, nn  # noqa: TID253
-from torch_pruning import ops  # noqa: TID253
-from torch_pruning.dependency import index_mapping, shape_infer  # noqa: TID253
+import torch_pruning
+from torch import Tensor, nn
+from torch_pruning import ops
+from torch_pruning.dependency import index_mapping, shape_infer
 
-from edgecnn.models.reference import quiet_stdout
-from edgecnn.models.pruned import LARGEST, sizes
 from edgecnn.compress.prune.group import Axis, Coupling, Member
 from edgecnn.core.errors import StepError
 from edgecnn.core.third_party import first_line
+from edgecnn.models.pruned import LARGEST, sizes
+from edgecnn.models.reference import quiet_stdout
 
 MOST_PAIRS = 3_000_000
 """Pairs of a layer's channel and a root's taken along an edge for one group: beyond it the group is left whole."""

@@ -11,16 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import torch  # noqa: TID253
-from torch import Tensor, nn  # noqa: TID253
-from torch.nn.modules.batchnorm import _BatchNorm  # noqa: TID253
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd  # noqa: TID253
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from edgecnn.models.pruned import is_layer
 from edgecnn.compress.prune import reconstruction
 from edgecnn.compress.prune.group import Axis, Coupling, Ranking
 from edgecnn.core.errors import InputError
 from edgecnn.core.events import Tell, nobody
+from edgecnn.models.pruned import is_layer
 
 Score = Callable[[nn.Module, Axis], Tensor | None]
 """The importance of each channel of one axis of a layer; None where the layer does not count."""

@@ -6,20 +6,20 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import torch  # noqa: TID253  (kernel, reached by a late import)
-from torch import Tensor, nn  # noqa: TID253
+import torch
+from torch import Tensor, nn
 
-from edgecnn.models import save
+from edgecnn.compress.prune.algorithm import Between, Target, check_names, prune
 from edgecnn.compress.prune.amount import Measure
 from edgecnn.compress.prune.graph import OUTPUTS
 from edgecnn.compress.prune.group import Batches, Pruned, Ranking
-from edgecnn.compress.prune.algorithm import Between, Target, check_names, prune
 from edgecnn.compress.prune.stage import MEASURED, Prune
 from edgecnn.core.artifact import Artifact, sha256_of
 from edgecnn.core.errors import InputError
 from edgecnn.core.events import Tell, Warned
 from edgecnn.core.stage import Context, LabelledImages
 from edgecnn.core.store import write_atomically
+from edgecnn.models import save
 
 BATCH = 64
 NAMED = 4
@@ -72,7 +72,7 @@ def _training_images(context: Context, options: Prune) -> LabelledImages | None:
     if not options.trains:
         return None
     images, trains = context.data.training, options.finetune is not None
-    needs_labels = options.needs_labels
+    needs_labels = "labels" in options.inputs()
     if images is not None and (images.labels is not None or not needs_labels):
         return images
     what = "`finetune` needs" if trains else f"importance '{options.importance}' needs"

@@ -16,9 +16,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn  # noqa: TID253  (kernel, reached by a late import)
+from torch import Tensor, nn
 
-from edgecnn.models.pruned import narrowed
 from edgecnn.compress.prune import algorithm
 from edgecnn.compress.prune.amount import plan_at
 from edgecnn.compress.prune.group import Group, Pruned, Ranking
@@ -30,6 +29,7 @@ from edgecnn.core.errors import InputError, MissingError
 from edgecnn.core.events import Progress, Warned
 from edgecnn.core.stage import Context
 from edgecnn.core.store import digest_of, write_atomically
+from edgecnn.models.pruned import narrowed
 
 STEP = "layer times"
 STEPS = 8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from torch import nn  # noqa: TID253  (kernel, reached by a late import)
+from torch import nn
 
 from edgecnn.compress.prune.group import Group
 

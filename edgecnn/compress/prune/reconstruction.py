@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-import torch  # noqa: TID253
-from torch import Tensor, nn  # noqa: TID253
-from torch.nn import functional  # noqa: TID253
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
 
-from edgecnn.models.pruned import Plan
 from edgecnn.compress.prune.group import Batches, Coupling
 from edgecnn.core.events import Progress, Tell, nobody
+from edgecnn.models.pruned import Plan
 
 WIDEST = 4608
 """Weights per output of a layer, above which its Gram matrix is not worth its memory: 512 channels of 3x3."""

@@ -10,10 +10,10 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from edgecnn.compress.prune.group import Importance
-from edgecnn.core.artifact import Artifact, Format, Kind
-from edgecnn.core.quantities import Share, milliseconds, share, size_bytes
-from edgecnn.core.stage import Context, Stage
+from edgecnn.core.artifact import Format, Kind
 from edgecnn.core.device import DeviceProfile
+from edgecnn.core.quantities import Share, milliseconds, share, size_bytes
+from edgecnn.core.stage import Stage, StageInput
 from edgecnn.train.settings import TrainSettings, followed_by_a_stage
 
 MEASURED = ("taylor", "reconstruction")
@@ -63,7 +63,7 @@ class Prune(Stage):
 
     kind: ClassVar[str] = "prune"
     tools: ClassVar[tuple[str, ...]] = ("torch", "torchvision", "timm", "torch-pruning")
-    reads_images: ClassVar[bool] = True
+    kernel: ClassVar[str] = "edgecnn.compress.prune.kernel:run"
 
     macs: Part | None = None
     parameters: Part | None = None
@@ -91,20 +91,17 @@ class Prune(Stage):
             followed_by_a_stage(self.finetune, at="finetune")
         return self
 
-    @property
-    def trains(self) -> bool:  # type: ignore[override]
-        """Whether training images are among its inputs."""
-        return self.finetune is not None or self.importance in MEASURED
-
-    @property
-    def needs_labels(self) -> bool:  # type: ignore[override]
-        """Whether it learns nothing from training images without labels."""
-        return self.finetune is not None or self.importance == "taylor"
-
-    @property
-    def times_layers(self) -> bool:  # type: ignore[override]
-        """Whether its widths are chosen by what layers cost on the target."""
-        return self.latency is not None
+    def inputs(self) -> frozenset[StageInput]:
+        """Training images where it fine-tunes or its importance looks at them, with labels where these say what is
+        learned; layer times where its widths are chosen by what layers cost on the target."""
+        wanted: set[StageInput] = {"calibration"}
+        if self.finetune is not None or self.importance in MEASURED:
+            wanted.add("training")
+        if self.finetune is not None or self.importance == "taylor":
+            wanted.add("labels")
+        if self.latency is not None:
+            wanted.add("layer times")
+        return frozenset(wanted)
 
     def decides(self, target: DeviceProfile, wanted: Format) -> Any:
         if self.latency is None:
@@ -114,8 +111,3 @@ class Prune(Stage):
 
     def produces(self, source: Kind, wanted: Format) -> Kind | None:
         return Kind("torch", "fp32", "pruned") if source[:2] == ("torch", "fp32") else None
-
-    def run(self, source: Artifact, context: Context) -> Artifact:
-        from edgecnn.compress.prune.kernel import run
-
-        return run(source, context, options=self)

@@ -19,18 +19,18 @@ from typing import Any
 from zlib import crc32
 
 import numpy as np
-import torch  # noqa: TID253
-from torch import Tensor, nn  # noqa: TID253
-from torch.nn.modules.batchnorm import _BatchNorm  # noqa: TID253
-from torch.nn.modules.conv import _ConvTransposeNd  # noqa: TID253
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvTransposeNd
 
-from edgecnn.models.reference import quiet_stdout
-from edgecnn.models.pruned import Kept, Plan, is_depthwise, is_layer, narrowed, skeleton
+from edgecnn.compress.prune.channel_blocks import CannotPrune, plan_of, portions
 from edgecnn.compress.prune.graph import couplings
 from edgecnn.compress.prune.group import Coupling
-from edgecnn.compress.prune.channel_blocks import CannotPrune, plan_of, portions
 from edgecnn.core.errors import EdgecnnError
 from edgecnn.core.third_party import first_line
+from edgecnn.models.pruned import Kept, Plan, is_depthwise, is_layer, narrowed, skeleton
+from edgecnn.models.reference import quiet_stdout
 
 EQUAL = {torch.float64: 1e-8, torch.float32: 1e-3}
 """Largest difference, as a share of the largest output, by rounding alone."""

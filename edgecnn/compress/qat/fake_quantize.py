@@ -7,16 +7,28 @@ Integer-Arithmetic-Only Inference, CVPR 2018, arXiv:1712.05877.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
-import torch  # noqa: TID253  (kernel, reached by a late import)
-from torch import Tensor  # noqa: TID253
+import torch
+from torch import Tensor
 
-from edgecnn.quantize.ranges import Grid
 from edgecnn.formats.onnx.qdq import SMALLEST_SCALE
+from edgecnn.quantize.ranges import Grid
 
-if TYPE_CHECKING:
-    from edgecnn.compress.qat.network import WeightGrid
+
+@dataclass(frozen=True, slots=True)
+class WeightGrid:
+    """How a layer's weights are quantized: symmetric, one scale per index of `axis`, codes within +-`limit`.
+
+    `input_scale` is the step of the layer's input where biases are integers on `input scale * weight scale`, else
+    None; `room` is the largest bias code.
+    """
+
+    axis: int
+    limit: int
+    input_scale: float | None
+    room: float
 
 
 def quantize_activation(x: Tensor, grid: Grid) -> Tensor:

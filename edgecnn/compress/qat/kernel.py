@@ -13,10 +13,10 @@ import numpy as np
 from edgecnn.compress.qat.prepared import Prepared
 from edgecnn.compress.qat.stage import VARIANT, Qat
 from edgecnn.core.artifact import SUFFIXES, Artifact, sha256_of
+from edgecnn.core.device import Family
 from edgecnn.core.errors import InputError, MissingError
 from edgecnn.core.events import Event, Progress, Tell
 from edgecnn.core.stage import Context, LabelledImages
-from edgecnn.core.device import Family
 from edgecnn.quantize.trained_ranges import leave
 from edgecnn.train.distillation_loss import Distilled
 from edgecnn.train.fit import fit

@@ -6,28 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch  # noqa: TID253  (kernel, reached by a late import)
-from torch import Tensor, nn  # noqa: TID253
+import torch
+from torch import Tensor, nn
 
-from edgecnn.compress.qat.fake_quantize import quantize_bias, quantize_weight
+from edgecnn.compress.qat.fake_quantize import WeightGrid, quantize_bias, quantize_weight
 
 Inputs = Sequence[Tensor | None]
 Attributes = Mapping[str, Any]
 Operator = Callable[[Inputs, Attributes], "Tensor | Sequence[Tensor]"]
-
-
-@dataclass(frozen=True, slots=True)
-class WeightGrid:
-    """How a layer's weights are quantized: symmetric, one scale per index of `axis`, codes within +-`limit`.
-
-    `input_scale` is the step of the layer's input where biases are integers on `input scale * weight scale`, else
-    None; `room` is the largest bias code.
-    """
-
-    axis: int
-    limit: int
-    input_scale: float | None
-    room: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,21 +8,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import onnx_ir as ir  # noqa: TID253  (kernel, reached by a late import)
-import torch  # noqa: TID253
-from torch import Tensor  # noqa: TID253
+import onnx_ir as ir
+import torch
+from torch import Tensor
 
-from edgecnn.compress.qat.network import Network, Node, Values, WeightGrid
+from edgecnn.compress.qat.fake_quantize import WeightGrid
+from edgecnn.compress.qat.network import Network, Node, Values
 from edgecnn.compress.qat.onnx_operators import OPERATORS, fake_quantize
 from edgecnn.compress.qat.prepared import Prepared, require_same
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.errors import StepError
 from edgecnn.core.stage import Context
-from edgecnn.formats.onnx.quantize import calibrate, chosen, floating_layers, opened, placement_for, runner
 from edgecnn.formats.onnx.placement import Placement, Places, place
+from edgecnn.formats.onnx.qdq import INT32_ROOM, channel_axis, write
+from edgecnn.formats.onnx.quantize import calibrate, chosen, floating_layers, opened, placement_for, runner
 from edgecnn.quantize.ranges import Grid, RangeTable
 from edgecnn.quantize.stage import Quantize
-from edgecnn.formats.onnx.qdq import INT32_ROOM, channel_axis, write
 
 LEARNED = {
     **dict.fromkeys(("Conv", "ConvTranspose", "Gemm"), (1, 2)),

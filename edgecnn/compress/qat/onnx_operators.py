@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-import torch  # noqa: TID253  (kernel, reached by a late import)
-import torch.nn.functional as F  # noqa: TID253
-from torch import Tensor  # noqa: TID253
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from edgecnn.compress.qat.fake_quantize import quantize_activation
 from edgecnn.compress.qat.network import Attributes, Inputs, Operator

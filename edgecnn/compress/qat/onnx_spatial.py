@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import chain
 
-import torch  # noqa: TID253  (kernel, reached by a late import)
-import torch.nn.functional as F  # noqa: TID253
-from torch import Tensor  # noqa: TID253
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from edgecnn.compress.qat.network import Attributes, Inputs
 from edgecnn.compress.qat.operands import axes_of, given, integers, optional, unsupported

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor  # noqa: TID253  (kernel, reached by a late import)
+from torch import Tensor
 
 from edgecnn.compress.qat.network import Attributes, Inputs
 from edgecnn.core.errors import StepError

@@ -7,9 +7,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
-from edgecnn.core.artifact import Artifact, Format, Kind
-from edgecnn.core.stage import Context, Stage
+from edgecnn.core.artifact import Format, Kind
 from edgecnn.core.device import Family
+from edgecnn.core.stage import Stage, StageInput
 from edgecnn.quantize.stage import LayerPattern, Observer, Quantize
 from edgecnn.train.settings import NO_EARLY_STOPPING, TrainSettings
 
@@ -61,8 +61,7 @@ class Qat(Stage):
 
     kind: ClassVar[str] = "qat"
     tools: ClassVar[tuple[str, ...]] = ("torch", "torchvision", *Quantize.tools)
-    reads_images: ClassVar[bool] = True
-    trains: ClassVar[bool] = True
+    kernel: ClassVar[str] = "edgecnn.compress.qat.kernel:train"
     delivers: ClassVar[bool] = False
 
     epochs: Epochs = 1.0
@@ -75,10 +74,10 @@ class Qat(Stage):
     temperature: float | None = Field(default=None, gt=0, le=1000, allow_inf_nan=False)
     label_weight: float = Field(default=0.0, ge=0, le=1000, allow_inf_nan=False)
 
-    @property
-    def needs_labels(self) -> bool:  # type: ignore[override]
-        """Whether labels were asked for beside the teacher."""
-        return self.label_weight > 0
+    def inputs(self) -> frozenset[StageInput]:
+        """Labels where they were asked for beside the teacher."""
+        labels: frozenset[StageInput] = frozenset({"labels"} if self.label_weight > 0 else ())
+        return labels | {"calibration", "training"}
 
     def quantizing(self, family: Family) -> Quantize:
         """The `quantize` that the weights are trained for."""
@@ -97,8 +96,3 @@ class Qat(Stage):
 
     def missing(self, wanted: Format) -> str | None:
         return "tflite" if wanted == "tflite" and find_spec("ai_edge_quantizer") is None else None
-
-    def run(self, source: Artifact, context: Context) -> Artifact:
-        from edgecnn.compress.qat.kernel import train
-
-        return train(source, context, options=self)

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch  # noqa: TID253  (kernel, reached by a late import)
-from torch import Tensor  # noqa: TID253
+import torch
+from torch import Tensor
 
-from edgecnn.compress.qat.network import Network, Node, Values, WeightGrid
+from edgecnn.compress.qat.fake_quantize import WeightGrid
+from edgecnn.compress.qat.network import Network, Node, Values
 from edgecnn.compress.qat.onnx_operators import fake_quantize
 from edgecnn.compress.qat.prepared import Prepared, require_same
 from edgecnn.compress.qat.tflite_operators import MOVES, OPERATORS, TABLED, tabled
@@ -20,9 +21,16 @@ from edgecnn.core.artifact import Artifact
 from edgecnn.core.errors import StepError
 from edgecnn.core.stage import Context
 from edgecnn.formats.tflite import flatbuffer
+from edgecnn.formats.tflite.quantize import (
+    BIAS_LIMIT,
+    CHANNEL_AXIS,
+    calibrate,
+    integer_file,
+    revive_dead_channels,
+    runner,
+)
 from edgecnn.quantize.ranges import Grid
 from edgecnn.quantize.stage import Quantize
-from edgecnn.formats.tflite.quantize import BIAS_LIMIT, CHANNEL_AXIS, calibrate, integer_file, revive_dead_channels, runner
 
 LIMIT = 127
 LAYOUT = "NHWC of "

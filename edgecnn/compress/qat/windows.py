@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import chain
 
-import torch.nn.functional as F  # noqa: TID253  (kernel, reached by a late import)
-from torch import Tensor  # noqa: TID253
+import torch.nn.functional as F
+from torch import Tensor
 
 
 def same_padding(

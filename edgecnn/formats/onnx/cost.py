@@ -7,12 +7,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import onnx  # noqa: TID253
+import onnx
 from google.protobuf.message import DecodeError
-from onnx import shape_inference  # noqa: TID253
+from onnx import shape_inference
 
 from edgecnn.core.errors import InputError
-from edgecnn.formats.cost import LARGEST_SIDE, MOST_AXES, PRECISIONS, Cost, Kind, Node, Precision, Tensor, kind_of, total
+from edgecnn.formats.cost import (
+    LARGEST_SIDE,
+    MOST_AXES,
+    PRECISIONS,
+    Cost,
+    Kind,
+    Node,
+    Precision,
+    Tensor,
+    kind_of,
+    total,
+)
 from edgecnn.formats.onnx import cost_ops
 
 DTYPES = {

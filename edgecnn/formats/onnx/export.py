@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import onnx_ir as ir  # noqa: TID253
-import torch  # noqa: TID253
+import onnx_ir as ir
+import torch
 
 from edgecnn.core.artifact import Artifact, Format, Precision, TensorSpec, sha256_of
 from edgecnn.core.errors import StepError
-from edgecnn.core.third_party import first_line, quiet
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Model
+from edgecnn.core.third_party import first_line, quiet
 from edgecnn.formats.onnx.surgery import operate
 
 OPSET = 18

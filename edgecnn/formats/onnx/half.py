@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import onnx  # noqa: TID253
-import onnx_ir as ir  # noqa: TID253
-from onnxruntime.transformers.float16 import convert_float_to_float16  # noqa: TID253
+import onnx
+import onnx_ir as ir
+from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.errors import StepError

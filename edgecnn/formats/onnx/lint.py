@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-import onnx_ir as ir  # noqa: TID253
-import onnxruntime  # noqa: TID253
+import onnx_ir as ir
+import onnxruntime
 
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.errors import StepError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx_ir as ir  # noqa: TID253
+import onnx_ir as ir
 
 
 def norms_to_convs(graph: ir.Graph) -> int:

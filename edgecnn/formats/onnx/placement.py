@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import onnx_ir as ir  # noqa: TID253
+import onnx_ir as ir
 
 from edgecnn.quantize.ranges import Grid, Range, asymmetric, symmetric
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import onnx_ir as ir  # noqa: TID253
+import onnx_ir as ir
 
 from edgecnn.core.errors import StepError
 from edgecnn.formats.onnx.placement import Placement, Places

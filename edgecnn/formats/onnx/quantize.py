@@ -6,22 +6,22 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import onnx_ir as ir  # noqa: TID253
-import onnxruntime  # noqa: TID253
+import onnx_ir as ir
+import onnxruntime
 
 from edgecnn.core.artifact import Artifact, sha256_of
+from edgecnn.core.device import DeviceProfile
 from edgecnn.core.errors import StepError
 from edgecnn.core.events import Warned
 from edgecnn.core.stage import Context
-from edgecnn.core.device import DeviceProfile
-from edgecnn.quantize.layer_patterns import kept
 from edgecnn.formats.onnx.norms import norms_to_convs
-from edgecnn.quantize.observe import Run, observe
 from edgecnn.formats.onnx.placement import FAMILIES, Placement, Places, place
+from edgecnn.formats.onnx.qdq import write
+from edgecnn.quantize.layer_patterns import kept
+from edgecnn.quantize.observe import Run, observe
 from edgecnn.quantize.ranges import Range, RangeTable
 from edgecnn.quantize.stage import Quantize
 from edgecnn.quantize.trained_ranges import ranges_of
-from edgecnn.formats.onnx.qdq import write
 
 CPUINFO = Path("/proc/cpuinfo")
 

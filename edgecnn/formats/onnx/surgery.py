@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import onnx_ir as ir  # noqa: TID253
-import onnx_ir.passes.common as passes  # noqa: TID253
-from onnxscript.optimizer import optimize  # noqa: TID253
-from onnxscript.rewriter import rewrite  # noqa: TID253
+import onnx_ir as ir
+import onnx_ir.passes.common as passes
+from onnxscript.optimizer import optimize
+from onnxscript.rewriter import rewrite
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.errors import StepError
-from edgecnn.core.third_party import first_line, quiet
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Model
+from edgecnn.core.third_party import first_line, quiet
 from edgecnn.formats.tflite import flatbuffer
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import numpy as np
 
 from edgecnn.core.artifact import Artifact, Precision, TensorSpec, sha256_of
 from edgecnn.core.errors import InputError, MissingError, install_hint
-from edgecnn.core.third_party import first_line, quiet
 from edgecnn.core.store import write_atomically
+from edgecnn.core.third_party import first_line, quiet
 
 METADATA_KEY = "edgecnn"
 WEIGHTED = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"})

@@ -13,8 +13,8 @@ import numpy as np
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.errors import StepError
 from edgecnn.core.events import Warned
-from edgecnn.core.third_party import first_line, quiet
 from edgecnn.core.stage import Context
+from edgecnn.core.third_party import first_line, quiet
 from edgecnn.formats.tflite import flatbuffer
 from edgecnn.quantize.layer_patterns import kept
 from edgecnn.quantize.observe import Run, observe

@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from edgecnn.core.errors import EdgecnnError, MissingError, StepError
 from edgecnn.core.device import Connect, DeviceProfile
+from edgecnn.core.errors import EdgecnnError, MissingError, StepError
 from edgecnn.measure.board.agent import Agent, Patience
 from edgecnn.measure.board.files import BoardFiles
 from edgecnn.measure.board.job import SHORT_S, BoardJob

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgecnn.core.errors import EdgecnnError, StepError
 from edgecnn.core.device import Connect
+from edgecnn.core.errors import EdgecnnError, StepError
 from edgecnn.measure import received
 from edgecnn.measure.board.installed import InstalledProbe
 from edgecnn.measure.local import Event

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 
-from edgecnn.core.errors import EdgecnnError, MissingError, StepError
 from edgecnn.core.device import Connect
+from edgecnn.core.errors import EdgecnnError, MissingError, StepError
 from edgecnn.measure.probe_archive import PACKAGE, archive_bytes
 from edgecnn.measure.transport import Done, Transport, checked
 from edgecnn.measure.transport.ssh_errors import printable_tail, ssh_command

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from edgecnn.core.events import Finished, Progress, Started, Tell, nobody
 from edgecnn.core.device import DeviceProfile
+from edgecnn.core.events import Finished, Progress, Started, Tell, nobody
 from edgecnn.measure.checkup import fit, software, state
 from edgecnn.measure.checkup.finding import Clock, Finding, Level, Seen
 from edgecnn.measure.checkup.fit import refuse_misfit
-from edgecnn.measure.untrusted import Told
 from edgecnn.measure.device import Device
 from edgecnn.measure.telemetry import plain
+from edgecnn.measure.untrusted import Told
 
 __all__ = ["Checkup", "Clock", "Finding", "Level", "check", "examine", "refuse_misfit"]
 

@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from edgecnn.core.errors import InputError
 from edgecnn.core.device import DeviceProfile
+from edgecnn.core.errors import InputError
 from edgecnn.measure.checkup.finding import Finding, Seen
 from edgecnn.measure.untrusted import Told
 

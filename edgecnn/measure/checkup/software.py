@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from edgecnn.core.device import Deployment
 from edgecnn.measure.checkup.finding import Finding, Level, Seen
-from edgecnn.measure.untrusted import Told
 from edgecnn.measure.checkup.wheels import OLDEST, Platform, install, version_of, wheels
+from edgecnn.measure.untrusted import Told
 
 PACKAGES = {
     "onnxruntime": ("onnxruntime",),

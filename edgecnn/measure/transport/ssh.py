@@ -12,8 +12,8 @@ import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from edgecnn.core.errors import EdgecnnError, MissingError, StepError
 from edgecnn.core.device import Connect
+from edgecnn.core.errors import EdgecnnError, MissingError, StepError
 from edgecnn.measure.transport import checked
 from edgecnn.measure.transport.command import Commands, Done, Limits
 from edgecnn.measure.transport.ssh_errors import explain, printable_tail

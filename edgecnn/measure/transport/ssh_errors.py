@@ -6,9 +6,9 @@ import re
 import shlex
 from typing import NamedTuple
 
+from edgecnn.core.device import Connect
 from edgecnn.core.errors import EdgecnnError, InputError, MissingError, StepError
 from edgecnn.core.third_party import printable
-from edgecnn.core.device import Connect
 
 SHOWN_LINES = 12
 

@@ -1,4 +1,4 @@
-"""An evaluation as JSON. `edgecnn.workflows.evaluate/1` names its shape."""
+"""An evaluation as JSON. `edgecnn.evaluation/1` names its shape."""
 
 from __future__ import annotations
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from edgecnn.tasks.classification.metrics import BINS
 from edgecnn.report.evaluation import words
 from edgecnn.report.evaluation.model import Evaluation
 from edgecnn.report.profile.markdown import escape, table
+from edgecnn.tasks.classification.metrics import BINS
 
 CONFUSION, HARDEST = "confusion.png", "hardest.png"
 SHOWN_PAIRS = 30

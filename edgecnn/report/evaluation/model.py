@@ -11,7 +11,7 @@ import numpy as np
 
 from edgecnn.tasks.classification.metrics import Classification, Share
 
-SCHEMA = "edgecnn.workflows.evaluate/1"
+SCHEMA = "edgecnn.evaluation/1"
 
 
 @dataclass(frozen=True, slots=True)

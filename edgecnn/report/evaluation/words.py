@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgecnn.tasks.classification.metrics import BINS, ClassScore, Share
 from edgecnn.report.evaluation.model import Evaluation
+from edgecnn.tasks.classification.metrics import BINS, ClassScore, Share
 
 FEW_IMAGES = 100
 OFF_BY = 0.01

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgecnn.core.errors import InputError, StepError
-from edgecnn.statistics.samples import wilson
+from edgecnn.statistics.proportions import wilson
 
 BINS = 15
 """Of equal width, as in Guo et al. 2017."""

@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from edgecnn.core.third_party import quiet
 from edgecnn.core.store import write_atomically
+from edgecnn.core.third_party import quiet
 from edgecnn.train.settings import Epoch
 from edgecnn.train.trackers import flat, metrics, require
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from edgecnn.core.third_party import quiet
 from edgecnn.core.store import write_atomically
+from edgecnn.core.third_party import quiet
 from edgecnn.train.settings import Epoch
 from edgecnn.train.trackers import metrics, require
 

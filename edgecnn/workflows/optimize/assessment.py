@@ -16,18 +16,19 @@ import numpy as np
 from edgecnn import __version__
 from edgecnn.core import plugins
 from edgecnn.core.artifact import Artifact, Format, Kind
+from edgecnn.core.device import Deployment
 from edgecnn.core.errors import EdgecnnError, StepError
 from edgecnn.core.events import Finished, Started, Tell, Warned, under
 from edgecnn.core.stage import Images, Model
 from edgecnn.core.store import Store, Work, digest_of
-from edgecnn.core.device import Deployment
 from edgecnn.formats.fusion import FloatLayer, Fusion
-from edgecnn.workflows.optimize.execution import Lane, Surroundings, translated, versions
-from edgecnn.predict.runtime import logits
-from edgecnn.measure.latency import Arm, Latency, compare, measure
 from edgecnn.measure.effort import Profile
+from edgecnn.measure.latency import Arm, Latency, compare, measure
+from edgecnn.predict.runtime import logits
 from edgecnn.quantize.stage import Quantize
 from edgecnn.report.model import Parity, Speed
+from edgecnn.workflows.optimize.execution import Lane, translated
+from edgecnn.workflows.optimize.planning import Surroundings, versions
 
 VERIFIED = 128
 """Images on which every artifact is compared with PyTorch, logit by logit."""

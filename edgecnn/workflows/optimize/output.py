@@ -11,14 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgecnn.workflows.optimize.results import file_name, recommended
 from edgecnn.core import plugins
 from edgecnn.core.artifact import Artifact, Kind
 from edgecnn.core.stage import Data
 from edgecnn.core.store import beside, cannot_write, one_at_a_time, write_atomically
+from edgecnn.report.model import Report, Row
 from edgecnn.workflows.optimize.assessment import STAND_INS, Evidence
 from edgecnn.workflows.optimize.bundle import write_bundle
-from edgecnn.report.model import Report, Row
+from edgecnn.workflows.optimize.file_names import file_name
+from edgecnn.workflows.optimize.recommendation import recommended
 
 OURS = re.compile(r"model(\.[a-z-]+)*\.(fp32|fp16|int8)\.(onnx|tflite)|model(\.[a-z-]+)+\.safetensors")
 """Names of the files in artifacts/; see `assemble.file_name` and `network_files`."""

@@ -11,23 +11,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgecnn import __version__
-from edgecnn.workflows.optimize import results
-from edgecnn.workflows.optimize.search import Ladder, climb, last_made
 from edgecnn.core.artifact import Artifact, Format, Kind, sha256_of
 from edgecnn.core.errors import EdgecnnError, InputError, MissingError, install_hint
 from edgecnn.core.events import Finished, Started, Tell, Warned
 from edgecnn.core.store import CannotWrite, Store, sweep
-from edgecnn.workflows.optimize.assessment import Evidence, answer, gather, lint, reference, time_all, verify
-from edgecnn.workflows.inputs import Inputs, open_inputs
-from edgecnn.workflows.optimize.execution import Lane, Step, Surroundings, finished, steps, versions, walk
-from edgecnn.measure.layer_times import layer_times_on
-from edgecnn.measure.effort import profile_named
 from edgecnn.measure.connection import Site, this_host, visit
+from edgecnn.measure.effort import profile_named
+from edgecnn.measure.layer_times import layer_times_on
 from edgecnn.probe import facts
-from edgecnn.report.search import Climb
 from edgecnn.report.model import Report
-from edgecnn.workflows.optimize.request import Request, refuse, refuse_with
+from edgecnn.report.search import Climb
+from edgecnn.workflows.inputs import Inputs, open_inputs
+from edgecnn.workflows.optimize import file_names, recommendation, results
+from edgecnn.workflows.optimize.assessment import Evidence, answer, gather, lint, reference, time_all, verify
+from edgecnn.workflows.optimize.execution import Lane, finished, walk
 from edgecnn.workflows.optimize.output import write_run
+from edgecnn.workflows.optimize.planning import Step, Surroundings, steps, versions
+from edgecnn.workflows.optimize.request import Request, refuse, refuse_with
+from edgecnn.workflows.optimize.search import Ladder, climb, last_made
 
 PACKAGES = (
     *("torch", "torchvision", "timm", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy", "pillow"),
@@ -77,7 +78,7 @@ def _run(request: Request, begun: tuple[Inputs, Surroundings], warnings: list[st
     )
     report = _report(request, (inputs, around), lanes, found=found, warnings=warnings, climbs=climbs)
     provenance = _provenance(request, inputs, around.site)
-    networks = results.network_files(lanes)
+    networks = file_names.network_files(lanes)
     write_run(
         request.out,
         report,
@@ -214,7 +215,7 @@ def _report(
         num_classes=inputs.model.num_classes,
     )
     rows = results.limited(rows, [last_made(lane) for lane in lanes], budget=request.budget, here=request.here)
-    outcome, why = results.overall(rows)
+    outcome, why = recommendation.overall(rows)
     doubts = results.doubts(found, labels, inputs.model.num_classes) if evaluation is not None else []
     records = [record for lane in lanes for record in lane.records]
     records += _first_of_each(record for item in found.values() for record in item.records)
@@ -234,8 +235,8 @@ def _report(
         profile=request.profile,
         rows=tuple(rows),
         conclusions=(
-            *results.changes(records),
-            *results.conclusions(rows, here=request.here, budget=request.budget.model_dump()),
+            *recommendation.changes(records),
+            *recommendation.conclusions(rows, here=request.here, budget=request.budget.model_dump()),
         ),
         warnings=tuple(dict.fromkeys([*warnings, *doubts])),
         stages=tuple(records),

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgecnn.config.recipe import Budget, Recipe
 from edgecnn.core.artifact import Format
+from edgecnn.core.device import DeviceProfile
 from edgecnn.core.errors import InputError
 from edgecnn.core.quantities import in_words
 from edgecnn.core.stage import Stage
-from edgecnn.core.device import DeviceProfile
-from edgecnn.workflows.inputs import Inputs, Source, refuse_among_images
-from edgecnn.config.recipe import Budget, Recipe
+from edgecnn.data.preprocessing import Source
+from edgecnn.workflows.inputs import Inputs, refuse_among_images
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ def _refuse_untrainable(request: Request, inputs: Inputs) -> None:
     bare = training is not None and training.labels is None
 
     def lacks(stage: Stage) -> bool:
-        return stage.trains and (training is None or (bare and stage.needs_labels))
+        return stage.trains and (training is None or (bare and "labels" in stage.inputs()))
 
     needy = [stage.kind for stage in request.recipe.stages if lacks(stage)]
     if not needy:

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from edgecnn.workflows.optimize.results import at, top1
 from edgecnn.compress.fallbacks import Attempt, Known, Rung
+from edgecnn.config.recipe import Budget, Recipe
 from edgecnn.core.artifact import Artifact, Kind
 from edgecnn.core.errors import EdgecnnError, StepError
 from edgecnn.core.events import Finished, Started, Warned
@@ -23,12 +23,14 @@ from edgecnn.core.quantities import in_words
 from edgecnn.core.stage import Images
 from edgecnn.core.store import CannotWrite
 from edgecnn.data.folds import halves
-from edgecnn.workflows.optimize.assessment import Evidence, answer, gather, lint, rank, reference, time_all, verify
-from edgecnn.workflows.optimize.execution import Lane, Surroundings, steps, translated, walk
 from edgecnn.measure.effort import Profile
-from edgecnn.config.recipe import Budget, Recipe
 from edgecnn.report.search import Climb, State, Tried, beyond, loss_in_words, lost, may_lose
-from edgecnn.tasks.classification.verdict import Judgement, fewest_images, judge, points, would_pass
+from edgecnn.statistics.proportions import fewest_images
+from edgecnn.tasks.classification.predictions import at, top1
+from edgecnn.tasks.classification.verdict import Judgement, judge, points, would_pass
+from edgecnn.workflows.optimize.assessment import Evidence, answer, gather, lint, rank, reference, time_all, verify
+from edgecnn.workflows.optimize.execution import Lane, translated, walk
+from edgecnn.workflows.optimize.planning import Surroundings, steps
 
 AS_WRITTEN = "as written"
 SEARCHED = f"{AS_WRITTEN}, on these images"

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgecnn.models.building import Built, build, in_words_of_training, smallest_map
 from edgecnn.core.errors import EdgecnnError, InputError
 from edgecnn.core.events import Finished, Started, Tell, Warned
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.data.opening import TrainingData, classes_in, open_training
-from edgecnn.workflows.inputs import guess, in_words, refuse_among_images
+from edgecnn.data.preprocessing import guess, in_words
+from edgecnn.models.building import Built, build, in_words_of_training, smallest_map
 from edgecnn.train.optimizer import frozen
+from edgecnn.workflows.inputs import refuse_among_images
 from edgecnn.workflows.train.request import TrainRequest
 
 LEAST_SIDE = 2

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgecnn import __version__
-from edgecnn.models import save
-from edgecnn.models.building import Built
 from edgecnn.core.events import Finished, Started, Tell, Warned, nobody, under
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.data.images import ImageSet
+from edgecnn.models import save
+from edgecnn.models.building import Built
 from edgecnn.report.evaluation.confusion import picture
 from edgecnn.train import fit
 from edgecnn.train.parallel import joined, place

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from edgecnn.core.device import Connect, DeviceProfile
 from edgecnn.config.devices import load_device
+from edgecnn.core.device import Connect, DeviceProfile
 
 
 @pytest.fixture

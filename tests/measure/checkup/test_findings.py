@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from board_facts import GIB, MISSING, ORIN, PI5, judged
 
-from edgecnn.core.device import DeviceProfile
 from edgecnn.config.devices import load_device
+from edgecnn.core.device import DeviceProfile
 from edgecnn.measure.checkup import Clock, examine
 from edgecnn.measure.checkup.state import fastest
 

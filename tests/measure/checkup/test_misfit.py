@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from board_facts import ORIN, PI5
 
-from edgecnn.core.errors import InputError
-from edgecnn.core.device import Connect, DeviceProfile
 from edgecnn.config.devices import load_device
+from edgecnn.core.device import Connect, DeviceProfile
+from edgecnn.core.errors import InputError
 from edgecnn.measure.checkup import check, examine, refuse_misfit
 
 Misfit = Callable[[DeviceProfile, Mapping[str, Any]], InputError]

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from board_facts import MISSING, ORIN, PI5, judged, works
 
-from edgecnn.core.device import DeviceProfile
 from edgecnn.config.devices import load_device
+from edgecnn.core.device import DeviceProfile
 from edgecnn.measure.checkup import Checkup
 from edgecnn.measure.checkup.wheels import Platform, wheels
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from boards import HANGING, Cutting, MakeBoard, failing
 
-from edgecnn.core.errors import MissingError, StepError
 from edgecnn.core.device import Connect, DeviceProfile
+from edgecnn.core.errors import MissingError, StepError
 from edgecnn.measure.board import Board, open_device
 from edgecnn.measure.board.agent import Patience
 from edgecnn.measure.device import ThisMachine

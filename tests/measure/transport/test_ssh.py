@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from edgecnn.core.errors import EdgecnnError, InputError, MissingError, StepError
 from edgecnn.core.device import Connect
+from edgecnn.core.errors import EdgecnnError, InputError, MissingError, StepError
 from edgecnn.measure.transport.ssh import OPTIONS, SshTransport
 from edgecnn.measure.transport.ssh_errors import explain
 

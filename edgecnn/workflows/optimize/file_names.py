@@ -1,0 +1,30 @@
+"""File names of what a run delivers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgecnn.core.artifact import SUFFIXES, Artifact, Kind
+from edgecnn.workflows.optimize.execution import Lane
+
+
+def file_name(kind: Kind) -> str:
+    """`model.int8.tflite`, `model.pruned.int8.onnx`; TensorRT's dialect of ONNX says so: `model.tensorrt.int8.onnx`."""
+    if kind.format == "torch":
+        return f"model.{kind.variant}.safetensors"
+    dialect = "tensorrt" if kind.format == "tensorrt" else ""
+    return ".".join(part for part in ("model", dialect, kind.variant, kind.precision) if part) + SUFFIXES[kind.format]
+
+
+def network_files(lanes: Sequence[Lane]) -> dict[str, Artifact]:
+    """The changed checkpoints by the names they are delivered under; where the lanes came to different ones (each
+    climbs for itself), `model.onnx.pruned.safetensors` says whose it is."""
+    found: dict[str, Artifact] = {}
+    for kind in dict.fromkeys(kind for lane in lanes for kind in lane.networks):
+        made = {lane.format: lane.networks[kind] for lane in lanes if kind in lane.networks}
+        if len({artifact.sha256 for artifact in made.values()}) == 1:
+            found[file_name(kind)] = next(iter(made.values()))
+        else:
+            named = {f"model.{format}.{kind.variant}.safetensors": artifact for format, artifact in made.items()}
+            found.update(named)
+    return found

@@ -1,0 +1,165 @@
+"""Planning: which stages lead to a format, and the digest of what decides each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from edgecnn import __version__
+from edgecnn.config.recipe import Recipe
+from edgecnn.core.artifact import Format, Kind
+from edgecnn.core.device import Deployment, DeviceProfile
+from edgecnn.core.errors import InputError
+from edgecnn.core.events import Tell, Warned, under
+from edgecnn.core.stage import Context, Data, LayerTimes, Model, Stage
+from edgecnn.core.store import Store, digest_of
+from edgecnn.measure.connection import Site, this_host
+
+CHECKPOINT = Kind("torch", "fp32")
+
+HERE = DeviceProfile(
+    name="host",
+    title="This machine",
+    local=True,
+    deployments=(
+        Deployment(format="onnx", backend="onnxruntime", family="onnxruntime"),
+        Deployment(format="tflite", backend="tflite", family="litert"),
+        Deployment(format="tensorrt", backend="tensorrt", family="tensorrt"),
+    ),
+)
+"""What single steps are made for: this machine, in each format. A network not yet exported serves all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One stage on its way to one format. `key` is the digest of all that decides the result; `missing` names the
+    extra that has to be installed first."""
+
+    stage: Stage
+    format: Format
+    source: Kind
+    makes: Kind
+    source_key: str
+    key: str
+    missing: str | None
+
+    @property
+    def name(self) -> str:
+        return f"{self.stage.kind} {self.makes}"
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all stages of a run share. `site` is where files are run: the board itself, else this host."""
+
+    model: Model
+    data: Data
+    target: DeviceProfile
+    store: Store
+    tell: Tell
+    seed: int
+    site: Site = field(default_factory=this_host)
+    layer_times: LayerTimes | None = None
+
+    def context(self, workdir: Path, scratch: Path, *, model: Model, format: Format, name: str) -> Context:
+        """What a stage is given that works on `model`; its progress is told under `name`."""
+        return Context(
+            workdir=workdir,
+            scratch=scratch,
+            model=model,
+            data=self.data,
+            target=self.target,
+            format=format,
+            tell=under(name, self.tell),
+            seed=self.seed,
+            teacher=self.model,
+            layer_times=self.layer_times,
+        )
+
+
+def steps(recipe: Recipe, format: Format, around: Surroundings) -> list[Step]:
+    """The recipe's stages that apply on the way to `format`, in order. Runs nothing.
+
+    A stage takes the latest artifact it accepts, so what follows what is decided by kinds; a precision that the
+    target's backend does not have is told and left out. Where the network was changed before it reaches the format, the
+    checkpoint itself goes there as well: what comes out is compared with it. Raises InputError when no stage leads to
+    the format at all.
+    """
+    keys: dict[Kind, str] = {CHECKPOINT: digest_of([around.model.sha256, around.data.preprocessing.to_dict()])}
+    found: list[Step] = []
+    for stage in recipe.stages:
+        step = _next_step(stage, format, keys, around)
+        if step is None:
+            continue
+        if step.source.format == "torch" != step.makes.format and step.source != CHECKPOINT:
+            baseline = _step(stage, format, CHECKPOINT, keys, around)
+            if baseline is not None and baseline.makes not in keys:
+                found.append(baseline)
+                keys[baseline.makes] = baseline.key
+        found.append(step)
+        keys.pop(step.makes, None)  # what was made last is what the next stage takes
+        keys[step.makes] = step.key
+    if not found:
+        raise InputError(
+            "nothing-to-do",
+            f"no stage of the recipe '{recipe.name}' leads to {format}",
+            hint="a recipe begins with `export`: see `edgecnn recipes show int8`",
+        )
+    if all(step.makes.is_baseline for step in found) and len(recipe.stages) > 1:
+        said = f"the recipe '{recipe.name}' makes nothing but FP32 in {format}"
+        around.tell(Warned("nothing-made", said, "edgecnn recipes list: what the others do"))
+    return found
+
+
+def _next_step(stage: Stage, format: Format, keys: Mapping[Kind, str], around: Surroundings) -> Step | None:
+    """The stage applied to the latest artifact it accepts, None where it accepts none."""
+    deployment = around.target.deployment(format)
+    for source in reversed(list(keys)):
+        step = _step(stage, format, source, keys, around)
+        if step is None:
+            continue
+        if deployment and step.makes.format == format and step.makes.precision not in deployment.precisions:
+            around.tell(_left_out(stage, step.makes, around.target))
+            return None
+        return step
+    return None
+
+
+def _step(stage: Stage, format: Format, source: Kind, keys: Mapping[Kind, str], around: Surroundings) -> Step | None:
+    makes = stage.produces(source, format)
+    if makes is None:
+        return None
+    facts = {
+        "stage": stage.kind,
+        "options": stage.options(),
+        "source": keys[source],
+        "makes": makes,
+        "family": stage.decides(around.target, format),
+        "tools": versions(stage.tools),
+        "edgecnn": __version__,
+        "seed": around.seed,
+        "calibration": around.data.calibration.digest if "calibration" in stage.inputs() else "",
+        "training": around.data.training.digest if stage.trains and around.data.training is not None else "",
+        "teacher": around.model.sha256 if stage.trains else "",
+    }
+    if "layer times" in stage.inputs() and around.layer_times is not None:
+        facts["times"] = around.layer_times.identity(format)
+    return Step(stage, format, source, makes, keys[source], digest_of(facts), stage.missing(format))
+
+
+def _left_out(stage: Stage, makes: Kind, target: DeviceProfile) -> Warned:
+    said = f"{target.name} has no {makes.precision} in {makes.format}: `{stage.kind}` is left out"
+    return Warned("no-precision", said, f"edgecnn devices show {target.name}")
+
+
+def versions(packages: tuple[str, ...]) -> Mapping[str, str]:
+    """Installed versions by distribution name; absent ones are left out."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
