@@ -22,7 +22,7 @@ from edgecnn.core import plugins
 from edgecnn.core.artifact import Artifact, Format, Precision
 from edgecnn.formats.files import open_artifact
 from edgecnn.measure.effort import profile_named
-from edgecnn.measure.latency import Arm, Latency, compare, measure
+from edgecnn.measure.latency import Candidate, Latency, compare, measure
 from edgecnn.predict.runtime import logits
 
 if TYPE_CHECKING:
@@ -96,8 +96,8 @@ def _everything(place: Path, data: RealData, options: argparse.Namespace) -> dic
     for name, accuracy in _accuracies(place, evaluation).items():
         found[name]["accuracy"] = accuracy
     records.say(f"measuring, profile {options.profile}")
-    arms = [Arm(c.name, _artifact(c, place), c.backend, options.threads) for c in CONTENDERS if c.timed]
-    taken = measure(arms, profile=profile_named(options.profile), seed=options.seed, tell=records.tell)
+    candidates = [Candidate(c.name, _artifact(c, place), c.backend, options.threads) for c in CONTENDERS if c.timed]
+    taken = measure(candidates, profile=profile_named(options.profile), seed=options.seed, listener=records.listener)
     for name, speed in _speeds(taken).items():
         found[name]["speed"] = speed
     return found
@@ -133,7 +133,7 @@ def _accuracies(place: Path, images: ImageSet) -> dict[str, dict[str, Any]]:
             images,
             backend=contender.backend,
             threads=1,
-            tell=records.tell,
+            listener=records.listener,
             preprocessing=PREPROCESSING,
         )
         baseline = answers if contender.name == BASELINE else baseline

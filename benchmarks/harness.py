@@ -10,7 +10,7 @@ import records
 
 from edgecnn.core.artifact import Artifact
 from edgecnn.measure.effort import profile_named
-from edgecnn.measure.latency import Arm, measure
+from edgecnn.measure.latency import Candidate, measure
 
 SHAPES = {"32x32": (1, 3, 32, 32), "224x224": (1, 3, 224, 224), "512x512": (1, 3, 512, 512)}
 LIMIT_US = 5.0
@@ -25,8 +25,10 @@ def main() -> None:
         file = Path(folder) / "nothing.onnx"
         file.write_bytes(b"nothing")
         artifact = Artifact(file, "onnx", "fp32", (), (), "")
-        arms = [Arm(name, artifact, "null", 1, {"shape": shape, "classes": 1000}) for name, shape in SHAPES.items()]
-        taken = measure(arms, profile=profile_named(options.profile), seed=0, tell=records.tell)
+        candidates = [
+            Candidate(name, artifact, "null", 1, {"shape": shape, "classes": 1000}) for name, shape in SHAPES.items()
+        ]
+        taken = measure(candidates, profile=profile_named(options.profile), seed=0, listener=records.listener)
     found = {latency.name: latency.summary() for latency in taken}
     records.table(
         "the harness alone, microseconds per run",

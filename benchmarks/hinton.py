@@ -81,10 +81,10 @@ def _fit(module: nn.Module, images: ImageSet, *, epochs: int, seed: int, **more:
     fit(module, images, settings=settings, objective=objective, seed=seed)
 
 
-def _objective(teacher: nn.Module, arm: tuple[Method, float | None] | None, **more: Any) -> Distilled | None:
-    if arm is None:
+def _objective(teacher: nn.Module, candidate: tuple[Method, float | None] | None, **more: Any) -> Distilled | None:
+    if candidate is None:
         return None
-    method, temperature = arm
+    method, temperature = candidate
     return Distilled(teacher, method=method, temperature=temperature, **more)
 
 
@@ -93,15 +93,15 @@ def _arms(
 ) -> dict[str, dict[str, Any]]:
     """Top-1 in percent of every arm and seed, and the gain over labels alone with its 95 % interval."""
     found: dict[str, dict[str, Any]] = {}
-    for name, arm in ARMS.items():
+    for name, candidate in ARMS.items():
         top1 = []
         for seed in range(options.seeds):
             torch.manual_seed(seed)
             module = student()
-            _fit(module, training, epochs=options.epochs, seed=seed, objective=_objective(teacher, arm))
+            _fit(module, training, epochs=options.epochs, seed=seed, objective=_objective(teacher, candidate))
             top1.append(100 * measure_accuracy(module, judging))
         found[name] = {"top1": top1, "mean": float(np.mean(top1))}
-        if arm is not None:
+        if candidate is not None:
             gains = [mine - alone for mine, alone in zip(top1, found["labels alone"]["top1"], strict=True)]
             found[name]["gain"] = float(np.mean(gains))
             found[name]["interval"] = _interval(gains)
@@ -121,12 +121,12 @@ def _left_out(
     shown = training.select([index for index, label in enumerate(training.labels) if label != number])
     asked = judging.select([index for index, label in enumerate(judging.labels) if label == number])
     found: dict[str, Any] = {"digit": LEFT_OUT, "images": len(asked)}
-    for name, arm in (("labels alone", None), ("Hinton, T = 4, no labels", ("hinton", None))):
+    for name, candidate in (("labels alone", None), ("Hinton, T = 4, no labels", ("hinton", None))):
         told = []
         for seed in range(options.seeds):
             torch.manual_seed(seed)
             module = student()
-            objective = _objective(teacher, arm, label_weight=0.0)  # type: ignore[arg-type]
+            objective = _objective(teacher, candidate, label_weight=0.0)  # type: ignore[arg-type]
             _fit(module, shown, epochs=options.epochs, seed=seed, objective=objective)
             told.append(100 * measure_accuracy(module, asked))
         found[name] = {"told": told, "mean": float(np.mean(told))}

@@ -17,11 +17,11 @@ import jobs
 import numpy as np
 import records
 
-from edgecnn.core.events import nobody
+from edgecnn.core.events import ignore
 from edgecnn.formats.files import open_artifact
 from edgecnn.measure.device import ThisMachine
 from edgecnn.measure.effort import Profile, profile_named
-from edgecnn.measure.latency import Arm, compare, measure
+from edgecnn.measure.latency import Candidate, compare, measure
 from edgecnn.statistics.samples import mean_interval
 
 HERE = Path(__file__).parent
@@ -155,8 +155,10 @@ def _planted(files: Mapping[str, Path], profile: str) -> tuple[Any, list[records
 
 
 def _ratio(candidate: Path, baseline: Path, profile: Profile, seed: int) -> dict[str, Any]:
-    arms = [Arm(name, open_artifact(path), "onnxruntime", 1) for name, path in (("a", baseline), ("b", candidate))]
-    first, second = measure(arms, profile=profile, seed=seed, tell=nobody)
+    candidates = [
+        Candidate(name, open_artifact(path), "onnxruntime", 1) for name, path in (("a", baseline), ("b", candidate))
+    ]
+    first, second = measure(candidates, profile=profile, seed=seed, listener=ignore)
     ratio = compare(second, first)
     return {
         **{key: getattr(ratio, key) for key in ("speedup", "low", "high", "blocks", "conclusion")},

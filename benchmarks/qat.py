@@ -100,7 +100,7 @@ class Bench:
             data=self.data,
             target=load_device(TARGET),
             format=format,
-            tell=records.tell,
+            listener=records.listener,
             seed=self.options.seed,
             teacher=self.network,
         )
@@ -109,7 +109,7 @@ class Bench:
         """Top-1 in percent of all validation images, and the logits."""
         images = self.data.evaluation
         backend = BACKENDS[artifact.format]
-        found = logits(artifact, images, backend=backend, threads=1, tell=records.tell, preprocessing=PREPARED)
+        found = logits(artifact, images, backend=backend, threads=1, listener=records.listener, preprocessing=PREPARED)
         return 100.0 * float((found.argmax(1) == np.asarray(images.labels)).mean()), found
 
 
@@ -187,7 +187,7 @@ def _network(place: Path, data: Pictures, options: argparse.Namespace) -> tuple[
             data.training,
             settings=settings,
             scratch=place / "fp32.scratch",
-            tell=records.tell,
+            listener=records.listener,
             seed=options.seed,
         )
         save_file(module.state_dict(), saved)

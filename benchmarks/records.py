@@ -40,7 +40,7 @@ class Goal:
     met: bool | None
 
 
-def tell(event: Event) -> None:
+def listener(event: Event) -> None:
     """Progress of long steps, on stderr, on a terminal only."""
     if isinstance(event, Progress) and err.is_terminal:
         err.print(f"\r{event.step} {event.done}/{event.total} {event.note:<40}", end="", highlight=False)

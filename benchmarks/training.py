@@ -168,11 +168,11 @@ def measure(options: argparse.Namespace, folder: Path, name: str, precision: str
         write_images(images, size)
     given: dict[str, Any] = {"network": name, "images": str(images), "precision": precision}
     given |= {"epochs": options.epochs, "batch": size.batch}
-    found: dict[str, list[float]] = {arm: [] for arm in ARMS}
+    found: dict[str, list[float]] = {candidate: [] for candidate in ARMS}
     for number in range(options.rounds):
-        for arm in order.sample(sorted(ARMS), len(ARMS)):
-            found[arm].append(start({**given, **ARMS[arm]}))
-            records.say(f"{name} {precision} round {number + 1}: {arm} {found[arm][-1]:.0f} images/s")
+        for candidate in order.sample(sorted(ARMS), len(ARMS)):
+            found[candidate].append(start({**given, **ARMS[candidate]}))
+            records.say(f"{name} {precision} round {number + 1}: {candidate} {found[candidate][-1]:.0f} images/s")
     return {
         "network": name,
         "size": size._asdict(),

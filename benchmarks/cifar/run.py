@@ -199,7 +199,7 @@ def _student(options: argparse.Namespace, method: str, seed: int) -> dict[str, A
         }
     )
     images, began = data.training.take(GAIN_IMAGES), time.monotonic()
-    fit(student, images, settings=settings, objective=objective, seed=seed, tell=records.tell)
+    fit(student, images, settings=settings, objective=objective, seed=seed, listener=records.listener)
     top1 = measure_accuracy(student, data.evaluation)
     return {"seed": seed, "method": method, "top1": top1, "seconds": time.monotonic() - began}
 
@@ -252,7 +252,7 @@ def _ahead(what: str, found: Sequence[float]) -> records.Goal:
 def _show(found: Mapping[str, Any]) -> None:
     halves = {part: found[part] for part in ("half", "control", "reconstruction") if part in found}
     for part in ("one-shot", "cutmix"):
-        halves |= {f"{part}, {arm}": found[part][arm] for arm in ("half", "control") if part in found}
+        halves |= {f"{part}, {candidate}": found[part][candidate] for candidate in ("half", "control") if part in found}
     rows = [
         (
             part,
@@ -261,8 +261,8 @@ def _show(found: Mapping[str, Any]) -> None:
             "-" if row["drop"] is None else f"{100 * row['drop']:.2f}",
             row["outcome"],
         )
-        for part, arm in halves.items()
-        for name, row in arm["rows"].items()
+        for part, candidate in halves.items()
+        for name, row in candidate["rows"].items()
         if row["top1"] is not None
     ]
     if rows:

@@ -56,8 +56,8 @@ def benchmark(
     devices = _distinct([load_device(name) for name in device or ["host"]])
     artifacts = open_models(models)
     plan = planner(artifacts, backend=backend, threads=threads, batches=batches_of(batch), end_to_end=end_to_end)
-    with console.listener() as tell:
-        taken = measure_fleet(devices, plan, profile=chosen, seed=seed, tell=tell)
+    with console.listener() as listener:
+        taken = measure_fleet(devices, plan, profile=chosen, seed=seed, listener=listener)
     if save_samples is not None:
         _save(save_samples, taken)
     _show(taken, artifacts, form="json" if json else "csv" if csv else "text")

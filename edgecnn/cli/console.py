@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
 
     from edgecnn.core.errors import EdgecnnError
-    from edgecnn.core.events import Event, Tell
+    from edgecnn.core.events import Event, Listener
 
 PIPED_WIDTH = 120
 """Columns used where there is no terminal to ask."""
@@ -82,20 +82,20 @@ def details(text: str) -> None:
 
 
 @contextmanager
-def listener() -> Iterator[Tell]:
-    """A `Tell` that shows progress on stderr: bars on a terminal, otherwise a line per finished step."""
+def listener() -> Iterator[Listener]:
+    """A `Listener` that shows progress on stderr: bars on a terminal, otherwise a line per finished step."""
     from edgecnn.cli import progress
 
     if _settings.quiet:
-        from edgecnn.core.events import nobody
+        from edgecnn.core.events import ignore
 
-        yield nobody
+        yield ignore
     elif sys.stderr.isatty():
         with progress.Bars(rich_console(sys.stderr), verbose=_settings.verbose) as bars:
-            yield _harmlessly(bars.tell)
+            yield _harmlessly(bars.listener)
     else:
         with progress.Lines(lambda text: _write(sys.stderr, text), verbose=_settings.verbose) as lines:
-            yield _harmlessly(lines.tell)
+            yield _harmlessly(lines.listener)
 
 
 def harmless(text: str) -> str:
@@ -103,12 +103,12 @@ def harmless(text: str) -> str:
     return text.translate(_CONTROL)
 
 
-def _harmlessly(tell: Tell) -> Tell:
+def _harmlessly(listener: Listener) -> Listener:
     def told(event: Event) -> None:
         texts: dict[str, Any] = {
             name: harmless(value) for name in event.__slots__ if isinstance(value := getattr(event, name), str)
         }
-        tell(replace(event, **texts))
+        listener(replace(event, **texts))
 
     return told
 

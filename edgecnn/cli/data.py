@@ -65,8 +65,8 @@ def audit(
     if checkpoint is None and (model or class_map or device or threads or flags):
         raise typer.BadParameter("options of a model need --checkpoint FILE")
     source = None if checkpoint is None else Source(checkpoint, model, folder, class_map, flags)
-    with console.listener() as tell:
-        found = room.audit(room.Request(folder, source, device, threads), tell=tell)
+    with console.listener() as listener:
+        found = room.audit(room.Request(folder, source, device, threads), listener=listener)
     written = room.write(found, out) if out is not None else []
     if json:
         console.json(found)

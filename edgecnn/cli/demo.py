@@ -26,10 +26,10 @@ def demo(
     from edgecnn.workflows.optimize.pipeline import run
 
     data, checkpoint = out / "digits", out / "digits-resnet.pth"
-    with console.listener() as tell:
+    with console.listener() as listener:
         write_digits(data)
         if not checkpoint.is_file():
-            train_demo(data, checkpoint, tell=tell)
+            train_demo(data, checkpoint, listener=listener)
         wanted = options.request(
             Source(checkpoint, ARCHITECTURE, data),
             target=target,
@@ -37,7 +37,7 @@ def demo(
             out=out / f"run-{target or 'host'}",
             profile=profile,
         )
-        report = run(wanted, tell=tell)
+        report = run(wanted, listener=listener)
     if json:
         console.json(report.to_dict())
     else:

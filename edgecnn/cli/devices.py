@@ -100,8 +100,8 @@ def check(name: Name, json: Json = False) -> None:
     from edgecnn.measure.checkup import check as examine
 
     profile = load_device(name)
-    with console.listener() as tell, open_device(profile) as device:
-        found = examine(device, profile, tell=tell)
+    with console.listener() as listener, open_device(profile) as device:
+        found = examine(device, profile, listener=listener)
     if json:
         console.json({"device": profile.name, **found.to_dict()})
     else:
@@ -135,9 +135,9 @@ def _machine(facts: Mapping[str, Any]) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    from edgecnn.measure.untrusted import Told
+    from edgecnn.measure.untrusted import Untrusted
 
-    told = Told(facts)
+    told = Untrusted(facts)
     cores, memory = told.number("usable_cores"), told.number("memory_bytes")
     cpu = [told.text("cpu") or "unknown", *([f"{cores:g} cores"] if cores else []), *told.texts("isa")]
     grid = Table.grid(padding=(0, 2))

@@ -111,12 +111,12 @@ def distill(
         "student": student,
         "student_weights": None if student_weights is None else str(student_weights),
     }
-    with console.listener() as tell:
+    with console.listener() as listener:
         taught = distill.distill(
             Source(checkpoint, model, data, class_map, flags, seed),
             {name: value for name, value in given.items() if value is not None} | {"training": training},
             out=out,
-            tell=tell,
+            listener=listener,
         )
     if json:
         console.json(taught)

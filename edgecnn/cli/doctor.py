@@ -25,8 +25,8 @@ def doctor(
     from edgecnn.cli import console
     from edgecnn.workflows import doctor
 
-    with console.listener() as tell:
-        found = doctor.examine(out, tell=tell)
+    with console.listener() as listener:
+        found = doctor.examine(out, listener=listener)
     if json:
         console.json({"ok": found.ok, **asdict(found)})
     else:

@@ -64,8 +64,8 @@ def evaluate(
         resize=resize, crop=crop, interpolation=interpolation, mean=mean, std=std, color=color
     )
     source = Source(file, model, data, class_map, flags)
-    with console.listener() as tell:
-        found = evaluate.evaluate(evaluate.Request(source, parse(tta), device, threads), tell=tell)
+    with console.listener() as listener:
+        found = evaluate.evaluate(evaluate.Request(source, parse(tta), device, threads), listener=listener)
     written = evaluate.write(found, out) if out is not None else []
     if json:
         console.json(found)

@@ -44,9 +44,13 @@ def export(
         resize=resize, crop=crop, interpolation=interpolation, mean=mean, std=std, color=color
     )
     assert wanted is not None
-    with console.listener() as tell:
+    with console.listener() as listener:
         made = convert.export(
-            Source(checkpoint, model, data, class_map, flags), wanted[0], out=out, precision=precision, tell=tell
+            Source(checkpoint, model, data, class_map, flags),
+            wanted[0],
+            out=out,
+            precision=precision,
+            listener=listener,
         )
     if json:
         console.json(made)

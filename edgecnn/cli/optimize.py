@@ -69,8 +69,8 @@ def optimize(
     from edgecnn.report import text
     from edgecnn.workflows.optimize.pipeline import run
 
-    with console.listener() as tell:
-        report = run(wanted, tell=tell)
+    with console.listener() as listener:
+        report = run(wanted, listener=listener)
     if json:
         console.json(report.to_dict())
     else:

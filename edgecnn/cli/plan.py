@@ -65,8 +65,8 @@ def show_plan(request: Request, *, json: bool) -> None:
     from edgecnn.cli import console
     from edgecnn.workflows.optimize import pipeline
 
-    with console.listener() as tell:
-        inputs, planned = pipeline.plan(request, tell=tell)
+    with console.listener() as listener:
+        inputs, planned = pipeline.plan(request, listener=listener)
     if json:
         console.json(
             {
@@ -133,4 +133,4 @@ def _given(options: Mapping[str, Any]) -> Iterator[str]:
 
 def _ladder(request: Request) -> str:
     """The rungs in order, for when the steps alone miss the budget."""
-    return "where that misses the budget: " + ", ".join(rung.kind for rung in request.recipe.ladder)
+    return "where that misses the budget: " + ", ".join(fallback.kind for fallback in request.recipe.ladder)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from edgecnn.core.events import Tell
+    from edgecnn.core.events import Listener
     from edgecnn.measure.layer_profile import LayerProfile
 
 
@@ -36,8 +36,8 @@ def profile(
     """
     from edgecnn.cli import console
 
-    with console.listener() as tell:
-        found = _measured(model, device=device, backend=backend, threads=threads, runs=runs, tell=tell)
+    with console.listener() as listener:
+        found = _measured(model, device=device, backend=backend, threads=threads, runs=runs, listener=listener)
     if out is not None:
         _write(out, found, top)
     if json:
@@ -51,28 +51,28 @@ def profile(
 
 
 def _measured(
-    model: Path, *, device: str, backend: str | None, threads: int | None, runs: int, tell: Tell
+    model: Path, *, device: str, backend: str | None, threads: int | None, runs: int, listener: Listener
 ) -> LayerProfile:
     from edgecnn.config.devices import load_device
     from edgecnn.measure.candidates import open_models, planner
-    from edgecnn.measure.connection import visit
+    from edgecnn.measure.connection import connect
     from edgecnn.measure.layer_profile import profile as measure
 
     target = load_device(device)
     plan = planner(open_models([model]), backend=backend, threads=threads, batches=(1,), end_to_end=False)
-    with visit(target) as site:
-        arms, failures = plan(target, site)
+    with connect(target) as connection:
+        candidates, failures = plan(target, connection)
         for failure in failures:
             raise failure.error
-        arm = arms[0]
+        candidate = candidates[0]
         return measure(
-            arm.artifact,
-            device=site.device,
+            candidate.artifact,
+            device=connection.device,
             profile=target,
-            backend=arm.backend,
-            threads=arm.threads,
+            backend=candidate.backend,
+            threads=candidate.threads,
             runs=runs,
-            tell=tell,
+            listener=listener,
         )
 
 

@@ -62,7 +62,7 @@ class Lines:
             for step, began in self._began.items():
                 self._write(f"{step}: stopped after {duration(self._clock() - began)}")
 
-    def tell(self, event: Event) -> None:
+    def listener(self, event: Event) -> None:
         with self._lock:
             if isinstance(event, Started):
                 self._began[event.step] = self._last[event.step] = self._clock()
@@ -124,7 +124,7 @@ class Bars:
                 self._say(("✗", "red"), step, f"stopped after {duration(time.monotonic() - self._began[step])}")
         self._live.stop()
 
-    def tell(self, event: Event) -> None:
+    def listener(self, event: Event) -> None:
         with self._lock:
             if isinstance(event, Started):
                 self._task(event.step)

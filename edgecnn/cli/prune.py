@@ -102,12 +102,12 @@ def prune(
         "iterations": iterations,
         "finetune": None if finetune is None else settings_of(config, {"epochs": finetune}),
     }
-    with console.listener() as tell:
+    with console.listener() as listener:
         smaller = prune.prune(
             Source(checkpoint, model, data, class_map, flags, seed),
             {name: value for name, value in given.items() if value is not None},
             out=out,
-            tell=tell,
+            listener=listener,
         )
     if json:
         console.json(smaller)

@@ -71,14 +71,14 @@ def quantize(
         "weight_bits": weight_bits,
         "keep_float": keep_float,
     }
-    with console.listener() as tell:
+    with console.listener() as listener:
         made = convert.quantize(
             Source(checkpoint, model, data, class_map, flags, seed),
             wanted[0],
             out=out,
             options={name: value for name, value in given.items() if value is not None},
             images=images,
-            tell=tell,
+            listener=listener,
         )
     if json:
         console.json(made)

@@ -211,8 +211,8 @@ def train(
         seed=seed,
         again=again,
     )
-    with console.listener() as tell:
-        trained = train.train(request, tell)
+    with console.listener() as listener:
+        trained = train.train(request, listener)
     if not train.is_first():
         return
     if json:

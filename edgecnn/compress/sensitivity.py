@@ -43,7 +43,7 @@ def rank_layers(context: Context, *, count: int) -> dict[str, float]:
     for number, layer in enumerate(layers, start=1):
         network = quantized(artifact.path, placement, ranges, bits=8, keep_float=names - {layer})
         found[layer] = float((_answers(network, images) - expected).square().mean())
-        context.tell(Progress(STEP, number, len(layers), "layers"))
+        context.listener(Progress(STEP, number, len(layers), "layers"))
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 

@@ -18,7 +18,7 @@ from edgecnn.core.quantities import Bytes, Milliseconds, Share
 from edgecnn.core.stage import Stage
 
 DEFAULT = "int8"
-GROUPS = {"stages": "stages", "ladder": "rungs"}
+GROUPS = {"stages": "stages", "ladder": "fallbacks"}
 """Under which entry points the words of a list are found."""
 WORDS = {"stages": "stage", "ladder": "rung"}
 MAX_STAGES = 50
@@ -65,7 +65,7 @@ class Recipe(_Section):
     preprocessing: Preprocessing | None = None
     measure: Measure = Measure()
     ladder: tuple[Any, ...] = ()
-    """Rungs (`edgecnn.compress.fallbacks.Rung`) to climb, in order, when the stages alone miss the budget."""
+    """Rungs (`edgecnn.compress.fallbacks.Fallback`) to climb, in order, when the stages alone miss the budget."""
 
     def to_dict(self) -> dict[str, Any]:
         """As a person would write it, every option spelt out."""
@@ -73,7 +73,7 @@ class Recipe(_Section):
             "name": self.name,
             "description": self.description,
             "stages": [{stage.kind: stage.options()} for stage in self.stages],
-            "ladder": [{rung.kind: rung.options()} for rung in self.ladder],
+            "ladder": [{fallback.kind: fallback.options()} for fallback in self.ladder],
             "budget": self.budget.model_dump(),
             "calibration": self.calibration.model_dump(),
             "preprocessing": self.preprocessing.to_dict() if self.preprocessing else None,
@@ -165,19 +165,21 @@ def _links(stages: Sequence[Stage], format: Format) -> Iterator[tuple[int, int |
                 break
 
 
-def _out_of_order(rungs: Sequence[Any]) -> list[str]:
+def _out_of_order(fallbacks: Sequence[Any]) -> list[str]:
     """A rung that costs latency before one that costs none would give away speed for nothing."""
-    kinds = [rung.kind for rung in rungs]
-    first = next((index for index, rung in enumerate(rungs) if rung.costs_latency), len(rungs))
-    late = [rung.kind for rung in rungs[first:] if not rung.costs_latency]
+    kinds = [fallback.kind for fallback in fallbacks]
+    first = next((index for index, fallback in enumerate(fallbacks) if fallback.costs_latency), len(fallbacks))
+    late = [fallback.kind for fallback in fallbacks[first:] if not fallback.costs_latency]
     return [f"ladder: `{kind}` costs no latency and stands behind `{kinds[first]}`, which does" for kind in late]
 
 
-def _without_object(rungs: Sequence[Any], stages: Sequence[Stage]) -> list[str]:
+def _without_object(fallbacks: Sequence[Any], stages: Sequence[Stage]) -> list[str]:
     """A rung whose stage is not in the recipe could never do anything."""
     there = {stage.kind for stage in stages}
-    idle = [rung for rung in rungs if rung.changes and rung.changes not in there]
-    return [f"ladder: `{rung.kind}` changes `{rung.changes}`, which is not among the stages" for rung in idle]
+    idle = [fallback for fallback in fallbacks if fallback.changes and fallback.changes not in there]
+    return [
+        f"ladder: `{fallback.kind}` changes `{fallback.changes}`, which is not among the stages" for fallback in idle
+    ]
 
 
 def _entries(entries: Any, group: str, problems: list[str]) -> tuple[Any, ...]:

@@ -14,10 +14,10 @@ PACKAGE = Path(__file__).resolve().parents[1]
 def folders(kind: str) -> list[Path]:
     """Where YAML files of a kind (`recipes`, `devices`) lie: the user's folder first, then what is shipped.
 
-    A wheel carries them in `edgecnn/shipped`; a source checkout has them beside the package.
+    A wheel carries them in `edgecnn/bundled`; a source checkout has them beside the package.
     """
-    shipped = PACKAGE / "shipped" / kind
-    return [user_folder() / kind, shipped if shipped.is_dir() else PACKAGE.parent / kind]
+    bundled = PACKAGE / "bundled" / kind
+    return [user_folder() / kind, bundled if bundled.is_dir() else PACKAGE.parent / kind]
 
 
 def files(kind: str) -> dict[str, Path]:

@@ -39,20 +39,20 @@ class Warned:
 
 
 Event = Started | Progress | Finished | Warned
-Tell = Callable[[Event], None]
+Listener = Callable[[Event], None]
 
 
-def under(step: str, tell: Tell) -> Tell:
+def scoped(step: str, listener: Listener) -> Listener:
     """A listener for a step within `step`: its progress goes under that name, its own beginning and end unsaid."""
 
     def told(event: Event) -> None:
         if isinstance(event, Progress):
-            tell(replace(event, step=step))
+            listener(replace(event, step=step))
         elif isinstance(event, Warned):
-            tell(event)
+            listener(event)
 
     return told
 
 
-def nobody(event: Event) -> None:
+def ignore(event: Event) -> None:
     """A listener that does not listen."""

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from edgecnn.core import plugins
 from edgecnn.core.artifact import Artifact, Format, Kind
 from edgecnn.core.device import DeviceProfile
-from edgecnn.core.events import Tell
+from edgecnn.core.events import Listener
 from edgecnn.core.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Context:
     data: Data
     target: DeviceProfile
     format: Format
-    tell: Tell
+    listener: Listener
     seed: int
     teacher: Model
     layer_times: LayerTimes | None = None

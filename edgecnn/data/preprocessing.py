@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgecnn.core.events import Tell, Warned
+from edgecnn.core.events import Listener, Warned
 from edgecnn.core.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Source:
 
 
 def settle_preprocessing(
-    stated: tuple[Preprocessing, str] | None, input_shape: tuple[int, int, int], source: Source, *, tell: Tell
+    stated: tuple[Preprocessing, str] | None, input_shape: tuple[int, int, int], source: Source, *, listener: Listener
 ) -> tuple[Preprocessing, str]:
     """Flags over what is `stated` and by whom; guessed from the input shape (C, H, W), with a warning, when nobody
     says."""
@@ -41,7 +41,7 @@ def settle_preprocessing(
     if flags:
         base, origin = replace(base, **flags), f"flags over {origin}"
     if "guessed" in origin and not {"mean", "std"} <= set(flags):
-        tell(
+        listener(
             Warned(
                 "preprocessing-guessed",
                 f"{source.checkpoint.name} does not say how its images were prepared; taken: {in_words(base)}",

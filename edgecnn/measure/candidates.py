@@ -9,10 +9,10 @@ from edgecnn.core.artifact import Artifact, Format
 from edgecnn.core.device import DeviceProfile
 from edgecnn.core.errors import EdgecnnError, InputError, did_you_mean
 from edgecnn.formats.files import BACKENDS, open_artifact
-from edgecnn.measure.connection import Site
+from edgecnn.measure.connection import Connection
 from edgecnn.measure.fleet import Failure, Planner
-from edgecnn.measure.latency import Arm
-from edgecnn.measure.untrusted import Told
+from edgecnn.measure.latency import Candidate
+from edgecnn.measure.untrusted import Untrusted
 from edgecnn.probe import backends
 
 LARGEST_BATCH = 4096
@@ -55,9 +55,9 @@ def planner(
             _refuse_mismatch(artifact, backend)
     names = _names([artifact.path for artifact in artifacts])
 
-    def plan(device: DeviceProfile, site: Site) -> tuple[list[Arm], list[Failure]]:
-        cores = threads or max(1, int(Told(site.facts).number("usable_cores") or 1))
-        found: list[Arm] = []
+    def plan(device: DeviceProfile, connection: Connection) -> tuple[list[Candidate], list[Failure]]:
+        cores = threads or max(1, int(Untrusted(connection.facts).number("usable_cores") or 1))
+        found: list[Candidate] = []
         refused: list[Failure] = []
         for name, artifact in zip(names, artifacts, strict=True):
             try:
@@ -67,7 +67,7 @@ def planner(
                 continue
             for batch in batches:
                 label = name if len(batches) == 1 else f"{name} x{batch}"
-                found.append(Arm(label, artifact, runtime, cores, batch=batch, end_to_end=end_to_end))
+                found.append(Candidate(label, artifact, runtime, cores, batch=batch, end_to_end=end_to_end))
         return found, refused
 
     return plan

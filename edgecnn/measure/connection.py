@@ -11,7 +11,7 @@ from edgecnn.core.device import DeviceProfile
 from edgecnn.core.errors import EdgecnnError
 from edgecnn.measure import received
 from edgecnn.measure.device import Device, ThisMachine
-from edgecnn.measure.untrusted import Told
+from edgecnn.measure.untrusted import Untrusted
 from edgecnn.probe import facts as probed
 
 FACTS_TIMEOUT_S = 120.0
@@ -25,7 +25,7 @@ RUNTIME_TROUBLE = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class Connection:
     """Where files are run. `facts` are those of `edgecnn.probe.facts.describe`; `runtimes` the versions of the
     backends that were asked for, `missing` the errors of those that did not answer."""
 
@@ -53,15 +53,15 @@ class Site:
         return (*(self.facts.get(key) for key in ("machine", "cpu", "libc", "emulated")), self.runtimes.get(backend))
 
 
-def this_host() -> Site:
+def this_host() -> Connection:
     """This machine; its runtimes are the packages of this Python, so none is asked."""
-    return Site(ThisMachine(), probed.describe())
+    return Connection(ThisMachine(), probed.describe())
 
 
 @contextmanager
-def visit(
+def connect(
     profile: DeviceProfile, backends: Iterable[str] = (), *, on_open: Callable[[Device], None] = lambda device: None
-) -> Iterator[Site]:
+) -> Iterator[Connection]:
     """Open the device of a profile, ask it what it is, and refuse one that the profile does not fit.
 
     Each of `backends` is asked for its version; `on_open` is given the device before it is asked anything. Raises
@@ -90,10 +90,10 @@ def visit(
                 missing[backend] = error
         if missing and not runtimes:
             raise next(iter(missing.values()))
-        yield Site(device, facts, runtimes, missing)
+        yield Connection(device, facts, runtimes, missing)
 
 
-def _ask(device: Device, **fields: str) -> Told:
+def _ask(device: Device, **fields: str) -> Untrusted:
     """Raises StepError bad-answer when what it says are no facts."""
     answer = device.run({"verb": "facts", **fields}, files={}, outputs={}, timeout_s=FACTS_TIMEOUT_S)
-    return Told(received.take(answer, "facts", dict, name=device.name))
+    return Untrusted(received.take(answer, "facts", dict, name=device.name))

@@ -12,11 +12,11 @@ from typing import Any
 
 from edgecnn.core.device import DeviceProfile
 from edgecnn.core.errors import EdgecnnError
-from edgecnn.core.events import Event, Finished, Started, Tell, Warned, under
-from edgecnn.measure.connection import Site, visit
+from edgecnn.core.events import Event, Finished, Listener, Started, Warned, scoped
+from edgecnn.measure.connection import Connection, connect
 from edgecnn.measure.device import Device
 from edgecnn.measure.effort import Profile
-from edgecnn.measure.latency import Arm, Latency, measure
+from edgecnn.measure.latency import Candidate, Latency, measure
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +38,23 @@ class Taken:
     copied_bytes: int = 0
 
 
-Planner = Callable[[DeviceProfile, Site], tuple[Sequence[Arm], Sequence[Failure]]]
+Planner = Callable[[DeviceProfile, Connection], tuple[Sequence[Candidate], Sequence[Failure]]]
 """What to measure on a device that has answered, and what it cannot run."""
 
 
 def measure_fleet(
-    profiles: Sequence[DeviceProfile], plan: Planner, *, profile: Profile, seed: int, tell: Tell
+    profiles: Sequence[DeviceProfile], plan: Planner, *, profile: Profile, seed: int, listener: Listener
 ) -> list[Taken]:
     """Measure on every device, the devices side by side; results in their order.
 
     An error of a device or of an arm becomes a `Failure`. When the caller is interrupted, so is every job.
     """
     if len(profiles) == 1:
-        return [_one(profiles[0], plan, profile=profile, seed=seed, tell=tell)]
+        return [_one(profiles[0], plan, profile=profile, seed=seed, listener=listener)]
     under_way = _UnderWay()
-    told = under_way.telling(tell)
+    told = under_way.telling(listener)
     with ThreadPoolExecutor(len(profiles), thread_name_prefix="device") as pool:
-        work = partial(_one, plan=plan, profile=profile, seed=seed, tell=told, on_open=under_way.add)
+        work = partial(_one, plan=plan, profile=profile, seed=seed, listener=told, on_open=under_way.add)
         futures = [pool.submit(work, device) for device in profiles]
         try:
             return [future.result() for future in futures]
@@ -69,36 +69,36 @@ def _one(
     *,
     profile: Profile,
     seed: int,
-    tell: Tell,
+    listener: Listener,
     on_open: Callable[[Device], None] = lambda device: None,
 ) -> Taken:
     taken = Taken(device)
     step = f"measure on {device.name}"
     began = time.monotonic()
-    tell(Started(step))
+    listener(Started(step))
 
-    def failed(arm: Arm, error: EdgecnnError) -> None:
-        taken.failures.append(Failure(arm.name, error))
-        tell(Warned(error.code, f"{device.name}: {arm.name} was not measured: {error.message}", error.hint))
+    def failed(candidate: Candidate, error: EdgecnnError) -> None:
+        taken.failures.append(Failure(candidate.name, error))
+        listener(Warned(error.code, f"{device.name}: {candidate.name} was not measured: {error.message}", error.hint))
 
     try:
-        with visit(device, on_open=on_open) as site:
-            taken.facts = site.facts
-            arms, refused = plan(device, site)
+        with connect(device, on_open=on_open) as connection:
+            taken.facts = connection.facts
+            candidates, refused = plan(device, connection)
             taken.failures.extend(refused)
             taken.latencies = measure(
-                arms,
+                candidates,
                 profile=profile,
                 seed=seed,
-                tell=under(step, tell),
-                device=site.device,
+                listener=scoped(step, listener),
+                device=connection.device,
                 on_failure=failed,
                 expect=device,
             )
-            taken.copied_bytes = int(getattr(site.device, "copied_bytes", 0))
+            taken.copied_bytes = int(getattr(connection.device, "copied_bytes", 0))
     except EdgecnnError as error:
         taken.failures.append(Failure(None, error))
-    tell(Finished(step, time.monotonic() - began))
+    listener(Finished(step, time.monotonic() - began))
     return taken
 
 
@@ -123,12 +123,12 @@ class _UnderWay:
         for device in devices:
             device.cancel()
 
-    def telling(self, tell: Tell) -> Tell:
+    def telling(self, listener: Listener) -> Listener:
         """Pass events on, one at a time; none after an interruption."""
 
         def told(event: Event) -> None:
             with self._lock:
                 if not self._stop.is_set():
-                    tell(event)
+                    listener(event)
 
         return told

@@ -13,15 +13,15 @@ import numpy as np
 
 from edgecnn.core.device import DeviceProfile
 from edgecnn.core.errors import EdgecnnError, InputError
-from edgecnn.core.events import Finished, Progress, Started, Tell
+from edgecnn.core.events import Finished, Listener, Progress, Started
 from edgecnn.measure.comparison import Ratio, compare
 from edgecnn.measure.device import Device, ThisMachine
 from edgecnn.measure.effort import Profile
-from edgecnn.measure.process import Arm, Process, process_of
+from edgecnn.measure.process import Candidate, Process, process_of
 from edgecnn.measure.summary import Latency, Place, summarise
 from edgecnn.measure.telemetry import plain
 
-__all__ = ["Arm", "Latency", "Place", "Process", "Ratio", "compare", "measure", "orders", "summarise"]
+__all__ = ["Candidate", "Latency", "Place", "Process", "Ratio", "compare", "measure", "orders", "summarise"]
 
 STEP = "latency"
 BUILD_S = 3600.0
@@ -31,53 +31,53 @@ WARMER_C = 3.0
 
 
 def measure(
-    arms: Sequence[Arm],
+    candidates: Sequence[Candidate],
     *,
     profile: Profile,
     seed: int,
-    tell: Tell,
+    listener: Listener,
     device: Device | None = None,
-    on_failure: Callable[[Arm, EdgecnnError], None] | None = None,
+    on_failure: Callable[[Candidate, EdgecnnError], None] | None = None,
     expect: DeviceProfile | None = None,
 ) -> list[Latency]:
     """Measure all arms in `profile.processes` blocks on `device`, this host unless given; results in the order of
-    `arms`.
+    `candidates`.
 
     The readings of the sensors are held against `expect`, unless that is another machine's profile than the one it
     runs on. An arm that fails raises its EdgecnnError; with `on_failure` that is called instead, the arm is left out
     of the remaining blocks and of the results, and the others go on.
     """
-    _check_names(arms)
+    _check_names(candidates)
     device = device or ThisMachine()
     place = Place(device.name, expect if expect is not None and expect.local == device.local else None)
     bench = _Bench(profile, device, place)
-    taken: dict[str, list[Process]] = {arm.name: [] for arm in arms}
+    taken: dict[str, list[Process]] = {candidate.name: [] for candidate in candidates}
     failed: set[str] = set()
-    done, total, begin = 0, len(arms) * profile.processes, time.monotonic()
-    tell(Started(STEP))
-    for block, order in enumerate(orders(len(arms), profile.processes, seed=seed)):
+    done, total, begin = 0, len(candidates) * profile.processes, time.monotonic()
+    listener(Started(STEP))
+    for block, order in enumerate(orders(len(candidates), profile.processes, seed=seed)):
         for position, index in enumerate(order):
-            arm = arms[index]
-            if arm.name not in failed:
+            candidate = candidates[index]
+            if candidate.name not in failed:
                 try:
-                    on_event = _teller(tell, done, total, arm)
-                    taken[arm.name].append(bench.process(arm, (block, position), on_event))
+                    on_event = _teller(listener, done, total, candidate)
+                    taken[candidate.name].append(bench.process(candidate, (block, position), on_event))
                 except EdgecnnError as error:
                     if on_failure is None:
                         raise
-                    failed.add(arm.name)
-                    on_failure(arm, error)
+                    failed.add(candidate.name)
+                    on_failure(candidate, error)
             done += 1
-            tell(Progress(STEP, done, total, "processes", arm.name))
-    tell(Finished(STEP, time.monotonic() - begin))
+            listener(Progress(STEP, done, total, "processes", candidate.name))
+    listener(Finished(STEP, time.monotonic() - begin))
     return [
-        summarise(arm, taken[arm.name], profile=profile, seed=seed, place=place)
-        for arm in arms
-        if arm.name not in failed
+        summarise(candidate, taken[candidate.name], profile=profile, seed=seed, place=place)
+        for candidate in candidates
+        if candidate.name not in failed
     ]
 
 
-def orders(arms: int, blocks: int, *, seed: int) -> Iterator[list[int]]:
+def orders(candidates: int, blocks: int, *, seed: int) -> Iterator[list[int]]:
     """The order of arms in each block: random, and every second block turns the one before it round.
 
     So of any two arms each is first as often as the other, and what the position does to a time cannot pass for a
@@ -86,20 +86,22 @@ def orders(arms: int, blocks: int, *, seed: int) -> Iterator[list[int]]:
     rng = np.random.default_rng(seed)
     order: list[int] = []
     for block in range(blocks):
-        order = order[::-1] if block % 2 else rng.permutation(arms).tolist()
+        order = order[::-1] if block % 2 else rng.permutation(candidates).tolist()
         yield order
 
 
-def _check_names(arms: Sequence[Arm]) -> None:
-    names = [arm.name for arm in arms]
+def _check_names(candidates: Sequence[Candidate]) -> None:
+    names = [candidate.name for candidate in candidates]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError("duplicate-arm", f"measured twice under one name: {', '.join(twice)}", hint="name each once")
 
 
-def _teller(tell: Tell, done: int, total: int, arm: Arm) -> Callable[[Mapping[str, Any]], None]:
+def _teller(listener: Listener, done: int, total: int, candidate: Candidate) -> Callable[[Mapping[str, Any]], None]:
     def on_event(event: Mapping[str, Any]) -> None:
-        tell(Progress(STEP, done, total, "processes", f"{arm.name}: {plain(event.get('name', event['event']))}"))
+        listener(
+            Progress(STEP, done, total, "processes", f"{candidate.name}: {plain(event.get('name', event['event']))}")
+        )
 
     return on_event
 
@@ -113,17 +115,19 @@ class _Bench:
     place: Place
     cool_to_c: float | None = field(default=None, init=False)
 
-    def process(self, arm: Arm, at: tuple[int, int], on_event: Callable[[Mapping[str, Any]], None]) -> Process:
+    def process(
+        self, candidate: Candidate, at: tuple[int, int], on_event: Callable[[Mapping[str, Any]], None]
+    ) -> Process:
         with tempfile.TemporaryDirectory(prefix="edgecnn-latency-") as folder:
             outputs = {"output": Path(folder) / "samples.npy"}
-            if arm.end_to_end:
+            if candidate.end_to_end:
                 outputs["e2e_output"] = Path(folder) / "end_to_end.npy"
             result = self.device.run(
-                self._job(arm),
-                files={"model": arm.artifact.path},
+                self._job(candidate),
+                files={"model": candidate.artifact.path},
                 outputs=outputs,
                 on_event=on_event,
-                timeout_s=self.profile.timeout_s + (BUILD_S if arm.backend == "tensorrt" else 0),
+                timeout_s=self.profile.timeout_s + (BUILD_S if candidate.backend == "tensorrt" else 0),
             )
             process = process_of(result, outputs["output"], outputs.get("e2e_output"), place=at)
         if self.cool_to_c is None and self.profile.cool_s:
@@ -131,14 +135,14 @@ class _Bench:
             self.cool_to_c = None if celsius is None else celsius + WARMER_C
         return process
 
-    def _job(self, arm: Arm) -> dict[str, Any]:
+    def _job(self, candidate: Candidate) -> dict[str, Any]:
         return {
             "verb": "latency",
-            "backend": arm.backend,
-            "threads": arm.threads,
-            "options": dict(arm.options),
-            "batch": arm.batch,
-            "end_to_end": arm.end_to_end,
+            "backend": candidate.backend,
+            "threads": candidate.threads,
+            "options": dict(candidate.options),
+            "batch": candidate.batch,
+            "end_to_end": candidate.end_to_end,
             "cool_to_c": self.cool_to_c,
             "cool_max_s": self.profile.cool_s,
             "rails": _rails(self.place.expect),

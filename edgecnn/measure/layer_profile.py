@@ -13,7 +13,7 @@ import numpy as np
 
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.device import DeviceProfile
-from edgecnn.core.events import Finished, Progress, Started, Tell
+from edgecnn.core.events import Finished, Listener, Progress, Started
 from edgecnn.formats.cost import Kind, Node, Precision, total
 from edgecnn.measure import roofline
 from edgecnn.measure.device import Device
@@ -192,7 +192,7 @@ def profile(
     backend: str,
     threads: int,
     runs: int = RUNS,
-    tell: Tell,
+    listener: Listener,
 ) -> LayerProfile:
     """Time the layers of a model on `device`, in one fresh process there.
 
@@ -200,10 +200,10 @@ def profile(
     answer that makes no sense.
     """
     begin = time.monotonic()
-    tell(Started(STEP))
+    listener(Started(STEP))
 
     def on_event(event: Mapping[str, Any]) -> None:
-        tell(Progress(STEP, 0, 0, "", plain(event.get("name", event.get("event", "")))))
+        listener(Progress(STEP, 0, 0, "", plain(event.get("name", event.get("event", "")))))
 
     with tempfile.TemporaryDirectory(prefix="edgecnn-layers-") as folder:
         graph = Path(folder) / "graph.npy"
@@ -217,7 +217,7 @@ def profile(
         times = checked(answer, graph, device=device.name)
     nodes = _nodes(artifact, times)
     peaks = roofline.peaks(profile, backend=backend, threads=threads, facts=times.facts)
-    tell(Finished(STEP, time.monotonic() - begin))
+    listener(Finished(STEP, time.monotonic() - begin))
     return _profile(artifact, times, nodes, peaks, {"device": device.name, "backend": backend, "threads": threads})
 
 

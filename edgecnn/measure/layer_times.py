@@ -11,9 +11,9 @@ from typing import Any
 from edgecnn.core.artifact import Artifact, Format, sha256_of
 from edgecnn.core.device import DeviceProfile
 from edgecnn.core.errors import MissingError
-from edgecnn.core.events import Tell, nobody, under
+from edgecnn.core.events import Listener, ignore, scoped
 from edgecnn.core.stage import LayerTimes
-from edgecnn.measure.connection import Site
+from edgecnn.measure.connection import Connection
 from edgecnn.measure.layer_profile import STEP, profile
 
 RUNS = 50
@@ -24,15 +24,15 @@ RUNS = 50
 class MeasuredTimes:
     """Layer times on one device; satisfies `core.stage.LayerTimes`."""
 
-    site: Site
+    connection: Connection
     target: DeviceProfile
     threads: int
-    tell: Tell
+    listener: Listener
 
     def __call__(self, file: Path, format: Format) -> Mapping[str, float]:
         """Median time in ns by node name; rows of one name are added up. Raises EdgecnnError."""
         deployment = self.target.deployment(format)
-        if deployment is None or (self.site.local and deployment.backend == "tensorrt"):
+        if deployment is None or (self.connection.local and deployment.backend == "tensorrt"):
             raise MissingError(
                 "no-layer-times",
                 f"the layers of a {format} file cannot be timed here",
@@ -41,12 +41,12 @@ class MeasuredTimes:
             )
         found = profile(
             Artifact(file, format, "fp32", (), (), sha256_of(file)),
-            device=self.site.device,
+            device=self.connection.device,
             profile=self.target,
             backend=deployment.backend,
             threads=self.threads,
             runs=RUNS,
-            tell=under(STEP, self.tell),
+            listener=scoped(STEP, self.listener),
         )
         times: dict[str, float] = defaultdict(float)
         for layer in found.layers:
@@ -57,9 +57,11 @@ class MeasuredTimes:
         """The machine without its last boot: hours of training are not repeated because it was switched off."""
         deployment = self.target.deployment(format)
         backend = deployment.backend if deployment else ""
-        return [*self.site.answers_as(backend), self.site.facts.get("cores"), self.threads]
+        return [*self.connection.answers_as(backend), self.connection.facts.get("cores"), self.threads]
 
 
-def layer_times_on(site: Site, target: DeviceProfile, *, threads: int, tell: Tell = nobody) -> LayerTimes | None:
-    """What measures layers at `site`; None where another machine plays the board, whose times say nothing."""
-    return None if site.emulated else MeasuredTimes(site, target, threads, tell)
+def layer_times_on(
+    connection: Connection, target: DeviceProfile, *, threads: int, listener: Listener = ignore
+) -> LayerTimes | None:
+    """What measures layers at `connection`; None where another machine plays the board, whose times say nothing."""
+    return None if connection.emulated else MeasuredTimes(connection, target, threads, listener)

@@ -16,7 +16,7 @@ from edgecnn.measure.telemetry import Telemetry, plain
 
 
 @dataclass(frozen=True, slots=True)
-class Arm:
+class Candidate:
     """One thing to measure. `options` go to the backend; `batch` images go in at a time; `end_to_end` adds a second
     series, from 8-bit pixels in memory to the best class, when the model takes one image."""
 

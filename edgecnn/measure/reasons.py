@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from edgecnn.core.device import DeviceProfile
 from edgecnn.measure.conditions import of_board
 from edgecnn.measure.grade import Effect, Grade, Reason, count, grade_of
-from edgecnn.measure.process import Arm, Process
+from edgecnn.measure.process import Candidate, Process
 from edgecnn.statistics import samples
 
 __all__ = ["Effect", "Grade", "Reason", "grade_of", "reasons_for"]
@@ -20,16 +20,16 @@ RUINOUS = ("cpu-fallback", "engine-mismatch", "model-mismatch", "output-mismatch
 
 
 def reasons_for(
-    processes: Sequence[Process], *, arm: Arm, min_iterations: int, expect: DeviceProfile | None = None
+    processes: Sequence[Process], *, candidate: Candidate, min_iterations: int, expect: DeviceProfile | None = None
 ) -> tuple[Reason, ...]:
     """Everything that limits what these processes' samples can claim; `expect` is what their readings are held
     against."""
-    gpu = arm.backend in GPU_BACKENDS or str(arm.options.get("device", "")).startswith("cuda")
+    gpu = candidate.backend in GPU_BACKENDS or str(candidate.options.get("device", "")).startswith("cuda")
     emulated = any(process.emulated for process in processes)
     return (
         *_of_design(processes, min_iterations),
         *(() if emulated else _of_samples(processes)),  # of times that say nothing there is nothing to say
-        *_of_machine(processes, arm.threads),
+        *_of_machine(processes, candidate.threads),
         *of_board(processes, expect=expect, gpu=gpu),
         *_of_backend(processes),
     )

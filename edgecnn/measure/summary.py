@@ -11,7 +11,7 @@ import numpy as np
 from edgecnn.core.device import DeviceProfile
 from edgecnn.measure.effort import Profile
 from edgecnn.measure.grade import Grade, Reason, grade_of
-from edgecnn.measure.process import Arm, Process
+from edgecnn.measure.process import Candidate, Process
 from edgecnn.measure.reasons import reasons_for
 from edgecnn.statistics import samples
 
@@ -105,34 +105,34 @@ class Latency:
 
 
 def summarise(
-    arm: Arm, processes: Sequence[Process], *, profile: Profile, seed: int, place: Place | None = None
+    candidate: Candidate, processes: Sequence[Process], *, profile: Profile, seed: int, place: Place | None = None
 ) -> Latency:
     """One Latency from the raw samples of an arm's processes."""
     place = place or Place()
     medians = [process.median_ns for process in processes]
     median_ns = float(np.median(medians))
     return Latency(
-        name=arm.name,
-        backend=arm.backend,
-        threads=arm.threads,
-        sha256=arm.artifact.sha256,
+        name=candidate.name,
+        backend=candidate.backend,
+        threads=candidate.threads,
+        sha256=candidate.artifact.sha256,
         profile=profile.name,
         seed=seed,
         device=place.device,
-        batch=arm.batch,
+        batch=candidate.batch,
         processes=tuple(processes),
         interval="ci95" if len(medians) >= ENOUGH_FOR_INTERVAL else "range",
         median_ns=median_ns,
-        throughput_per_s=arm.batch * 1e9 / median_ns,
+        throughput_per_s=candidate.batch * 1e9 / median_ns,
         e2e_median_ns=_middle([float(np.median(p.e2e_ns)) for p in processes if p.e2e_ns is not None]),
         load_ns=float(np.median([process.load_ns for process in processes])),
         first_ns=float(np.median([process.first_ns for process in processes])),
         peak_rss_bytes=_largest([process.peak_rss_bytes for process in processes]),
         peak_rss_delta_bytes=_largest([process.peak_rss_delta_bytes for process in processes]),
         **_spread(processes, seed),
-        **_energy(processes, median_ns / arm.batch),
+        **_energy(processes, median_ns / candidate.batch),
         **_conditions(processes),
-        reasons=reasons_for(processes, arm=arm, min_iterations=profile.min_iterations, expect=place.expect),
+        reasons=reasons_for(processes, candidate=candidate, min_iterations=profile.min_iterations, expect=place.expect),
     )
 
 

@@ -14,7 +14,7 @@ LONGEST = 300
 LARGEST = 1e18
 
 
-class Told:
+class Untrusted:
     """A JSON object from a board. A value that is absent or of another type is None, or empty."""
 
     def __init__(self, raw: object) -> None:
@@ -40,8 +40,8 @@ class Told:
             return []
         return [printable(item[:LONGEST]) for item in value[:LONGEST] if isinstance(item, str)]
 
-    def inner(self, key: str) -> Told:
-        return Told(self._raw.get(key))
+    def inner(self, key: str) -> Untrusted:
+        return Untrusted(self._raw.get(key))
 
     def has(self, key: str) -> bool:
         """Whether it said anything at all about it."""
@@ -52,10 +52,10 @@ class Told:
         found = {str(key)[:LONGEST]: self.number(key) for key in list(self._raw)[:LONGEST]}
         return {printable(key): value for key, value in found.items() if value is not None}
 
-    def each(self) -> dict[str, Told]:
+    def each(self) -> dict[str, Untrusted]:
         """Those of its values that are objects, by name."""
         items = list(self._raw.items())[:LONGEST]
-        return {printable(str(key)[:LONGEST]): Told(value) for key, value in items if isinstance(value, Mapping)}
+        return {printable(str(key)[:LONGEST]): Untrusted(value) for key, value in items if isinstance(value, Mapping)}
 
     def plain(self) -> dict[str, Any]:
         """All of it, cut to size, for people and archives."""

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 from edgecnn.core.errors import StepError
-from edgecnn.core.events import Progress, Tell
+from edgecnn.core.events import Listener, Progress
 from edgecnn.core.stage import Images, Model
 
 
-def torch_logits(model: Model, images: Images, *, tell: Tell) -> np.ndarray:
+def torch_logits(model: Model, images: Images, *, listener: Listener) -> np.ndarray:
     """Logits of the torch model in FP32 on the CPU, float32 (N, classes)."""
     module = model.module()
     parts: list[np.ndarray] = []
@@ -21,7 +21,7 @@ def torch_logits(model: Model, images: Images, *, tell: Tell) -> np.ndarray:
         for batch in images.batches(8):
             parts.append(module(torch.from_numpy(batch)).float().numpy())
             done += len(batch)
-            tell(Progress("verify", done, len(images), "images", "PyTorch"))
+            listener(Progress("verify", done, len(images), "images", "PyTorch"))
     found = np.concatenate(parts)
     if not np.isfinite(found).all():
         raise StepError(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.device import DeviceProfile
 from edgecnn.core.errors import InputError
-from edgecnn.core.events import Tell
+from edgecnn.core.events import Listener
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Images
 from edgecnn.data.preprocessing import Source, settle_preprocessing
@@ -64,12 +64,14 @@ class InTorch:
     def facts(self) -> dict[str, Any]:
         return {"format": "torch", "architecture": self.model.name, "sha256": self.model.sha256}
 
-    def logits(self, images: Images, *, tell: Tell) -> np.ndarray:
+    def logits(self, images: Images, *, listener: Listener) -> np.ndarray:
         """float32 (N, classes)."""
         from edgecnn.predict.torch import forward
 
         shape = self.preprocessing.crop
-        return forward(self.model.module(), images, shape=shape, device=self.device, threads=self.threads, tell=tell)
+        return forward(
+            self.model.module(), images, shape=shape, device=self.device, threads=self.threads, listener=listener
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ class InRuntime:
 
     @property
     def runtime(self) -> str:
-        from edgecnn.report.profile import RUNTIMES
+        from edgecnn.formats.registry import RUNTIMES
 
         place = f"{RUNTIMES.get(self.backend, self.backend)} on {self.target.name}"
         if self.artifact.format == "tensorrt" and self.backend != "tensorrt":
@@ -99,20 +101,20 @@ class InRuntime:
     def facts(self) -> dict[str, Any]:
         return {"format": self.artifact.format, "architecture": self.name, "sha256": self.artifact.sha256}
 
-    def logits(self, images: Images, *, tell: Tell) -> np.ndarray:
+    def logits(self, images: Images, *, listener: Listener) -> np.ndarray:
         """float32 (N, classes)."""
-        from edgecnn.measure.connection import visit
-        from edgecnn.measure.untrusted import Told
+        from edgecnn.measure.connection import connect
+        from edgecnn.measure.untrusted import Untrusted
         from edgecnn.predict.runtime import logits
 
-        with visit(self.target, [self.backend]) as site:
+        with connect(self.target, [self.backend]) as connection:
             return logits(
                 self.artifact,
                 images,
                 backend=self.backend,
-                threads=self.threads or max(1, int(Told(site.facts).number("usable_cores") or 1)),
-                tell=tell,
-                device=site.device,
+                threads=self.threads or max(1, int(Untrusted(connection.facts).number("usable_cores") or 1)),
+                listener=listener,
+                device=connection.device,
                 preprocessing=self.preprocessing,
             )
 
@@ -120,7 +122,7 @@ class InRuntime:
 Classifier = InTorch | InRuntime
 
 
-def open_classifier(source: Source, *, device: str | None, threads: int | None, tell: Tell) -> Classifier:
+def open_classifier(source: Source, *, device: str | None, threads: int | None, listener: Listener) -> Classifier:
     """Open what `source.checkpoint` names; its preprocessing from the flags, the file, or a guess with a warning.
 
     `device` is this host unless given: PyTorch's name for a checkpoint (cpu, cuda, cuda:1, mps), one of the user's
@@ -128,11 +130,11 @@ def open_classifier(source: Source, *, device: str | None, threads: int | None, 
     """
     kind = kind_of(source.checkpoint)
     if kind in ("onnx", "tflite"):
-        return _exported(source, kind, device=device, threads=threads, tell=tell)
-    return _checkpoint(source, device=device, threads=threads or usable_cores(), tell=tell)
+        return _exported(source, kind, device=device, threads=threads, listener=listener)
+    return _checkpoint(source, device=device, threads=threads or usable_cores(), listener=listener)
 
 
-def _checkpoint(source: Source, *, device: str | None, threads: int, tell: Tell) -> InTorch:
+def _checkpoint(source: Source, *, device: str | None, threads: int, listener: Listener) -> InTorch:
     from edgecnn.models import open_model
 
     where = "cpu" if device in (None, "host") else device
@@ -144,11 +146,11 @@ def _checkpoint(source: Source, *, device: str | None, threads: int, tell: Tell)
         )
     model = open_model(source.checkpoint, architecture=source.architecture)
     stated = (model.preprocessing, model.preprocessing_source) if model.preprocessing is not None else None
-    preprocessing, origin = settle_preprocessing(stated, model.input_shape, source, tell=tell)
+    preprocessing, origin = settle_preprocessing(stated, model.input_shape, source, listener=listener)
     return InTorch(model.with_preprocessing(preprocessing), preprocessing, origin, where, threads)
 
 
-def _exported(source: Source, kind: str, *, device: str | None, threads: int | None, tell: Tell) -> InRuntime:
+def _exported(source: Source, kind: str, *, device: str | None, threads: int | None, listener: Listener) -> InRuntime:
     from edgecnn.config.devices import load_device
     from edgecnn.formats.files import open_artifact
     from edgecnn.formats.inspect import read_onnx, read_tflite
@@ -170,7 +172,7 @@ def _exported(source: Source, kind: str, *, device: str | None, threads: int | N
     stated, notes = _stated(about)
     channels, height, width = _input_shape(source.checkpoint, held)
     usual = (channels, height or USUAL_EDGE, width or USUAL_EDGE)
-    preprocessing, origin = settle_preprocessing(stated, usual, source, tell=tell)
+    preprocessing, origin = settle_preprocessing(stated, usual, source, listener=listener)
     crop = preprocessing.crop
     if (preprocessing.channels, *crop) != (channels, height or crop[0], width or crop[1]):
         raise InputError(

@@ -15,7 +15,7 @@ import numpy as np
 
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.errors import InputError, StepError
-from edgecnn.core.events import Finished, Progress, Started, Tell
+from edgecnn.core.events import Finished, Listener, Progress, Started
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Images
 from edgecnn.core.store import CannotWrite
@@ -34,7 +34,7 @@ def logits(
     *,
     backend: str,
     threads: int,
-    tell: Tell,
+    listener: Listener,
     device: Device | None = None,
     preprocessing: Preprocessing | None = None,
     options: Mapping[str, Any] | None = None,
@@ -61,7 +61,7 @@ def logits(
     }
     device = device or ThisMachine()
     step, total, begin = f"accuracy {artifact.path.name}", len(images), time.monotonic()
-    tell(Started(step))
+    listener(Started(step))
     parts: list[np.ndarray] = []
     with _temporary_folder() as folder:
         pixels, answers = folder / "pixels.npy", folder / "logits.npy"
@@ -70,11 +70,11 @@ def logits(
                 job,
                 files={"model": artifact.path, "pixels": pixels},
                 outputs={"output": answers},
-                on_event=partial(_forward, tell, step, start, total),
+                on_event=partial(_forward, listener, step, start, total),
                 timeout_s=TIMEOUT_S,
             )
             parts.append(_answers(answers, len(np.load(pixels, mmap_mode="r", allow_pickle=False)), device.name))
-    tell(Finished(step, time.monotonic() - begin))
+    listener(Finished(step, time.monotonic() - begin))
     return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
 
 
@@ -90,10 +90,10 @@ def _answers(path: Path, rows: int, name: str) -> np.ndarray:
     return found
 
 
-def _forward(tell: Tell, step: str, before: int, total: int, event: Mapping[str, Any]) -> None:
+def _forward(listener: Listener, step: str, before: int, total: int, event: Mapping[str, Any]) -> None:
     done = event.get("done", 0)
     if isinstance(done, int) and 0 <= done <= total - before:
-        tell(Progress(step, before + done, total, "images", plain(event.get("name", ""))))
+        listener(Progress(step, before + done, total, "images", plain(event.get("name", ""))))
 
 
 def _chunks(images: Images, path: Path) -> Iterator[int]:

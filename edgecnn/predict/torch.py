@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from edgecnn.core.errors import MissingError, StepError
-from edgecnn.core.events import Finished, Progress, Started, Tell
+from edgecnn.core.events import Finished, Listener, Progress, Started
 from edgecnn.core.stage import Images
 from edgecnn.core.third_party import first_line
 
@@ -19,7 +19,7 @@ BATCH_PIXELS = 32 * 224 * 224
 
 
 def forward(
-    module: nn.Module, images: Images, *, shape: tuple[int, int], device: str, threads: int, tell: Tell
+    module: nn.Module, images: Images, *, shape: tuple[int, int], device: str, threads: int, listener: Listener
 ) -> np.ndarray:
     """Logits float32 (N, classes) of all images, in FP32 in eval mode on `device` (cpu, cuda, cuda:1, mps).
 
@@ -28,10 +28,10 @@ def forward(
     """
     step, began, before = "answer PyTorch", time.monotonic(), torch.get_num_threads()
     batch = max(1, min(LARGEST_BATCH, BATCH_PIXELS // (shape[0] * shape[1])))
-    tell(Started(step))
+    listener(Started(step))
     torch.set_num_threads(threads)
     try:
-        found = _rows(_on(module.eval(), device), images, batch=batch, device=device, tell=tell)
+        found = _rows(_on(module.eval(), device), images, batch=batch, device=device, listener=listener)
     except RuntimeError as error:
         raise StepError(
             "cannot-run",
@@ -41,7 +41,7 @@ def forward(
         ) from error
     finally:
         torch.set_num_threads(before)
-    tell(Finished(step, time.monotonic() - began))
+    listener(Finished(step, time.monotonic() - began))
     return found
 
 
@@ -54,7 +54,7 @@ def _on(module: nn.Module, device: str) -> nn.Module:
         ) from error
 
 
-def _rows(module: nn.Module, images: Images, *, batch: int, device: str, tell: Tell) -> np.ndarray:
+def _rows(module: nn.Module, images: Images, *, batch: int, device: str, listener: Listener) -> np.ndarray:
     parts: list[np.ndarray] = []
     done, total = 0, len(images)
     # Not in TF32, which a GPU would take for convolutions by itself.
@@ -62,5 +62,5 @@ def _rows(module: nn.Module, images: Images, *, batch: int, device: str, tell: T
         for pixels in images.batches(batch):
             parts.append(module(torch.from_numpy(pixels).to(device)).float().cpu().numpy())
             done += len(pixels)
-            tell(Progress("answer PyTorch", done, total, "images"))
+            listener(Progress("answer PyTorch", done, total, "images"))
     return np.concatenate(parts)

@@ -205,7 +205,7 @@ def _spare_core(threads: int) -> int | None:
 
 
 def _this_probe() -> tuple[list[str], dict[str, str]]:
-    """How to start this probe again: the archive it came in, or the package it is. Without `site`: it needs the
+    """How to start this probe again: the archive it came in, or the package it is. Without `connection`: it needs the
     standard library only."""
     package = os.path.dirname(os.path.abspath(__file__))
     above = os.path.dirname(package)

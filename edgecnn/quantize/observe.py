@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from edgecnn.core.errors import StepError
-from edgecnn.core.events import Progress, Tell
+from edgecnn.core.events import Listener, Progress
 from edgecnn.core.stage import Images
 from edgecnn.core.store import write_atomically
 from edgecnn.quantize.estimate import estimate
@@ -30,7 +30,9 @@ Run = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 SAVE_EVERY_S = 2.0
 
 
-def observe(run: Run, images: Images, *, options: Quantize, symmetric: bool, scratch: Path, tell: Tell) -> RangeTable:
+def observe(
+    run: Run, images: Images, *, options: Quantize, symmetric: bool, scratch: Path, listener: Listener
+) -> RangeTable:
     """Ranges of every tensor `run` returns, over all `images`, by the observer in `options`.
 
     `symmetric` says which grid the ranges are for: observers that weigh clipping against rounding need to know. Raises
@@ -47,7 +49,7 @@ def observe(run: Run, images: Images, *, options: Quantize, symmetric: bool, scr
         for name, values in run(batch).items():
             histograms.setdefault(name, Histogram()).add(values)
         done = position
-        tell(Progress("calibrate", done, len(images), "images"))
+        listener(Progress("calibrate", done, len(images), "images"))
         if time.monotonic() - last_saved > SAVE_EVERY_S:
             _save(saved, images.digest, done, histograms)
             last_saved = time.monotonic()

@@ -79,7 +79,7 @@ class Quantize(Stage):
             raise MissingError("no-deployment", f"{context.target.name} does not run {context.format}")
         for name, why in self.without_effect(deployment.family).items():
             shown = f"`{name}: {getattr(self, name)}`"
-            context.tell(Warned("option-without-effect", f"{context.format}: {shown} does nothing here: {why}"))
+            context.listener(Warned("option-without-effect", f"{context.format}: {shown} does nothing here: {why}"))
         write = plugins.load("quantizers", deployment.family)
         out = context.workdir / f"model.int8{SUFFIXES[context.format]}"
         artifact: Artifact = write(source, out, options=self.within(deployment.family), context=context)

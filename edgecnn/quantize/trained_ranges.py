@@ -9,7 +9,7 @@ from typing import Any
 
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.errors import StepError
-from edgecnn.core.events import Tell, Warned
+from edgecnn.core.events import Listener, Warned
 from edgecnn.quantize.ranges import Range, RangeTable
 from edgecnn.quantize.stage import Quantize
 
@@ -30,7 +30,7 @@ def leave(folder: Path, ranges: RangeTable, options: Quantize) -> None:
     (folder / OPTIONS).write_text(json.dumps(_deciding(options)))
 
 
-def ranges_of(source: Artifact, wanted: Iterable[str], *, options: Quantize, tell: Tell) -> dict[str, Range]:
+def ranges_of(source: Artifact, wanted: Iterable[str], *, options: Quantize, listener: Listener) -> dict[str, Range]:
     """The ranges that came with `source` for the tensors in `wanted`; none where it was not trained for its grid.
 
     Tells of tensors that have none and will be calibrated, and of options that are not those of the training. Raises
@@ -51,10 +51,10 @@ def ranges_of(source: Artifact, wanted: Iterable[str], *, options: Quantize, tel
         ) from error
     found = {name: known[name] for name in wanted if name in known}
     if missing := [name for name in wanted if name not in found]:
-        tell(_calibrated(missing))
+        listener(_calibrated(missing))
     for name, was in differing.items():
         shown = f"`{name}: {_deciding(options)[name]}` of `quantize` is not what the weights were trained for: {was}"
-        tell(Warned("not-as-trained", shown, f"give `qat` and `quantize` the same `{name}`"))
+        listener(Warned("not-as-trained", shown, f"give `qat` and `quantize` the same `{name}`"))
     return found
 
 

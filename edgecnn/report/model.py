@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edgecnn.core.outcome import EXIT_CODES, Outcome
-from edgecnn.report.search import Climb
+from edgecnn.report.search import Search
 
 SCHEMA = "edgecnn.report/1"
 
@@ -144,7 +144,7 @@ class Report:
     version: str = ""
     device: Mapping[str, Any] = field(default_factory=dict)
     budget: Mapping[str, Any] = field(default_factory=dict)
-    climbs: tuple[Climb, ...] = ()
+    climbs: tuple[Search, ...] = ()
     schema: str = field(default=SCHEMA)
 
     @property

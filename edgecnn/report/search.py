@@ -12,7 +12,7 @@ State = Literal["within", "over", "hopeless", "no better", "not possible", "fail
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class Trial:
     """One attempt, judged on the images kept for searching; the recipe as written on all of them, then on those.
 
     `drop` and its one-sided 95 % bounds are shares of top-1 against FP32; None where it was not run. `state` is within
@@ -33,7 +33,7 @@ class Tried:
 
 
 @dataclass(frozen=True, slots=True)
-class Climb:
+class Search:
     """One format's way up. The first of `attempts` is the recipe as written.
 
     `chosen` is the label of what is delivered, `outcome` its verdict on the `certifying` images, which chose nothing;
@@ -43,7 +43,7 @@ class Climb:
     format: str
     searching: int
     certifying: int
-    attempts: tuple[Tried, ...]
+    attempts: tuple[Trial, ...]
     chosen: str
     outcome: Outcome | None
     why: str

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from edgecnn.report.model import Report, Row
-from edgecnn.report.search import Climb, Tried
+from edgecnn.report.search import Search, Trial
 
 NOTHING = "–"
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
@@ -144,14 +144,14 @@ def allowed(report: Report) -> str:
     return said + (f", at most {size(largest)}" if largest is not None else "")
 
 
-def climb_title(climb: Climb) -> str:
+def climb_title(climb: Search) -> str:
     """`onnx: searched on 1,000 images, certified on 1,000 others`."""
     if len(climb.attempts) < 2:
         return climb.format
     return f"{climb.format}: searched on {climb.searching:,} images, certified on {climb.certifying:,} others"
 
 
-def climb_cells(tried: Tried, climb: Climb) -> tuple[str, str, str, str, str]:
+def climb_cells(tried: Trial, climb: Search) -> tuple[str, str, str, str, str]:
     """Attempt, drop with its bounds, agreement, size and what became of it."""
     chosen = " (delivered)" if tried.label == climb.chosen and len(climb.attempts) > 1 else ""
     drop = NOTHING
@@ -161,7 +161,7 @@ def climb_cells(tried: Tried, climb: Climb) -> tuple[str, str, str, str, str]:
     return tried.label + chosen, drop, percent(tried.agreement), size(tried.size_bytes), state
 
 
-def worth_showing(climb: Climb) -> bool:
+def worth_showing(climb: Search) -> bool:
     """Whether there was a climb, or a reason why there was none."""
     return len(climb.attempts) > 1 or bool(climb.why)
 

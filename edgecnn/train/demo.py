@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from edgecnn.core.events import Tell, nobody
+from edgecnn.core.events import Listener, ignore
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.store import cannot_write, write_atomically
 from edgecnn.train.settings import Augment, TrainingImages, TrainSettings
@@ -24,7 +24,7 @@ SETTINGS = TrainSettings(
 )
 
 
-def train_demo(data_folder: Path, out: Path, *, seed: int = 0, tell: Tell = nobody) -> Path:
+def train_demo(data_folder: Path, out: Path, *, seed: int = 0, listener: Listener = ignore) -> Path:
     """Train on `data_folder/train` (see `data.demo.write_digits`) and write a checkpoint to `out`.
 
     The file is a dictionary that `torch.load(weights_only=True)` reads: state_dict, architecture, num_classes,
@@ -46,7 +46,7 @@ def train_demo(data_folder: Path, out: Path, *, seed: int = 0, tell: Tell = nobo
     # longer than they compute.
     torch.set_num_threads(max(1, threads // 2))
     try:
-        fit(module, TrainingImages(data.training), settings=SETTINGS, tell=tell, seed=seed)
+        fit(module, TrainingImages(data.training), settings=SETTINGS, listener=listener, seed=seed)
     finally:
         torch.set_num_threads(threads)
     content = {

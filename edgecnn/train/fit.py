@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from edgecnn.core.errors import InputError
-from edgecnn.core.events import Tell, nobody
+from edgecnn.core.events import Listener, ignore
 from edgecnn.core.stage import LabelledImages
 from edgecnn.train import heap, interruption, optimizer, parallel, randomness
 from edgecnn.train.losses import Labels
@@ -28,7 +28,7 @@ def fit(
     settings: TrainSettings,
     objective: Objective | None = None,
     scratch: Path | None = None,
-    tell: Tell = nobody,
+    listener: Listener = ignore,
     seed: int = 0,
     watch: Watch | None = None,
 ) -> History:
@@ -71,7 +71,7 @@ def fit(
             about = {"seed": seed, "objective": _name(goal), "processes": group.world, "arithmetic": run.arithmetic}
             run.resume(Disk(scratch, identity(module, settings, images=images, **about)) if group.is_first else None)
         with interruption.noticed() as asked:
-            history = run.go(asked, tell=tell if group.is_first else nobody, watch=watch)
+            history = run.go(asked, listener=listener if group.is_first else ignore, watch=watch)
         if settings.bn_images:
             history = run.measure_norms(history)
         group.share_weights(module)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from edgecnn.core.events import Progress, Tell, Warned
+from edgecnn.core.events import Listener, Progress, Warned
 from edgecnn.train.settings import Epoch, TrainSettings
 
 STEP = "train"
@@ -48,8 +48,8 @@ class Sums:
 class Teller:
     """Tells Progress: often within an epoch (steps of the whole run), once for each epoch; warns once of waiting."""
 
-    def __init__(self, tell: Tell, settings: TrainSettings, *, batches: int, world: int) -> None:
-        self._tell = tell
+    def __init__(self, listener: Listener, settings: TrainSettings, *, batches: int, world: int) -> None:
+        self._tell = listener
         self._epochs = settings.epochs
         self._batches = batches
         self._world = world

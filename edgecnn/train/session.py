@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from edgecnn.core.errors import StepError
-from edgecnn.core.events import Tell, nobody
+from edgecnn.core.events import Listener, ignore
 from edgecnn.train import norms
 from edgecnn.train.best_weights import Kept
 from edgecnn.train.divergence import CODE, Lookout
@@ -67,7 +67,7 @@ class Run:
         self._sums = Sums.of(group.device)
         self._disk: Disk | None = None
         self._asked = Interruption()
-        self._teller = Teller(nobody, settings, batches=len(task.feed), world=group.world)
+        self._teller = Teller(ignore, settings, batches=len(task.feed), world=group.world)
 
     @property
     def arithmetic(self) -> str:
@@ -89,11 +89,11 @@ class Run:
         if self._group.is_first:  # the sums are of all processes
             self._sums = Sums.of(self._group.device, state["sums"])
 
-    def go(self, asked: Interruption, *, tell: Tell, watch: Watch | None) -> History:
+    def go(self, asked: Interruption, *, listener: Listener, watch: Watch | None) -> History:
         """Train to the end. Raises KeyboardInterrupt when `asked`, StepError when the loss is no number."""
         settings = self._task.settings
         self._asked = asked
-        self._teller = Teller(tell, settings, batches=len(self._task.feed), world=self._group.world)
+        self._teller = Teller(listener, settings, batches=len(self._task.feed), world=self._group.world)
         try:
             while len(self._epochs) < settings.epochs and not self._stopped:
                 self._epoch(len(self._epochs) + 1, watch if self._group.is_first else None)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from edgecnn.core.events import Progress, Tell, nobody
+from edgecnn.core.events import Listener, Progress, ignore
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Model
 from edgecnn.probe.normalise import normalise
@@ -75,7 +75,7 @@ class SyntheticImages:
 
 
 def images_from_batch_norm(
-    model: Model, *, count: int, preprocessing: Preprocessing, seed: int = 0, tell: Tell = nobody
+    model: Model, *, count: int, preprocessing: Preprocessing, seed: int = 0, listener: Listener = ignore
 ) -> SyntheticImages:
     """Make up to `count` images on the CPU whose batch-norm statistics match those stored in `model`.
 
@@ -100,7 +100,7 @@ def images_from_batch_norm(
         start = torch.randn((size, *shape), generator=generator)
         matched = _match(module, layers, start, preprocessing=preprocessing, plan=(steps, clock))
         made.append(_to_pixels(matched, preprocessing))
-        tell(Progress(STEP, sum(sizes[: number + 1]), count, unit="images"))
+        listener(Progress(STEP, sum(sizes[: number + 1]), count, unit="images"))
         if clock.stopped:
             break
     stored = np.concatenate(made)

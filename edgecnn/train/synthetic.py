@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from edgecnn.core.events import Finished, Started, Tell, under
+from edgecnn.core.events import Finished, Listener, Started, scoped
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Images
 from edgecnn.core.store import digest_of
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Imagined:
+class SyntheticImages:
     """Images made from the network's batch-norm statistics when they are first looked at; satisfies
     `core.stage.Images`. Their digest is of what decides them, so a finished run is found again without making any."""
 
@@ -27,7 +27,7 @@ class Imagined:
     count: int
     preprocessing: Preprocessing
     seed: int
-    tell: Tell
+    listener: Listener
 
     @property
     def labels(self) -> None:
@@ -54,9 +54,13 @@ class Imagined:
         from edgecnn.train.synthesis import images_from_batch_norm
 
         step, began = "make images", time.monotonic()
-        self.tell(Started(step))
+        self.listener(Started(step))
         made = images_from_batch_norm(
-            self.model, count=self.count, preprocessing=self.preprocessing, seed=self.seed, tell=under(step, self.tell)
+            self.model,
+            count=self.count,
+            preprocessing=self.preprocessing,
+            seed=self.seed,
+            listener=scoped(step, self.listener),
         )
-        self.tell(Finished(step, time.monotonic() - began, note="; ".join(made.notes)))
+        self.listener(Finished(step, time.monotonic() - began, note="; ".join(made.notes)))
         return made

@@ -12,7 +12,7 @@ import numpy as np
 
 from edgecnn import __version__
 from edgecnn.core.errors import StepError
-from edgecnn.core.events import Finished, Started, Tell, Warned
+from edgecnn.core.events import Finished, Listener, Started, Warned
 from edgecnn.core.store import cannot_write, write_atomically
 from edgecnn.data.audit.classes import balance, oddities, sizes
 from edgecnn.data.audit.copies import exact_copies, near_copies
@@ -45,17 +45,17 @@ class Request:
     threads: int | None = None
 
 
-def audit(request: Request, *, tell: Tell) -> Audit:
+def audit(request: Request, *, listener: Listener) -> Audit:
     """Look at every image. Raises InputError where there are no images by class, or they do not fit the model."""
     began = time.monotonic()
     listing = list_images(request.data)
-    opened = _open(request.source, listing, request, tell=tell) if request.source is not None else None
+    opened = _open(request.source, listing, request, listener=listener) if request.source is not None else None
     parts = _parts(listing)
-    looked = look(listing, tell=tell)
-    tell(Started(COMPARE))
+    looked = look(listing, listener=listener)
+    listener(Started(COMPARE))
     before = time.monotonic()
     copies = (*exact_copies(looked), *near_copies(looked))
-    tell(Finished(COMPARE, time.monotonic() - before))
+    listener(Finished(COMPARE, time.monotonic() - before))
     labels = [sample.label for sample in listing.samples]
     by_part = {part: [look for look, at in zip(looked.looks, parts, strict=True) if at == part] for part in set(parts)}
     order = tuple(dict.fromkeys(parts))
@@ -70,7 +70,7 @@ def audit(request: Request, *, tell: Tell) -> Audit:
         modes=dict(Counter(look.mode for look in looked.looks if not look.error).most_common()),
         odd=oddities(looked.looks),
         copies=copies,
-        doubts=_doubts(opened, looked, parts=parts, root=listing.root, tell=tell) if opened else None,
+        doubts=_doubts(opened, looked, parts=parts, root=listing.root, listener=listener) if opened else None,
         skipped=dict(listing.skipped),
         notes=(*listing.notes, *(opened.classifier.notes if opened else ())),
         seconds=time.monotonic() - began,
@@ -79,12 +79,12 @@ def audit(request: Request, *, tell: Tell) -> Audit:
     )
 
 
-def look(listing: Listing, *, tell: Tell) -> Looked:
+def look(listing: Listing, *, listener: Listener) -> Looked:
     """Decode and hash every file of a listing."""
-    tell(Started(LOOK))
+    listener(Started(LOOK))
     began = time.monotonic()
-    looked = look_at(listing.samples, tell=tell, step=LOOK)
-    tell(Finished(LOOK, time.monotonic() - began))
+    looked = look_at(listing.samples, listener=listener, step=LOOK)
+    listener(Finished(LOOK, time.monotonic() - began))
     return looked
 
 
@@ -101,24 +101,26 @@ class _Opened:
     classes: ClassMap
 
 
-def _open(source: Source, listing: Listing, request: Request, *, tell: Tell) -> _Opened:
+def _open(source: Source, listing: Listing, request: Request, *, listener: Listener) -> _Opened:
     given = replace(source, data=request.data)
-    classifier = open_classifier(given, device=request.device, threads=request.threads, tell=tell)
+    classifier = open_classifier(given, device=request.device, threads=request.threads, listener=listener)
     names = classifier.class_names
     classes = class_map_for(listing, classifier.num_classes, path=source.class_map, class_names=names)
     for note in classifier.notes:
-        tell(Warned("assumed", note))
+        listener(Warned("assumed", note))
     return _Opened(source.checkpoint.name, classifier, classes)
 
 
-def _doubts(opened: _Opened, looked: Looked, *, parts: tuple[str, ...], root: Path, tell: Tell) -> Doubts:
+def _doubts(opened: _Opened, looked: Looked, *, parts: tuple[str, ...], root: Path, listener: Listener) -> Doubts:
     """Each part has its own thresholds: a model is surer of the images it was trained on."""
     classifier, classes = opened.classifier, opened.classes
     whole = np.array(looked.whole, np.int64)
     samples = [looked.samples[place] for place in whole]
     labels = np.array([classes.indices[sample.label] for sample in samples], np.int64)
     images = ImageSet([sample.path for sample in samples], None, preprocessing=classifier.preprocessing, root=root)
-    logits = classifier.logits(images, tell=tell) if len(images) else np.zeros((0, classes.num_classes), np.float32)
+    logits = (
+        classifier.logits(images, listener=listener) if len(images) else np.zeros((0, classes.num_classes), np.float32)
+    )
     if logits.shape[1:] != (classes.num_classes,) or not np.isfinite(logits).all():
         raise StepError(
             "bad-answer",

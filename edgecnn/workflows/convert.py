@@ -16,7 +16,7 @@ from edgecnn.config.recipe import Calibration, Recipe
 from edgecnn.config.yaml_file import bad_option
 from edgecnn.core.artifact import SUFFIXES, Artifact, Format, Kind
 from edgecnn.core.errors import InputError, MissingError, StepError, install_hint
-from edgecnn.core.events import Tell
+from edgecnn.core.events import Listener
 from edgecnn.core.stage import Stage
 from edgecnn.core.store import Store, cannot_write
 from edgecnn.data.preprocessing import Source
@@ -26,9 +26,9 @@ from edgecnn.quantize.stage import Quantize
 from edgecnn.report.model import Parity
 from edgecnn.workflows.inputs import open_inputs
 from edgecnn.workflows.optimize.assessment import answer, gather, lint, reference, verify
-from edgecnn.workflows.optimize.execution import walk
+from edgecnn.workflows.optimize.execution import execute
 from edgecnn.workflows.optimize.output import copy_into_place
-from edgecnn.workflows.optimize.planning import HERE, Surroundings, steps
+from edgecnn.workflows.optimize.planning import HERE, RunContext, steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Made:
         return "\n".join([*lines, *(f"! {warning}" for warning in fusion.get("warnings", ()))])
 
 
-def export(source: Source, format: Format, *, out: Path | None, precision: str, tell: Tell) -> Made:
+def export(source: Source, format: Format, *, out: Path | None, precision: str, listener: Listener) -> Made:
     """Export a checkpoint. `out` None puts the file beside it. Raises InputError, MissingError or StepError."""
     stages: tuple[Stage, ...] = (Export(),)
     if precision == "fp16":
@@ -77,11 +77,11 @@ def export(source: Source, format: Format, *, out: Path | None, precision: str, 
             raise InputError("no-half", "FP16 is for onnx and tensorrt", hint="choose --format tensorrt")
         stages += (Cast(formats=(format,)),)
     recipe = Recipe(name="export", stages=stages, calibration=Calibration(images=16))
-    return _one(source, recipe, Kind(format, "fp16" if precision == "fp16" else "fp32"), out=out, tell=tell)
+    return _one(source, recipe, Kind(format, "fp16" if precision == "fp16" else "fp32"), out=out, listener=listener)
 
 
 def quantize(
-    source: Source, format: Format, *, out: Path | None, options: Mapping[str, Any], images: int, tell: Tell
+    source: Source, format: Format, *, out: Path | None, options: Mapping[str, Any], images: int, listener: Listener
 ) -> Made:
     """Export and quantize a checkpoint. `options` are those of the `quantize` stage."""
     try:
@@ -90,7 +90,7 @@ def quantize(
         raise bad_option(error, command="quantize") from error
     _refuse_without_effect(stage, format)
     recipe = Recipe(name="quantize", stages=(Export(), stage), calibration=Calibration(images=images))
-    return _one(source, recipe, Kind(format, "int8"), out=out, tell=tell)
+    return _one(source, recipe, Kind(format, "int8"), out=out, listener=listener)
 
 
 def _refuse_without_effect(stage: Quantize, format: Format) -> None:
@@ -108,7 +108,7 @@ def _refuse_without_effect(stage: Quantize, format: Format) -> None:
         )
 
 
-def _one(source: Source, recipe: Recipe, wanted: Kind, *, out: Path | None, tell: Tell) -> Made:
+def _one(source: Source, recipe: Recipe, wanted: Kind, *, out: Path | None, listener: Listener) -> Made:
     if out is not None and out.is_dir():
         raise cannot_write(out, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
     if out is not None and out.suffix != SUFFIXES[wanted.format]:
@@ -118,10 +118,10 @@ def _one(source: Source, recipe: Recipe, wanted: Kind, *, out: Path | None, tell
             why="runtimes and `edgecnn benchmark` go by it",
             hint=f"--out {out}{SUFFIXES[wanted.format]}",
         )
-    inputs = open_inputs(source, recipe, tell=tell)
+    inputs = open_inputs(source, recipe, listener=listener)
     with tempfile.TemporaryDirectory(prefix="edgecnn-") as folder:
-        around = Surroundings(inputs.model, inputs.data, HERE, Store(Path(folder)), tell, source.seed)
-        todo = steps(recipe, wanted.format, around)
+        context = RunContext(inputs.model, inputs.data, HERE, Store(Path(folder)), listener, source.seed)
+        todo = steps(recipe, wanted.format, context)
         missing = next((step.missing for step in todo if step.missing), None)
         if missing:
             raise MissingError(
@@ -130,21 +130,21 @@ def _one(source: Source, recipe: Recipe, wanted: Kind, *, out: Path | None, tell
                 hint=install_hint(missing),
             )
         checkpoint = Artifact(source.checkpoint, "torch", "fp32", (), (), inputs.model.sha256)
-        lane = walk(wanted.format, todo, source=checkpoint, around=around)
-        for error in lane.failed.values():
+        execution = execute(wanted.format, todo, source=checkpoint, context=context)
+        for error in execution.failed.values():
             raise error
-        evidence = gather([lane], around).get(wanted)
-        if evidence is None:
+        assessment = gather([execution], context).get(wanted)
+        if assessment is None:
             raise StepError("nothing-made", f"no {wanted} came of it", hint="--verbose shows the steps")
         evaluation = inputs.data.evaluation
         images = (evaluation or inputs.data.calibration).take(32)
-        lint(evidence, around)
-        answer(evidence, images, around, threads=1)
-        verify(evidence, reference(evidence.model, images, around)[0])
+        lint(assessment, context)
+        answer(assessment, images, context, threads=1)
+        verify(assessment, reference(assessment.model, images, context)[0])
         target = out or source.checkpoint.with_name(
-            f"{source.checkpoint.stem}.{wanted.precision}{evidence.artifact.path.suffix}"
+            f"{source.checkpoint.stem}.{wanted.precision}{assessment.artifact.path.suffix}"
         )
-        copy_into_place(evidence.artifact.path, target)
-        fusion = asdict(evidence.fusion) if evidence.fusion else None
+        copy_into_place(assessment.artifact.path, target)
+        fusion = asdict(assessment.fusion) if assessment.fusion else None
         kind = "synthetic" if source.data is None else "evaluation" if evaluation else "calibration"
-        return Made(evidence.artifact.at(target), evidence.parity, fusion, kind)
+        return Made(assessment.artifact.at(target), assessment.parity, fusion, kind)

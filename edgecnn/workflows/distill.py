@@ -15,16 +15,16 @@ from edgecnn.config.recipe import Calibration, Recipe
 from edgecnn.config.yaml_file import bad_option
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.errors import InputError, StepError
-from edgecnn.core.events import Tell, nobody
+from edgecnn.core.events import Listener, ignore
 from edgecnn.core.stage import Images, Model
 from edgecnn.core.store import Store
 from edgecnn.data.preprocessing import Source
 from edgecnn.probe.facts import usable_cores
 from edgecnn.tasks.classification.verdict import judge, points
 from edgecnn.workflows.inputs import open_inputs
-from edgecnn.workflows.optimize.execution import walk
+from edgecnn.workflows.optimize.execution import execute
 from edgecnn.workflows.optimize.output import copy_into_place
-from edgecnn.workflows.optimize.planning import HERE, Surroundings, steps
+from edgecnn.workflows.optimize.planning import HERE, RunContext, steps
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,7 +89,7 @@ def _gain(against: Against) -> str:
     return f"{-100 * against.drop:+.2f} points from it ({low} to {high}, 95 % each side)"
 
 
-def distill(source: Source, options: Mapping[str, Any], *, out: Path, tell: Tell) -> Taught:
+def distill(source: Source, options: Mapping[str, Any], *, out: Path, listener: Listener) -> Taught:
     """Train the checkpoint of `source` on a teacher's answers, or, where `options` name a `student`, that one on the
     checkpoint's; write the student to `out`.
 
@@ -103,27 +103,27 @@ def distill(source: Source, options: Mapping[str, Any], *, out: Path, tell: Tell
             "wrong-suffix", f"--out {out} does not end in {SUFFIX}", hint=f"--out {out.with_suffix(SUFFIX)}"
         )
     recipe = Recipe(name="distill", stages=(stage,), calibration=Calibration(images=1))
-    inputs = open_inputs(source, recipe, tell=tell, judges=False)
+    inputs = open_inputs(source, recipe, listener=listener, judges=False)
     store = Store(out.parent / f".{out.stem}.distill")
     store.prepare()
-    around = Surroundings(inputs.model, inputs.data, HERE, store, tell, source.seed)
+    context = RunContext(inputs.model, inputs.data, HERE, store, listener, source.seed)
     try:
-        lane = walk(
+        execution = execute(
             "onnx",
-            steps(Recipe(name="distill", stages=(stage,)), "onnx", around),
+            steps(Recipe(name="distill", stages=(stage,)), "onnx", context),
             source=Artifact(source.checkpoint, "torch", "fp32", (), (), inputs.model.sha256),
-            around=around,
+            context=context,
         )
     except InputError as refused:
         if stage.student_weights is not None:
             refused.hint = refused.hint.replace("--model", "--student")  # --model names the teacher's network here
         raise
-    for error in lane.failed.values():
+    for error in execution.failed.values():
         raise error
-    if not lane.networks:
+    if not execution.networks:
         raise StepError("nothing-made", "no student came of it", hint="--verbose shows the steps")
-    kind, artifact = next(iter(lane.networks.items()))
-    taught = _judged(stage, artifact, (inputs.model, lane.models[kind]), around)
+    kind, artifact = next(iter(execution.networks.items()))
+    taught = _judged(stage, artifact, (inputs.model, execution.models[kind]), context)
     copy_into_place(artifact.path, out)
     shutil.rmtree(store.root, ignore_errors=True)
     return Taught(artifact.at(out), **taught)
@@ -136,21 +136,21 @@ def _stage(options: Mapping[str, Any]) -> Distill:
         raise bad_option(error, command="distill") from error
 
 
-def _judged(stage: Distill, artifact: Artifact, models: tuple[Model, Model], around: Surroundings) -> dict[str, Any]:
+def _judged(stage: Distill, artifact: Artifact, models: tuple[Model, Model], context: RunContext) -> dict[str, Any]:
     """The fields of `Taught` that judging gives: the student, what it was before, and its teacher, on one device."""
     from edgecnn.compress.distill.kernel import device_of, seeing, teacher_of
 
     given, student = models
-    teacher = teacher_of(stage, around.model, around.data.preprocessing, tell=nobody)
+    teacher = teacher_of(stage, context.model, context.data.preprocessing, listener=ignore)
     about: dict[str, Any] = dict.fromkeys(("before", "after", "teacher_accuracy", "against_before", "against_teacher"))
     about.update(method=stage.method, student=student.name, teacher=teacher.name, images=0)
-    images = around.data.evaluation
+    images = context.data.evaluation
     if images is None or images.labels is None:
         return about
-    bench = _Bench(images, images.labels, device_of(stage.training), around)
+    bench = _Bench(images, images.labels, device_of(stage.training), context)
     now = bench.answers(student.module())
     about.update(images=len(images), after=bench.accuracy(now))
-    theirs = bench.answers(seeing(teacher, around.data.preprocessing))
+    theirs = bench.answers(seeing(teacher, context.data.preprocessing))
     about.update(teacher_accuracy=bench.accuracy(theirs), against_teacher=bench.held(theirs, now))
     if stage.student is None:
         before = bench.answers(given.module())
@@ -165,7 +165,7 @@ class _Bench:
     images: Images
     labels: Sequence[int]
     device: str
-    around: Surroundings
+    context: RunContext
 
     def answers(self, module: nn.Module) -> np.ndarray:
         """The top-1 class of each image."""
@@ -174,10 +174,10 @@ class _Bench:
         found = forward(
             module,
             self.images,
-            shape=self.around.data.preprocessing.crop,
+            shape=self.context.data.preprocessing.crop,
             device=self.device,
             threads=usable_cores(),
-            tell=self.around.tell,
+            listener=self.context.listener,
         )
         classes: np.ndarray = found.argmax(1)
         return classes

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from edgecnn.core.events import Finished, Progress, Started, Tell, nobody
+from edgecnn.core.events import Finished, Listener, Progress, Started, ignore
 from edgecnn.core.packages import PACKAGES, Package
 from edgecnn.core.paths import user_folder
 
@@ -89,16 +89,16 @@ class Checkup:
         return list(dict.fromkeys(check.command for check in self.checks if check.command))
 
 
-def examine(out: Path, *, tell: Tell = nobody) -> Checkup:
+def examine(out: Path, *, listener: Listener = ignore) -> Checkup:
     """Look at the host, the packages, the runtimes and the folders. A few seconds."""
     checks = [_package(package) for package in PACKAGES]
     step = "try the runtimes"
     began = time.monotonic()
-    tell(Started(step))
+    listener(Started(step))
     for index, (name, modules, does) in enumerate(RUNTIMES):
-        tell(Progress(step, index, len(RUNTIMES), note=name))
+        listener(Progress(step, index, len(RUNTIMES), note=name))
         checks.append(_runtime(name, modules, does))
-    tell(Finished(step, time.monotonic() - began))
+    listener(Finished(step, time.monotonic() - began))
     places = {"output": out, "recipes and devices": user_folder(), "temporary files": Path(tempfile.gettempdir())}
     checks += [_folder(name, folder) for name, folder in places.items()]
     return Checkup(host_facts(), checks)

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgecnn import __version__
 from edgecnn.core.errors import InputError, StepError
-from edgecnn.core.events import Finished, Started, Tell, Warned
+from edgecnn.core.events import Finished, Listener, Started, Warned
 from edgecnn.core.store import cannot_write, write_atomically
 from edgecnn.data.evaluation_set import Judging, list_labelled, open_judging
 from edgecnn.data.images import ImageSet
@@ -41,15 +41,15 @@ class Request:
     threads: int | None = None
 
 
-def evaluate(request: Request, *, tell: Tell) -> Evaluation:
+def evaluate(request: Request, *, listener: Listener) -> Evaluation:
     """Judge one file. Raises InputError or MissingError before any work, StepError when it fails on its way."""
     source = request.source
     if source.data is None:
         raise InputError("no-data", "there is nothing to judge on", hint="--data DIR with images in a folder per class")
-    tell(Started("read inputs"))
+    listener(Started("read inputs"))
     began = time.monotonic()
     listing = list_labelled(source.data)
-    classifier = open_classifier(source, device=request.device, threads=request.threads, tell=tell)
+    classifier = open_classifier(source, device=request.device, threads=request.threads, listener=listener)
     judging = open_judging(
         listing,
         num_classes=classifier.num_classes,
@@ -59,10 +59,10 @@ def evaluate(request: Request, *, tell: Tell) -> Evaluation:
     )
     notes = (*classifier.notes, *judging.notes)
     for note in notes:
-        tell(Warned("assumed", note))
-    tell(Finished("read inputs", time.monotonic() - began))
+        listener(Warned("assumed", note))
+    listener(Finished("read inputs", time.monotonic() - began))
     began = time.monotonic()
-    scores, probabilities, given = answers(classifier, judging.images, request.views, tell=tell)
+    scores, probabilities, given = answers(classifier, judging.images, request.views, listener=listener)
     seconds = time.monotonic() - began
     if given:
         notes += ("the file answers with probabilities: they are taken as they are",)
@@ -93,14 +93,14 @@ def _origin(classifier: Classifier, source: Source) -> str:
 
 
 def answers(
-    classifier: Classifier, images: ImageSet, views: tuple[str, ...], *, tell: Tell
+    classifier: Classifier, images: ImageSet, views: tuple[str, ...], *, listener: Listener
 ) -> tuple[np.ndarray, np.ndarray, bool]:
     """(scores to rank classes by, probabilities, whether the file gave probabilities), each float32 (N, classes).
 
     Without augmentation the scores are the logits: a softmax in float32 would make ties of small differences.
     """
     if not views:
-        logits = _checked(classifier.logits(images, tell=tell), classifier)
+        logits = _checked(classifier.logits(images, listener=listener), classifier)
         probabilities, given = probabilities_of(logits.copy())
         return logits, probabilities, given
     seen = tta.Views(images, views, classifier.preprocessing)
@@ -108,7 +108,7 @@ def answers(
     parts, given = [], False
     for start in range(0, len(images), step):
         some = replace(seen, images=images.select(range(start, min(start + step, len(images)))))
-        probabilities, given = probabilities_of(_checked(classifier.logits(some, tell=tell), classifier))
+        probabilities, given = probabilities_of(_checked(classifier.logits(some, listener=listener), classifier))
         parts.append(tta.averaged(probabilities, seen.per_image))
     means = np.concatenate(parts)
     return means, means, given

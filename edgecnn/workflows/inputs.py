@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from edgecnn.config.recipe import Recipe
 from edgecnn.core.errors import InputError
-from edgecnn.core.events import Finished, Started, Tell, Warned
+from edgecnn.core.events import Finished, Listener, Started, Warned
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Images, LabelledImages
 from edgecnn.data.listing import EVALUATION_NAMES
 from edgecnn.data.preprocessing import Source, settle_preprocessing
 from edgecnn.models import LoadedModel, open_model
-from edgecnn.train.synthetic import Imagined
+from edgecnn.train.synthetic import SyntheticImages
 
 if TYPE_CHECKING:
     pass
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class RunData:
     """Images to calibrate on, to judge on and to learn from (None without --data); satisfies `core.stage.Data`."""
 
     calibration: Images
@@ -37,27 +37,27 @@ class Given:
 @dataclass(frozen=True, slots=True)
 class Inputs:
     model: LoadedModel
-    data: Given
+    data: RunData
     preprocessing_source: str
 
 
-def open_inputs(source: Source, recipe: Recipe, *, tell: Tell, judges: bool = True) -> Inputs:
+def open_inputs(source: Source, recipe: Recipe, *, listener: Listener, judges: bool = True) -> Inputs:
     """Open the checkpoint and the images, of which some need classes where something `judges`. Raises InputError or
     MissingError before any work starts."""
     began = time.monotonic()
-    tell(Started("read inputs"))
+    listener(Started("read inputs"))
     model = open_model(source.checkpoint, architecture=source.architecture)
-    preprocessing, origin = choose_preprocessing(model, source, recipe, tell=tell)
+    preprocessing, origin = choose_preprocessing(model, source, recipe, listener=listener)
     model = model.with_preprocessing(preprocessing)
-    data = _open_data(model, source, recipe, preprocessing=preprocessing, tell=tell, judges=judges)
+    data = _open_data(model, source, recipe, preprocessing=preprocessing, listener=listener, judges=judges)
     for note in (*model.notes, *data.facts.get("notes", ())):
-        tell(Warned("assumed", note))
-    tell(Finished("read inputs", time.monotonic() - began))
+        listener(Warned("assumed", note))
+    listener(Finished("read inputs", time.monotonic() - began))
     return Inputs(model, data, origin)
 
 
 def choose_preprocessing(
-    model: LoadedModel, source: Source, recipe: Recipe, *, tell: Tell
+    model: LoadedModel, source: Source, recipe: Recipe, *, listener: Listener
 ) -> tuple[Preprocessing, str]:
     """Flags over recipe over checkpoint; guessed, with a warning, when nobody says."""
     stated = None
@@ -65,7 +65,7 @@ def choose_preprocessing(
         stated = recipe.preprocessing, "recipe"
     elif model.preprocessing is not None:
         stated = model.preprocessing, model.preprocessing_source
-    return settle_preprocessing(stated, model.input_shape, source, tell=tell)
+    return settle_preprocessing(stated, model.input_shape, source, listener=listener)
 
 
 def refuse_among_images(out: Path, data: Path | None) -> None:
@@ -84,10 +84,16 @@ def refuse_among_images(out: Path, data: Path | None) -> None:
 
 
 def _open_data(
-    model: LoadedModel, source: Source, recipe: Recipe, *, preprocessing: Preprocessing, tell: Tell, judges: bool
-) -> Given:
+    model: LoadedModel,
+    source: Source,
+    recipe: Recipe,
+    *,
+    preprocessing: Preprocessing,
+    listener: Listener,
+    judges: bool,
+) -> RunData:
     if source.data is None:
-        return _without_data(model, source, recipe, preprocessing=preprocessing, tell=tell)
+        return _without_data(model, source, recipe, preprocessing=preprocessing, listener=listener)
     from edgecnn.data import open_data
 
     found = open_data(
@@ -101,15 +107,15 @@ def _open_data(
         judges=judges,
     )
     training = found.training if found.may_train else None
-    return Given(found.calibration, found.evaluation, preprocessing, found.class_names, found.facts(), training)
+    return RunData(found.calibration, found.evaluation, preprocessing, found.class_names, found.facts(), training)
 
 
 def _without_data(
-    model: LoadedModel, source: Source, recipe: Recipe, *, preprocessing: Preprocessing, tell: Tell
-) -> Given:
+    model: LoadedModel, source: Source, recipe: Recipe, *, preprocessing: Preprocessing, listener: Listener
+) -> RunData:
     from edgecnn.train.synthesis import affordable_images
 
-    tell(
+    listener(
         Warned(
             "no-data",
             "no images were given: calibrating on images made from batch-norm statistics, and nothing can be judged",
@@ -117,7 +123,7 @@ def _without_data(
         )
     )
     count = affordable_images(model, count=min(16, recipe.calibration.images), preprocessing=preprocessing)
-    images = Imagined(model, count, preprocessing, source.seed, tell)
+    images = SyntheticImages(model, count, preprocessing, source.seed, listener)
     names = model.class_names or tuple(str(index) for index in range(model.num_classes))
     facts = {
         "source": "",
@@ -126,4 +132,4 @@ def _without_data(
         "calibration": {"images": len(images), "digest": images.digest},
         "evaluation": {"images": 0, "digest": ""},
     }
-    return Given(images, None, preprocessing, names, facts)
+    return RunData(images, None, preprocessing, names, facts)

@@ -18,15 +18,15 @@ from edgecnn.config.recipe import Calibration, Recipe
 from edgecnn.config.yaml_file import bad_option
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.errors import InputError, StepError
-from edgecnn.core.events import Tell, Warned
+from edgecnn.core.events import Listener, Warned
 from edgecnn.core.store import Store, cannot_write
 from edgecnn.data.preprocessing import Source
 from edgecnn.measure.connection import this_host
 from edgecnn.measure.layer_times import layer_times_on
 from edgecnn.workflows.inputs import open_inputs
-from edgecnn.workflows.optimize.execution import walk
+from edgecnn.workflows.optimize.execution import execute
 from edgecnn.workflows.optimize.output import copy_into_place
-from edgecnn.workflows.optimize.planning import HERE, Surroundings, steps
+from edgecnn.workflows.optimize.planning import HERE, RunContext, steps
 
 SUFFIX = ".safetensors"
 FLAGS = (
@@ -83,7 +83,7 @@ def _short(count: int) -> str:
     return f"{count / 1e6:,.2f} million" if count >= 1e5 else f"{count:,}"
 
 
-def prune(source: Source, options: Mapping[str, Any], *, out: Path, tell: Tell) -> Smaller:
+def prune(source: Source, options: Mapping[str, Any], *, out: Path, listener: Listener) -> Smaller:
     """Prune the checkpoint of `source` as the stage `prune` with these options does, and write `out`.
 
     A killed run whose stage trains goes on where it was. Raises InputError, MissingError or StepError.
@@ -95,35 +95,35 @@ def prune(source: Source, options: Mapping[str, Any], *, out: Path, tell: Tell) 
         )
     if out.is_dir():
         raise cannot_write(out, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
-    tell = _without_data(tell)
+    listener = _without_data(listener)
     images = max(1, stage.bn_images) if source.data is not None else 1
     recipe = Recipe(name="prune", stages=(stage,), calibration=Calibration(images=min(images, 100_000)))
-    inputs = open_inputs(source, recipe, tell=tell, judges=False)
+    inputs = open_inputs(source, recipe, listener=listener, judges=False)
     store = Store(out.parent / f".{out.stem}.prune")
     store.prepare()
-    site = this_host()
-    times = layer_times_on(site, HERE, threads=1, tell=tell) if "layer times" in stage.inputs() else None
-    around = Surroundings(inputs.model, inputs.data, HERE, store, tell, source.seed, site, times)
+    connection = this_host()
+    times = layer_times_on(connection, HERE, threads=1, listener=listener) if "layer times" in stage.inputs() else None
+    context = RunContext(inputs.model, inputs.data, HERE, store, listener, source.seed, connection, times)
     checkpoint = Artifact(source.checkpoint, "torch", "fp32", (), (), inputs.model.sha256)
     try:
-        lane = walk("onnx", steps(recipe, "onnx", around), source=checkpoint, around=around)
+        execution = execute("onnx", steps(recipe, "onnx", context), source=checkpoint, context=context)
     except InputError:
         shutil.rmtree(store.root, ignore_errors=True)
         raise
-    for error in lane.failed.values():
+    for error in execution.failed.values():
         raise error
-    if not lane.networks:
+    if not execution.networks:
         raise StepError("nothing-made", "no pruned network came of it", hint="--verbose shows the steps")
-    artifact = next(iter(lane.networks.values()))
+    artifact = next(iter(execution.networks.values()))
     facts = json.loads((artifact.path.parent / "facts.json").read_text())
     copy_into_place(artifact.path, out)
     shutil.rmtree(store.root, ignore_errors=True)
     return Smaller(artifact.at(out), facts)
 
 
-def _without_data(tell: Tell) -> Tell:
+def _without_data(listener: Listener) -> Listener:
     """That nothing can be calibrated or judged without images is no news here."""
-    return lambda event: None if isinstance(event, Warned) and event.code == "no-data" else tell(event)
+    return lambda event: None if isinstance(event, Warned) and event.code == "no-data" else listener(event)
 
 
 def _stage(options: Mapping[str, Any]) -> Prune:

@@ -72,13 +72,13 @@ def test_a_stream_that_cannot_spell_a_tick(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_lines_one_per_finished_step(capsys: Captured) -> None:
-    with console.listener() as tell:
-        tell(Started("export onnx"))
-        tell(Progress("export onnx", 1, 3))
-        tell(Finished("export onnx", 3.14159))
-        tell(Finished("quantize onnx", 0.0, cached=True))
-        tell(Warned("narrow-range", "a range is narrow", hint="look"))
-        tell(Warned("narrow-range", "a range is narrow", hint="look"))
+    with console.listener() as listener:
+        listener(Started("export onnx"))
+        listener(Progress("export onnx", 1, 3))
+        listener(Finished("export onnx", 3.14159))
+        listener(Finished("quantize onnx", 0.0, cached=True))
+        listener(Warned("narrow-range", "a range is narrow", hint="look"))
+        listener(Warned("narrow-range", "a range is narrow", hint="look"))
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [
@@ -95,8 +95,8 @@ def test_control_characters_are_not_passed_on(capsys: Captured) -> None:
     console.result("x\x1b[2Jy")
     console.result(table)
     console.note("x\x1b[2Jy")
-    with console.listener() as tell:
-        tell(Warned("odd\x1b", "x\x1b[2Jy", hint="\x9b1m"))
+    with console.listener() as listener:
+        listener(Warned("odd\x1b", "x\x1b[2Jy", hint="\x9b1m"))
     out, err = capsys.readouterr()
     assert out.count("x[2Jy") == 2 and err.count("x[2Jy") == 2
     assert not any(character in out + err for character in "\x1b\x9b")
@@ -120,10 +120,10 @@ def test_progress_lines_are_ten_seconds_apart() -> None:
     said: list[str] = []
     clock = Clock()
     with progress.Lines(said.append, clock=clock) as lines:
-        lines.tell(Started("calibrate"))
+        lines.listener(Started("calibrate"))
         for done in range(1, 26):
             clock.now += 1.0
-            lines.tell(Progress("calibrate", done, 25, unit="images"))
+            lines.listener(Progress("calibrate", done, 25, unit="images"))
     assert said == ["calibrate: 10/25 images", "calibrate: 20/25 images"]
 
 
@@ -131,7 +131,7 @@ def test_a_step_that_was_stopped_says_so() -> None:
     said: list[str] = []
     clock = Clock()
     with pytest.raises(ValueError, match="no"), progress.Lines(said.append, clock=clock) as lines:
-        lines.tell(Started("calibrate"))
+        lines.listener(Started("calibrate"))
         clock.now = 75.0
         raise ValueError("no")
     assert said == ["calibrate: stopped after 1 min 15 s"]
@@ -139,8 +139,8 @@ def test_a_step_that_was_stopped_says_so() -> None:
 
 def test_quiet_leaves_results_only(capsys: Captured) -> None:
     console.configure(quiet=True)
-    with console.listener() as tell:
-        tell(Finished("export onnx", 3.0))
+    with console.listener() as listener:
+        listener(Finished("export onnx", 3.0))
     console.note("note")
     console.result("result")
     assert capsys.readouterr() == ("result\n", "")
@@ -148,19 +148,19 @@ def test_quiet_leaves_results_only(capsys: Captured) -> None:
 
 def test_verbose_says_when_a_step_starts(capsys: Captured) -> None:
     console.configure(verbose=True)
-    with console.listener() as tell:
-        tell(Started("export onnx"))
+    with console.listener() as listener:
+        listener(Started("export onnx"))
     assert capsys.readouterr().err == "export onnx: started\n"
 
 
 def test_bars_leave_a_line_per_finished_step() -> None:
     sink = StringIO()
     with progress.Bars(Console(file=sink, force_terminal=True, width=80, color_system=None, markup=False)) as bars:
-        bars.tell(Started("export onnx"))
-        bars.tell(Progress("export onnx", 1, 3, unit="layers"))
-        bars.tell(Finished("export onnx", 3.1))
-        bars.tell(Finished("quantize onnx", 0.0, cached=True))
-        bars.tell(Warned("narrow-range", "a range is narrow"))
+        bars.listener(Started("export onnx"))
+        bars.listener(Progress("export onnx", 1, 3, unit="layers"))
+        bars.listener(Finished("export onnx", 3.1))
+        bars.listener(Finished("quantize onnx", 0.0, cached=True))
+        bars.listener(Warned("narrow-range", "a range is narrow"))
     page = sink.getvalue()
     for line in ("✓ export onnx  3.1 s", "✓ quantize onnx  (cached)", "! a range is narrow"):
         assert line in page

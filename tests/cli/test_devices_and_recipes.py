@@ -94,7 +94,7 @@ def test_doctor_exits_4_and_says_what_to_type(capsys: Captured, monkeypatch: pyt
             Check("extra tflite", "ai-edge-litert", "missing", command='pip install "edgecnn[tflite]"'),
         ],
     )
-    monkeypatch.setattr(doctor, "examine", lambda out, tell: sick)
+    monkeypatch.setattr(doctor, "examine", lambda out, listener: sick)
     assert run("doctor") == 4
     out = capsys.readouterr().out
     assert out.count('pip install "edgecnn[tflite]"') == 1

@@ -87,7 +87,7 @@ class Pictures:
 
 
 @dataclass
-class Surroundings:
+class RunContext:
     """Contexts below one folder; `told` is what the stages said."""
 
     folder: Path
@@ -106,7 +106,7 @@ class Surroundings:
             data=self.data,
             target=load_device(TARGET),
             format=format,
-            tell=self.told.append,
+            listener=self.told.append,
             seed=0,
             teacher=self.model,
         )
@@ -152,10 +152,10 @@ def reader(digits: tuple[ImageSet, ImageSet]) -> Network:
 
 
 @pytest.fixture
-def around(tmp_path: Path, reader: Network, digits: tuple[ImageSet, ImageSet]) -> Surroundings:
+def around(tmp_path: Path, reader: Network, digits: tuple[ImageSet, ImageSet]) -> RunContext:
     """64 digits to calibrate on, 256 to train on."""
     training, _ = digits
-    return Surroundings(tmp_path, reader, Pictures(training.take(64), training.take(256)))
+    return RunContext(tmp_path, reader, Pictures(training.take(64), training.take(256)))
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from edgecnn.config import yaml_file
 from edgecnn.core.artifact import Artifact, Kind
 from edgecnn.core.device import Deployment, DeviceProfile
 from edgecnn.core.errors import InputError, StepError
-from edgecnn.core.events import Event, Progress, nobody
+from edgecnn.core.events import Event, Progress, ignore
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Context
 from edgecnn.data import ImageSet, open_data
@@ -68,7 +68,7 @@ class Bench:
             "data": self.data,
             "target": HOST,
             "format": "onnx",
-            "tell": self.told.append,
+            "listener": self.told.append,
             "seed": 0,
             "teacher": self.teacher,
         }
@@ -219,7 +219,7 @@ def test_answers_are_asked_once(bench: Bench) -> None:
         asked += 1
 
     module.register_forward_hook(count)
-    ask = {"folder": bench.folder, "device": "cpu", "tell": nobody}
+    ask = {"folder": bench.folder, "device": "cpu", "listener": ignore}
     first = teacher_logits(module, images, identity="a", **ask)  # type: ignore[arg-type]
     before = asked
     again = teacher_logits(module, images, identity="a", **ask)  # type: ignore[arg-type]
@@ -236,7 +236,7 @@ def test_a_teacher_that_answers_nan_is_named(bench: Bench) -> None:
     with torch.no_grad():
         module.fc.bias.fill_(torch.nan)  # type: ignore[union-attr, operator]
     with pytest.raises(StepError) as raised:
-        teacher_logits(module, bench.data.calibration, identity="n", folder=bench.folder, device="cpu", tell=nobody)
+        teacher_logits(module, bench.data.calibration, identity="n", folder=bench.folder, device="cpu", listener=ignore)
     assert raised.value.code == "teacher-not-finite"
     assert not list(bench.folder.glob("teacher-*"))
 
@@ -350,7 +350,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights(bench: Bench) -> No
             raise Killed
 
     with pytest.raises(Killed):
-        stage.run(bench.source, bench.context("killed", model=student, tell=kill))
+        stage.run(bench.source, bench.context("killed", model=student, listener=kill))
     again = stage.run(bench.source, bench.context("killed", model=student))
     assert again.sha256 == whole.sha256
     assert [event.done for event in bench.told if isinstance(event, Progress) and event.unit == "epoch"][-1] == 3

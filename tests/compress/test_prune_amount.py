@@ -177,7 +177,7 @@ def test_rounds_prune_in_equal_parts_and_train_between() -> None:
             module.get_submodule("head").bias.fill_(number)
 
     ranking = Ranking(round_to=4, max_layer=0.7)
-    made = prune(whole, IMAGE, Target("macs", 0.4, rounds=3), ranking=ranking, between=between, tell=told.append)
+    made = prune(whole, IMAGE, Target("macs", 0.4, rounds=3), ranking=ranking, between=between, listener=told.append)
     before = made.facts["macs"]["before"]
     assert [item[:2] for item in seen] == [(1, 3), (2, 3), (3, 3)]
     assert [item[2] / before for item in seen] == pytest.approx([0.8, 0.6, 0.4], abs=0.05)

@@ -105,7 +105,7 @@ def context(folder: Path, layer_times: Any, told: list[Event]) -> Context:
         data=Prepared(),  # type: ignore[arg-type]
         target=HOST,
         format="onnx",
-        tell=told.append,
+        listener=told.append,
         seed=0,
         teacher=model,
         layer_times=layer_times,

@@ -228,7 +228,7 @@ def test_a_single_image_is_a_batch_of_one() -> None:
 
 def test_progress_is_told_layer_by_layer() -> None:
     told: list[Event] = []
-    prune(network("plain"), IMAGE, Target("macs", 0.6), ranking=RANKING, tell=told.append)
+    prune(network("plain"), IMAGE, Target("macs", 0.6), ranking=RANKING, listener=told.append)
     measured = [event for event in told if isinstance(event, Progress) and event.step == "importance"]
     assert [event.done for event in measured] == [1, 2, 3]
     assert all(event.total == 3 for event in measured)

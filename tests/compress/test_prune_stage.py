@@ -63,7 +63,7 @@ class Bench:
         model = changes.get("model", self.model)
         fields: dict[str, Any] = {"model": self.model, "data": self.data, "teacher": self.model, **changes}
         context = Context(
-            workdir=work, scratch=scratch, target=HOST, format="onnx", tell=self.told.append, seed=0, **fields
+            workdir=work, scratch=scratch, target=HOST, format="onnx", listener=self.told.append, seed=0, **fields
         )
         source = Artifact(self.folder / "model.safetensors", "torch", "fp32", (), (), model.sha256)
         return stage.run(source, context), json.loads((work / "facts.json").read_text())

@@ -213,7 +213,7 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(around, exported
             raise Killed
 
     with pytest.raises(Killed):
-        asked.run(source, around.context("killed", "onnx", tell=die))
+        asked.run(source, around.context("killed", "onnx", listener=die))
     resumed = asked.run(source, around.context("killed", "onnx"))
     assert resumed.sha256 == whole.sha256
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from edgecnn.core.events import Event, Progress, nobody
+from edgecnn.core.events import Event, Progress, ignore
 from edgecnn.data.audit import copies
 from edgecnn.data.audit.classes import balance, oddities, sizes
 from edgecnn.data.audit.copies import Copies, exact_copies, near_copies
@@ -26,7 +26,7 @@ def photograph(seed: int, size: tuple[int, int] = (96, 64)) -> Image.Image:
 
 
 def looked(*paths: Path) -> Looked:
-    return look_at([Sample(path, "a") for path in paths], tell=nobody, step="look")
+    return look_at([Sample(path, "a") for path in paths], listener=ignore, step="look")
 
 
 def saved(image: Image.Image, path: Path, **options: object) -> Path:
@@ -86,7 +86,7 @@ def test_a_file_that_cannot_be_used_is_said_to_be_so(tmp_path: Path) -> None:
 def test_progress_is_told_to_the_last_image(tmp_path: Path) -> None:
     path = saved(photograph(0), tmp_path / "a.png")
     events: list[Event] = []
-    look_at([Sample(path, "a")] * 300, tell=events.append, step="look")
+    look_at([Sample(path, "a")] * 300, listener=events.append, step="look")
     assert [event.done for event in events if isinstance(event, Progress)] == [256, 300]
 
 

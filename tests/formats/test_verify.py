@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from edgecnn.core.errors import StepError
-from edgecnn.core.events import Event, Progress, nobody
+from edgecnn.core.events import Event, Progress, ignore
 from edgecnn.predict.parity import parity, torch_logits
 
 
@@ -71,7 +71,7 @@ def test_the_torch_logits_of_every_image_in_order() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(48, 5)).eval()
     told: list[Event] = []
     model = SimpleNamespace(name="tests:linear", module=lambda: net)
-    found = torch_logits(model, images(19), tell=told.append)
+    found = torch_logits(model, images(19), listener=told.append)
     with torch.inference_mode():
         expected = net(torch.from_numpy(images(19).images)).numpy()
     assert found.dtype == np.float32
@@ -84,6 +84,6 @@ def test_a_network_that_answers_nan_is_refused_by_name() -> None:
     nn.init.constant_(net[1].bias, float("nan"))
     model = SimpleNamespace(name="tests:broken", module=lambda: net)
     with pytest.raises(StepError) as caught:
-        torch_logits(model, images(2), tell=nobody)
+        torch_logits(model, images(2), listener=ignore)
     assert caught.value.code == "not-finite"
     assert "tests:broken" in caught.value.message

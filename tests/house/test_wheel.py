@@ -22,14 +22,14 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 @pytest.mark.parametrize("kind", ["recipes", "devices"])
 def test_the_wheel_carries_every_yaml(names: set[str], kind: str) -> None:
-    expected = {f"edgecnn/shipped/{kind}/{path.name}" for path in (ROOT / kind).glob("*.yaml")}
+    expected = {f"edgecnn/bundled/{kind}/{path.name}" for path in (ROOT / kind).glob("*.yaml")}
     assert expected
     assert expected <= names
 
 
 def test_the_wheel_carries_what_the_package_reads_at_run_time(names: set[str]) -> None:
     assert {
-        "edgecnn/checkpoint/catalog.json",
+        "edgecnn/models/catalog.json",
         "edgecnn/workflows/optimize/bundle/infer.py",
         "edgecnn/probe/__main__.py",
     } <= names

@@ -10,7 +10,7 @@ from jetson_stubs import FLAGS, Jetson
 
 from edgecnn.config.devices import load_device
 from edgecnn.core.errors import StepError
-from edgecnn.core.events import nobody
+from edgecnn.core.events import ignore
 from edgecnn.formats.files import open_artifact
 from edgecnn.measure.device import ThisMachine
 from edgecnn.measure.layer_profile import LayerProfile, profile
@@ -28,7 +28,7 @@ def taken(path: Path) -> LayerProfile:
         backend="tensorrt",
         threads=1,
         runs=20,
-        tell=nobody,
+        listener=ignore,
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edgecnn.core.errors import InputError, StepError
-from edgecnn.core.events import Event, Finished, Progress, nobody
+from edgecnn.core.events import Event, Finished, Progress, ignore
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.formats.files import open_artifact
 from edgecnn.predict import runtime
@@ -58,7 +58,7 @@ def test_logits_are_those_of_the_file_in_its_runtime(make_onnx: Callable[..., Pa
     events: list[Event] = []
     artifact = open_artifact(model)
     found = runtime.logits(
-        artifact, images, backend="onnxruntime", threads=1, tell=events.append, preprocessing=PREPROCESSING
+        artifact, images, backend="onnxruntime", threads=1, listener=events.append, preprocessing=PREPROCESSING
     )
     assert found.shape == (130, 5) and found.dtype == np.float32
     np.testing.assert_allclose(found, expected(model, images), atol=1e-5)
@@ -73,12 +73,12 @@ def test_chunks_that_do_not_fit_the_batches_give_the_same_rows(
     model, images = make_onnx("m.onnx"), Pixels(130)
     done: list[int] = []
 
-    def tell(event: Event) -> None:
+    def listener(event: Event) -> None:
         if isinstance(event, Progress):
             done.append(event.done)
 
     found = runtime.logits(
-        open_artifact(model), images, backend="onnxruntime", threads=1, tell=tell, preprocessing=PREPROCESSING
+        open_artifact(model), images, backend="onnxruntime", threads=1, listener=listener, preprocessing=PREPROCESSING
     )
     np.testing.assert_allclose(found, expected(model, images), atol=1e-5)
     assert done == sorted(done) and done[-1] > 100
@@ -87,16 +87,16 @@ def test_chunks_that_do_not_fit_the_batches_give_the_same_rows(
 def test_the_images_own_preprocessing_is_used_when_none_is_given(make_onnx: Callable[..., Path]) -> None:
     model, images = make_onnx("m.onnx"), Pixels(3)
     images.preprocessing = PREPROCESSING  # type: ignore[attr-defined]
-    found = runtime.logits(open_artifact(model), images, backend="onnxruntime", threads=1, tell=nobody)
+    found = runtime.logits(open_artifact(model), images, backend="onnxruntime", threads=1, listener=ignore)
     np.testing.assert_allclose(found, expected(model, images), atol=1e-5)
     with pytest.raises(InputError, match="mean and std"):
-        runtime.logits(open_artifact(model), Pixels(3), backend="onnxruntime", threads=1, tell=nobody)
+        runtime.logits(open_artifact(model), Pixels(3), backend="onnxruntime", threads=1, listener=ignore)
 
 
 def test_no_images_give_no_rows(make_onnx: Callable[..., Path]) -> None:
     artifact = open_artifact(make_onnx("m.onnx"))
     found = runtime.logits(
-        artifact, Pixels(0), backend="onnxruntime", threads=1, tell=nobody, preprocessing=PREPROCESSING
+        artifact, Pixels(0), backend="onnxruntime", threads=1, listener=ignore, preprocessing=PREPROCESSING
     )
     assert found.shape[0] == 0
 
@@ -105,7 +105,7 @@ def test_images_that_do_not_come_are_not_made_up(make_onnx: Callable[..., Path])
     artifact = open_artifact(make_onnx("m.onnx"))
     with pytest.raises(InputError, match="10 images were announced but only 4 came"):
         runtime.logits(
-            artifact, Pixels(4, 10), backend="onnxruntime", threads=1, tell=nobody, preprocessing=PREPROCESSING
+            artifact, Pixels(4, 10), backend="onnxruntime", threads=1, listener=ignore, preprocessing=PREPROCESSING
         )
 
 
@@ -137,7 +137,7 @@ def test_a_tensorrt_file_is_computed_as_written(
         Pixels(2),
         backend="onnxruntime",
         threads=1,
-        tell=nobody,
+        listener=ignore,
         device=device,
         preprocessing=PREPROCESSING,
         options=given,
@@ -148,7 +148,9 @@ def test_a_tensorrt_file_is_computed_as_written(
 def test_images_of_another_size_are_the_runtimes_error(make_onnx: Callable[..., Path]) -> None:
     artifact = open_artifact(make_onnx("m.onnx", width=16))
     with pytest.raises(StepError) as caught:
-        runtime.logits(artifact, Pixels(2), backend="onnxruntime", threads=1, tell=nobody, preprocessing=PREPROCESSING)
+        runtime.logits(
+            artifact, Pixels(2), backend="onnxruntime", threads=1, listener=ignore, preprocessing=PREPROCESSING
+        )
     assert caught.value.code == "cannot-run"
 
 
@@ -172,7 +174,7 @@ def test_a_full_temporary_folder_is_called_so(
     artifact = open_artifact(make_onnx("m.onnx"))
     with pytest.raises(StepError) as caught:
         runtime.logits(
-            artifact, Pixels(8000), backend="onnxruntime", threads=1, tell=nobody, preprocessing=PREPROCESSING
+            artifact, Pixels(8000), backend="onnxruntime", threads=1, listener=ignore, preprocessing=PREPROCESSING
         )
     assert caught.value.code == "cannot-write" and "No space left" in caught.value.why
     assert "TMPDIR" in caught.value.hint
@@ -185,5 +187,7 @@ def test_a_temporary_folder_that_refuses_is_called_so(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
     artifact = open_artifact(make_onnx("m.onnx"))
     with pytest.raises(StepError, match="cannot write") as caught:
-        runtime.logits(artifact, Pixels(2), backend="onnxruntime", threads=1, tell=nobody, preprocessing=PREPROCESSING)
+        runtime.logits(
+            artifact, Pixels(2), backend="onnxruntime", threads=1, listener=ignore, preprocessing=PREPROCESSING
+        )
     assert caught.value.code == "cannot-write" and "TMPDIR" in caught.value.hint

@@ -15,7 +15,7 @@ from edgecnn.cli import failures, main
 from edgecnn.cli.benchmark import benchmark
 from edgecnn.config.devices import load_device
 from edgecnn.core.errors import EdgecnnError, InputError, StepError
-from edgecnn.core.events import nobody
+from edgecnn.core.events import ignore
 from edgecnn.measure import effort
 from edgecnn.measure.candidates import open_models, planner
 from edgecnn.measure.effort import Profile
@@ -77,7 +77,7 @@ def test_json_and_the_raw_samples(make_onnx: Callable[..., Path], tmp_path: Path
 def test_an_emulated_device_has_no_time_in_the_json(make_onnx: Callable[..., Path]) -> None:
     artifacts = open_models([make_onnx("a.onnx"), make_onnx("b.onnx", width=16)])
     plan = planner(artifacts, backend=None, threads=1, batches=(1,), end_to_end=True)
-    taken = measure_fleet([load_device("host")], plan, profile=effort.PROFILES["smoke"], seed=0, tell=nobody)
+    taken = measure_fleet([load_device("host")], plan, profile=effort.PROFILES["smoke"], seed=0, listener=ignore)
     sizes = {artifact.sha256: artifact.size_bytes for artifact in artifacts}
     real = to_dict(taken, sizes)["models"]
     taken[0].facts = {**taken[0].facts, "emulated": True}
@@ -92,7 +92,7 @@ def test_an_emulated_device_has_no_time_in_the_json(make_onnx: Callable[..., Pat
 def test_a_device_is_emulated_if_one_process_says_so(make_onnx: Callable[..., Path]) -> None:
     artifacts = open_models([make_onnx("a.onnx")])
     plan = planner(artifacts, backend=None, threads=1, batches=(1,), end_to_end=False)
-    taken = measure_fleet([load_device("host")], plan, profile=effort.PROFILES["smoke"], seed=0, tell=nobody)
+    taken = measure_fleet([load_device("host")], plan, profile=effort.PROFILES["smoke"], seed=0, listener=ignore)
     (latency,) = taken[0].latencies
     processes = (*latency.processes[1:], replace(latency.processes[0], facts={"emulated": True}))
     taken[0].latencies = [replace(latency, processes=processes)]
@@ -169,7 +169,7 @@ def test_a_narrow_terminal_keeps_names_and_whole_figures(width: int, make_onnx: 
 
     artifacts = open_models([make_onnx("one.onnx"), make_onnx("two.onnx")])
     plan = planner(artifacts, backend=None, threads=1, batches=(1,), end_to_end=True)
-    taken = measure_fleet([load_device("host")], plan, profile=effort.PROFILES["smoke"], seed=0, tell=nobody)
+    taken = measure_fleet([load_device("host")], plan, profile=effort.PROFILES["smoke"], seed=0, listener=ignore)
     console = Console(width=width, record=True, file=io.StringIO())
     console.print(text.render(taken, {artifact.sha256: artifact.size_bytes for artifact in artifacts}))
     page = console.export_text()

@@ -14,15 +14,15 @@ import pytest
 
 from edgecnn.core.device import Connect, Deployment, DeviceProfile
 from edgecnn.core.errors import EdgecnnError, InputError, MissingError, StepError
-from edgecnn.core.events import Event, Progress, nobody
+from edgecnn.core.events import Event, Progress, ignore
 from edgecnn.formats.files import open_artifact
 from edgecnn.measure import fleet
 from edgecnn.measure.candidates import batches_of, open_models, planner, runtime_of
-from edgecnn.measure.connection import Site
+from edgecnn.measure.connection import Connection
 from edgecnn.measure.device import ThisMachine
 from edgecnn.measure.effort import Profile
 from edgecnn.measure.fleet import Taken, measure_fleet
-from edgecnn.measure.latency import Arm, measure
+from edgecnn.measure.latency import Candidate, measure
 
 BRIEF = Profile("brief", 2, 32, 0.01, 5.0, warmup_s=0.01)
 ONNX = Deployment(format="onnx", backend="onnxruntime", family="onnxruntime")
@@ -57,20 +57,20 @@ def boards(monkeypatch: pytest.MonkeyPatch) -> dict[str, Elsewhere | EdgecnnErro
     known: dict[str, Elsewhere | EdgecnnError] = {}
 
     @contextmanager
-    def visit(profile: DeviceProfile, *, on_open: Callable[[Any], None]) -> Iterator[Site]:
+    def connect(profile: DeviceProfile, *, on_open: Callable[[Any], None]) -> Iterator[Connection]:
         found = known[profile.name]
         if isinstance(found, EdgecnnError):
             raise found
         on_open(found)
-        yield Site(found, {"usable_cores": 1, "machine": profile.name})
+        yield Connection(found, {"usable_cores": 1, "machine": profile.name})
 
-    monkeypatch.setattr(fleet, "visit", visit)
+    monkeypatch.setattr(fleet, "connect", connect)
     return known
 
 
-def run(paths: Sequence[Path], *profiles: DeviceProfile, tell: Callable[[Event], None] = nobody) -> list[Taken]:
+def run(paths: Sequence[Path], *profiles: DeviceProfile, listener: Callable[[Event], None] = ignore) -> list[Taken]:
     plan = planner(open_models(paths), backend=None, threads=None, batches=(1,), end_to_end=False)
-    return measure_fleet(profiles, plan, profile=BRIEF, seed=0, tell=tell)
+    return measure_fleet(profiles, plan, profile=BRIEF, seed=0, listener=listener)
 
 
 def test_each_device_measures_every_model(
@@ -129,7 +129,7 @@ def test_an_interruption_reaches_every_device(
     measuring = threading.Event()
     boards.update(one=Elsewhere("one"), two=Elsewhere("two"))
 
-    def tell(event: Event) -> None:
+    def listener(event: Event) -> None:
         if isinstance(event, Progress) and "measuring" in event.note:
             if "two" in event.step:
                 measuring.set()
@@ -139,7 +139,7 @@ def test_an_interruption_reaches_every_device(
     long = Profile("long", 50, 32, 1.0, 60.0, warmup_s=0.05)
     plan = planner(open_models([make_onnx("a.onnx")]), backend=None, threads=1, batches=(1,), end_to_end=False)
     with pytest.raises(KeyboardInterrupt):
-        measure_fleet([board("one"), board("two")], plan, profile=long, seed=0, tell=tell)
+        measure_fleet([board("one"), board("two")], plan, profile=long, seed=0, listener=listener)
     two = boards["two"]
     assert isinstance(two, Elsewhere) and 0 < len(two.jobs) < 10
 
@@ -159,7 +159,7 @@ def test_an_interruption_reaches_a_device_that_has_not_answered_yet(
     devices = {"one": Elsewhere("one"), "two": Mute("two")}
     monkeypatch.setattr("edgecnn.measure.board.open_device", lambda profile: nullcontext(devices[profile.name]))
 
-    def tell(event: Event) -> None:
+    def listener(event: Event) -> None:
         if isinstance(event, Progress) and asked.is_set():
             raise KeyboardInterrupt
 
@@ -167,7 +167,7 @@ def test_an_interruption_reaches_a_device_that_has_not_answered_yet(
     long = Profile("long", 50, 32, 1.0, 60.0, warmup_s=0.05)
     begin = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        measure_fleet([board("one"), board("two")], plan, profile=long, seed=0, tell=tell)
+        measure_fleet([board("one"), board("two")], plan, profile=long, seed=0, listener=listener)
     assert time.monotonic() - begin < 15
 
 
@@ -208,15 +208,15 @@ def test_the_first_deployment_that_takes_the_file_runs_it(
 
 def test_all_cores_of_the_device_unless_told_otherwise(make_onnx: Callable[..., Path]) -> None:
     artifacts = open_models([make_onnx("a.onnx")])
-    site = Site(ThisMachine(), {"usable_cores": 4})
+    connection = Connection(ThisMachine(), {"usable_cores": 4})
     for threads, expected in ((None, 4), (2, 2)):
         plan = planner(artifacts, backend=None, threads=threads, batches=(1, 8), end_to_end=True)
-        arms, _ = plan(board("b"), site)
-        assert [(arm.name, arm.batch, arm.threads) for arm in arms] == [
+        candidates, _ = plan(board("b"), connection)
+        assert [(candidate.name, candidate.batch, candidate.threads) for candidate in candidates] == [
             ("a.onnx x1", 1, expected),
             ("a.onnx x8", 8, expected),
         ]
-        assert all(arm.end_to_end for arm in arms)
+        assert all(candidate.end_to_end for candidate in candidates)
 
 
 @pytest.mark.parametrize("text", ["", "0", "1,1", "a", "1,,2", "5000", "-1", "1.5"])
@@ -240,12 +240,12 @@ def test_what_a_device_says_it_does_is_one_short_line(make_onnx: Callable[..., P
             return super().run(job, on_event=on_event, **rest)
 
     notes: list[str] = []
-    arm = Arm("a", open_artifact(make_onnx("a.onnx")), "onnxruntime", 1)
+    candidate = Candidate("a", open_artifact(make_onnx("a.onnx")), "onnxruntime", 1)
     measure(
-        [arm],
+        [candidate],
         profile=BRIEF,
         seed=0,
-        tell=lambda event: notes.append(event.note) if isinstance(event, Progress) else None,
+        listener=lambda event: notes.append(event.note) if isinstance(event, Progress) else None,
         device=Talking("pi"),
     )
     assert max(map(len, notes)) < 200 and not any("\n" in note for note in notes)

@@ -14,7 +14,7 @@ from edgecnn.core.artifact import Format
 from edgecnn.core.device import Deployment, DeviceProfile
 from edgecnn.core.errors import MissingError
 from edgecnn.core.preprocessing import Preprocessing
-from edgecnn.measure.connection import Site, this_host
+from edgecnn.measure.connection import Connection, this_host
 from edgecnn.measure.layer_times import layer_times_on
 
 HOST = DeviceProfile(
@@ -71,7 +71,7 @@ def test_times_bear_the_names_of_modules(format: Format, needs: str, last: str, 
 
 def test_an_emulated_board_has_no_table() -> None:
     here = this_host()
-    assert layer_times_on(Site(here.device, {**here.facts, "emulated": True}), HOST, threads=1) is None
+    assert layer_times_on(Connection(here.device, {**here.facts, "emulated": True}), HOST, threads=1) is None
 
 
 def test_a_format_that_cannot_be_timed_here_is_refused(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ import pytest
 
 from edgecnn.core.artifact import Artifact
 from edgecnn.measure.effort import PROFILES
-from edgecnn.measure.latency import Arm, Latency, Process, summarise
+from edgecnn.measure.latency import Candidate, Latency, Process, summarise
 from edgecnn.measure.telemetry import MOST_READINGS, Telemetry
 
-ARM = Arm("m", Artifact(Path("m.onnx"), "onnx", "fp32", (), (), ""), "onnxruntime", 1)
+ARM = Candidate("m", Artifact(Path("m.onnx"), "onnx", "fp32", (), (), ""), "onnxruntime", 1)
 
 
 def summary(*told: dict[str, Any], batch: int = 1) -> Latency:
@@ -22,8 +22,8 @@ def summary(*told: dict[str, Any], batch: int = 1) -> Latency:
         Process(block=block, other_load=0.0, facts={}, telemetry=Telemetry.parse(one), **fields)
         for block, one in enumerate(told)
     ]
-    arm = Arm("m", ARM.artifact, "onnxruntime", 1, batch=batch)
-    return summarise(arm, processes, profile=PROFILES["quick"], seed=0)
+    candidate = Candidate("m", ARM.artifact, "onnxruntime", 1, batch=batch)
+    return summarise(candidate, processes, profile=PROFILES["quick"], seed=0)
 
 
 def powered(count: int, watts: float, source: str = "measured") -> dict[str, Any]:

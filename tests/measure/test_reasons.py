@@ -11,7 +11,7 @@ import pytest
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.device import DeviceProfile
 from edgecnn.measure.grade import Reason, grade_of
-from edgecnn.measure.process import Arm, Process
+from edgecnn.measure.process import Candidate, Process
 from edgecnn.measure.reasons import reasons_for
 from edgecnn.measure.telemetry import Telemetry
 
@@ -41,8 +41,8 @@ ORIN = DeviceProfile.model_validate(
     }
 )
 XAVIER = ORIN.model_copy(update={"throttle": ("dmesg_soctherm",)})
-ARM = Arm("m", Artifact(Path("m.onnx"), "onnx", "fp32", (), (), ""), "onnxruntime", 1)
-GPU_ARM = Arm("m", ARM.artifact, "tensorrt", 1)
+ARM = Candidate("m", Artifact(Path("m.onnx"), "onnx", "fp32", (), (), ""), "onnxruntime", 1)
+GPU_ARM = Candidate("m", ARM.artifact, "tensorrt", 1)
 STEADY = (100.0, 101.0, 99.0) * 40
 BEFORE = {
     **{"temperature_c": 45.0, "throttled": 0, "boot_id": "a", "oom_kills": 2, "cpu_max_mhz": 2400.0},
@@ -66,9 +66,9 @@ def process(block: int = 0, *, facts: dict[str, Any] | None = None, **changes: A
 
 
 def found(
-    *processes: Process, arm: Arm = ARM, expect: DeviceProfile | None = PI, least: int = 100
+    *processes: Process, candidate: Candidate = ARM, expect: DeviceProfile | None = PI, least: int = 100
 ) -> dict[str, Reason]:
-    reasons = reasons_for(processes, arm=arm, min_iterations=least, expect=expect)
+    reasons = reasons_for(processes, candidate=candidate, min_iterations=least, expect=expect)
     assert len({reason.code for reason in reasons}) == len(reasons)
     assert all(str(reason) for reason in reasons)
     return {reason.code: reason for reason in reasons}
@@ -85,7 +85,7 @@ def three(telemetry: Telemetry, **changes: Any) -> list[Process]:
 
 def test_a_board_that_is_well_has_nothing_against_it() -> None:
     assert found(*three(told())) == {}
-    assert found(*three(told()), expect=ORIN, arm=GPU_ARM) == {}
+    assert found(*three(told()), expect=ORIN, candidate=GPU_ARM) == {}
     assert found(*three(told()), expect=None) == {}
 
 
@@ -173,10 +173,10 @@ def test_a_locked_clock_is_what_it_should_be() -> None:
 def test_the_power_mode_says_which_clock_is_right() -> None:
     samples = ({**SAMPLES[0], "gpu_mhz": 612.0, "cpu_mhz": 729.0},) * 20
     well = [process(block, telemetry=told({"gpu_max_mhz": 1020.0}, samples=samples)) for block in range(3)]
-    assert effects(*well, arm=GPU_ARM, expect=ORIN) == {}, "612 MHz is right in 15W, and the CPU may idle"
+    assert effects(*well, candidate=GPU_ARM, expect=ORIN) == {}, "612 MHz is right in 15W, and the CPU may idle"
     super_mode = {"power_mode": "MODE_MAXN_SUPER", "gpu_max_mhz": 1020.0}
     fast = [process(block, telemetry=told(super_mode, samples=samples)) for block in range(3)]
-    assert effects(*fast, arm=GPU_ARM, expect=ORIN) == {"clock-low": "invalid"}
+    assert effects(*fast, candidate=GPU_ARM, expect=ORIN) == {"clock-low": "invalid"}
 
 
 def test_locked_clocks_need_no_governor_called_performance() -> None:

@@ -12,7 +12,7 @@ import pytest
 from edgecnn.config.devices import load_device
 from edgecnn.core.device import Deployment, DeviceProfile
 from edgecnn.core.errors import MissingError, StepError
-from edgecnn.core.events import Event, Progress, nobody
+from edgecnn.core.events import Event, Progress, ignore
 from edgecnn.formats.files import open_artifact
 from edgecnn.formats.onnx.cost import Graph
 from edgecnn.measure.device import ThisMachine
@@ -43,7 +43,7 @@ class Kept(ThisMachine):
 
 def taken(path: Path, backend: str, device: Kept | None = None, board: DeviceProfile = HOST) -> LayerProfile:
     return profile(
-        open_artifact(path), device=device or Kept(), profile=board, backend=backend, threads=1, runs=6, tell=nobody
+        open_artifact(path), device=device or Kept(), profile=board, backend=backend, threads=1, runs=6, listener=ignore
     )
 
 
@@ -162,5 +162,5 @@ def test_tensorrt_without_trtexec(onnx_net: Callable[..., Path], monkeypatch: py
 def test_progress_is_told(onnx_net: Callable[..., Path]) -> None:
     events: list[Event] = []
     artifact = open_artifact(onnx_net())
-    profile(artifact, device=Kept(), profile=HOST, backend="onnxruntime", threads=1, runs=3, tell=events.append)
+    profile(artifact, device=Kept(), profile=HOST, backend="onnxruntime", threads=1, runs=3, listener=events.append)
     assert any(isinstance(event, Progress) and "profiling" in event.note for event in events)

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgecnn.core.artifact import Artifact, sha256_of
 from edgecnn.core.device import Deployment, DeviceProfile
-from edgecnn.core.events import nobody
+from edgecnn.core.events import ignore
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Context
 from edgecnn.quantize.stage import Quantize
@@ -180,7 +180,7 @@ def context(tmp_path: Path) -> Callable[[str], Context]:
             data=SimpleNamespace(calibration=images or NoiseImages(), preprocessing=Preprocessing()),
             target=DeviceProfile(name="board", title="Board", deployments=(deployment,)),
             format=deployment.format,
-            tell=nobody,
+            listener=ignore,
             seed=0,
             teacher=SimpleNamespace(),
         )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgecnn.core.errors import StepError
-from edgecnn.core.events import Event, Progress, nobody
+from edgecnn.core.events import Event, Progress, ignore
 from edgecnn.quantize import observe as calibration
 from edgecnn.quantize.observe import observe
 from edgecnn.quantize.ranges import RangeTable
@@ -67,7 +67,9 @@ def saving_always(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def calibrated(network: Network, images: CountingImages, scratch: Path, observer: str = "mse") -> RangeTable:
-    return observe(network, images, options=Quantize(observer=observer), symmetric=False, scratch=scratch, tell=nobody)
+    return observe(
+        network, images, options=Quantize(observer=observer), symmetric=False, scratch=scratch, listener=ignore
+    )
 
 
 def test_ranges_cover_every_image(tmp_path: Path) -> None:
@@ -87,7 +89,7 @@ def test_images_are_streamed(tmp_path: Path) -> None:
 
 def test_progress_is_told(tmp_path: Path) -> None:
     told: list[Event] = []
-    observe(Network(), CountingImages(3), options=Quantize(), symmetric=False, scratch=tmp_path, tell=told.append)
+    observe(Network(), CountingImages(3), options=Quantize(), symmetric=False, scratch=tmp_path, listener=told.append)
     assert told == [Progress("calibrate", done, 3, "images") for done in (1, 2, 3)]
 
 
@@ -147,6 +149,6 @@ def test_nan_is_an_error_that_names_the_tensor(tmp_path: Path) -> None:
         return {"input": images, "conv3": images / np.float32(np.nan)}
 
     with pytest.raises(StepError) as caught:
-        observe(broken, CountingImages(2), options=Quantize(), symmetric=False, scratch=tmp_path, tell=nobody)
+        observe(broken, CountingImages(2), options=Quantize(), symmetric=False, scratch=tmp_path, listener=ignore)
     assert caught.value.code == "not-finite"
     assert "conv3" in caught.value.why

@@ -33,7 +33,7 @@ def source(net: Any, tmp_path: Path) -> Artifact:
 
 def run(options: Quantize, source: Artifact, context: Context) -> tuple[Artifact, list[Warned]]:
     told: list[Event] = []
-    made = options.run(source, replace(context, tell=told.append))
+    made = options.run(source, replace(context, listener=told.append))
     return made, [event for event in told if isinstance(event, Warned)]
 
 

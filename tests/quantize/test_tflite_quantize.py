@@ -142,7 +142,7 @@ def run(
     told: list[Event] | None = None,
 ) -> Artifact:
     events = [] if told is None else told
-    context = SimpleNamespace(data=SimpleNamespace(calibration=images), scratch=folder, tell=events.append)
+    context = SimpleNamespace(data=SimpleNamespace(calibration=images), scratch=folder, listener=events.append)
     return quantize(source, folder / "model.int8.tflite", options=options, context=context)
 
 

@@ -20,16 +20,16 @@ TARGETS = [0, 1, 3]
 
 
 @dataclass
-class Given:
+class RunData:
     x: Tensor
     labels: Tensor | None
     targets: Tensor | None
     indices: Tensor
 
 
-def batch(targets: Any = TARGETS) -> Given:
+def batch(targets: Any = TARGETS) -> RunData:
     wanted = None if targets is None else torch.tensor(targets)
-    return Given(torch.from_numpy(STUDENT).float(), wanted, wanted, torch.tensor([2, 0, 1]))
+    return RunData(torch.from_numpy(STUDENT).float(), wanted, wanted, torch.tensor([2, 0, 1]))
 
 
 def softened(logits: np.ndarray, temperature: float) -> np.ndarray:

@@ -38,7 +38,7 @@ from edgecnn.train.state import LAST
 def test_it_learns(images: ImageSet, changes: dict[str, Any]) -> None:
     module = net()
     told: list[Event] = []
-    history = fit(module, split(images), settings=settings(**changes), tell=told.append, seed=3)
+    history = fit(module, split(images), settings=settings(**changes), listener=told.append, seed=3)
     assert history.validation_accuracy == 1.0
     assert history.epochs[-1].loss < history.epochs[0].loss
     assert not module.training
@@ -272,7 +272,7 @@ def test_waiting_for_images_is_said_once(images: ImageSet, monkeypatch: pytest.M
     monkeypatch.setattr(ImageFeed, "epoch", epoch)
     monkeypatch.setattr(progress, "TELL_EVERY_S", 0.0)
     told: list[Event] = []
-    history = fit(net(), images, settings=settings(), tell=told.append)
+    history = fit(net(), images, settings=settings(), listener=told.append)
     assert history.epochs[1].waited_s == (1e4 if slow else 0.0)
     assert [event.code for event in told if isinstance(event, Warned)] == ["loader-bound"] * slow
     fine = [event for event in told if isinstance(event, Progress) and event.fine]

@@ -62,7 +62,7 @@ def mismatch(module: nn.Module, x: np.ndarray) -> float:
 def test_statistics_come_closer_than_those_of_noise() -> None:
     model = FakeModel()
     told: list[Event] = []
-    images = images_from_batch_norm(model, count=20, preprocessing=P, seed=1, tell=told.append)
+    images = images_from_batch_norm(model, count=20, preprocessing=P, seed=1, listener=told.append)
     assert len(images) == 20
     made = next(images.batches(20))
     noise = normalise(np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), np.uint8), P.mean, P.std)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from edgecnn.core import plugins
 from edgecnn.core.errors import InputError, MissingError, StepError, install_hint
-from edgecnn.core.events import Event, Warned, nobody
+from edgecnn.core.events import Event, Warned, ignore
 from edgecnn.train.settings import Epoch
 from edgecnn.train.trackers import Trackers, flat
 
@@ -41,7 +41,7 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def written(names: tuple[str, ...], folder: Path, status: str = "finished") -> Trackers:
-    trackers = Trackers(names, folder=folder, name="a-run", tell=nobody)
+    trackers = Trackers(names, folder=folder, name="a-run", listener=ignore)
     trackers.begin(SETTINGS)
     for number, epoch in enumerate(EPOCHS, start=1):
         trackers.epoch(number, epoch)
@@ -197,7 +197,7 @@ def with_plugin(monkeypatch: pytest.MonkeyPatch, kind: type[Faulty]) -> list[Fau
 
 def test_a_tracker_that_fails_is_left_out_with_one_warning(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made, told = with_plugin(monkeypatch, Faulty), list[Event]()
-    trackers = Trackers(("faulty",), folder=folder, name="a-run", tell=told.append)
+    trackers = Trackers(("faulty",), folder=folder, name="a-run", listener=told.append)
     trackers.begin(SETTINGS)
     for number in (1, 2, 2, 2):
         trackers.epoch(number, EPOCHS[0])
@@ -214,7 +214,7 @@ def test_a_tracker_that_cannot_begin_ends_the_run_before_it_costs_anything(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_plugin(monkeypatch, Refusing)
-    trackers = Trackers(("faulty",), folder=folder, name="a-run", tell=nobody)
+    trackers = Trackers(("faulty",), folder=folder, name="a-run", listener=ignore)
     with pytest.raises(StepError) as caught:
         trackers.begin(SETTINGS)
     trackers.end("failed")
@@ -228,12 +228,12 @@ def test_a_missing_package_is_named_with_the_command_that_brings_it(
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda package: None)
     with pytest.raises(MissingError) as caught:
-        Trackers((name,), folder=folder, name="a-run", tell=nobody)
+        Trackers((name,), folder=folder, name="a-run", listener=ignore)
     assert caught.value.hint == install_hint(name)
 
 
 def test_an_unknown_tracker(folder: Path) -> None:
     with pytest.raises(InputError) as caught:
-        Trackers(("mlfow",), folder=folder, name="a-run", tell=nobody)
+        Trackers(("mlfow",), folder=folder, name="a-run", listener=ignore)
     assert caught.value.code == "unknown-tracker"
     assert "'mlflow'" in caught.value.hint

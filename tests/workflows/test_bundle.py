@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from edgecnn.core.events import nobody
+from edgecnn.core.events import ignore
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.formats.files import open_artifact
 from edgecnn.probe import backends
@@ -87,7 +87,7 @@ def judged(bench: Workbench, path: Path, backend: str) -> tuple[list[Path], list
     from edgecnn.predict.runtime import logits
 
     images = open_data(bench.data, num_classes=4, preprocessing=PREPARED).evaluation
-    found = logits(open_artifact(path), images, backend=backend, threads=1, tell=nobody)
+    found = logits(open_artifact(path), images, backend=backend, threads=1, listener=ignore)
     return list(images.paths), list(images.labels or ()), found
 
 

@@ -14,13 +14,13 @@ from edgecnn.compress.prune.stage import Prune
 from edgecnn.config.devices import load_device
 from edgecnn.config.recipe import Recipe
 from edgecnn.core.artifact import Format
-from edgecnn.core.events import nobody
+from edgecnn.core.events import ignore
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.store import Store
 from edgecnn.formats.export_stage import Export
 from edgecnn.measure.connection import this_host
 from edgecnn.measure.layer_times import layer_times_on
-from edgecnn.workflows.optimize.planning import Surroundings, steps
+from edgecnn.workflows.optimize.planning import RunContext, steps
 
 
 @dataclass(frozen=True)
@@ -39,17 +39,17 @@ class Timed:
 def keys(folder: Path, times: Timed | None, **prune: Any) -> list[str]:
     images = SimpleNamespace(digest="images")
     data = SimpleNamespace(calibration=images, training=images, preprocessing=Preprocessing(crop=(32, 32)))
-    around = Surroundings(
+    context = RunContext(
         cast("Any", SimpleNamespace(sha256="network")),
         cast("Any", data),
         load_device("host"),
         Store(folder),
-        nobody,
+        ignore,
         seed=0,
         layer_times=times,
     )
     recipe = Recipe(name="timed", description="", stages=(Prune(**prune), Export()))
-    return [step.key for step in steps(recipe, "onnx", around)]
+    return [step.key for step in steps(recipe, "onnx", context)]
 
 
 def test_widths_chosen_by_layer_times_are_those_of_one_machine(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_run_json_says_from_what_with_what_and_how_long(finished: Run, bench: Wo
 
 
 def test_raw_samples_and_reports_are_kept_and_nothing_half_done(finished: Run) -> None:
-    samples = {arm["name"]: arm for arm in read(finished.out / "samples.json")}
+    samples = {candidate["name"]: candidate for candidate in read(finished.out / "samples.json")}
     assert {"onnx fp32", "onnx int8"} <= set(samples)
     assert len(samples["onnx int8"]["processes"][0]["samples_ns"]) >= 30
     page = (finished.out / "report.md").read_text()

@@ -15,7 +15,7 @@ from edgecnn.core.artifact import Artifact, Format, Kind, Precision
 from edgecnn.core.device import Deployment
 from edgecnn.core.store import one_at_a_time
 from edgecnn.report.model import Report
-from edgecnn.workflows.optimize.assessment import Evidence
+from edgecnn.workflows.optimize.assessment import Assessment
 from edgecnn.workflows.optimize.output import write_run
 
 KINDS: tuple[tuple[Format, Precision], ...] = (("onnx", "fp32"), ("onnx", "int8"), ("tflite", "int8"))
@@ -40,7 +40,7 @@ def report() -> Report:
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> dict[Kind, Evidence]:
+def made(tmp_path: Path) -> dict[Kind, Assessment]:
     found = {}
     for format, precision in KINDS:
         path = tmp_path / f"work.{precision}.{'tflite' if format == 'tflite' else 'onnx'}"
@@ -50,17 +50,17 @@ def made(tmp_path: Path) -> dict[Kind, Evidence]:
             "onnx": Deployment(format="onnx", backend="onnxruntime", family="onnxruntime"),
             "tflite": Deployment(format="tflite", backend="tflite", family="litert"),
         }[format]
-        found[artifact.kind] = Evidence(artifact, deployment, deployment.backend, SimpleNamespace())
+        found[artifact.kind] = Assessment(artifact, deployment, deployment.backend, SimpleNamespace())
     return found
 
 
-def write(out: Path, found: dict[Kind, Evidence], kinds: Sequence[tuple[Format, Precision]], **more: Any) -> None:
+def write(out: Path, found: dict[Kind, Assessment], kinds: Sequence[tuple[Format, Precision]], **more: Any) -> None:
     chosen = {Kind(*kind): found[Kind(*kind)] for kind in kinds}
     data: Any = SimpleNamespace(preprocessing=None, class_names=())
     write_run(out, report(), found=chosen, networks={}, data=data, provenance=more, samples=None)
 
 
-def test_artifacts_of_an_earlier_run_are_removed(tmp_path: Path, made: dict[Kind, Evidence]) -> None:
+def test_artifacts_of_an_earlier_run_are_removed(tmp_path: Path, made: dict[Kind, Assessment]) -> None:
     out = tmp_path / "out"
     write(out, made, KINDS)
     kept = {"model.engine", "notes.txt", "model.tensorrt.int8.engine"}
@@ -70,7 +70,7 @@ def test_artifacts_of_an_earlier_run_are_removed(tmp_path: Path, made: dict[Kind
     assert {path.name for path in (out / "artifacts").iterdir()} == {"model.fp32.onnx"} | kept
 
 
-def test_two_runs_do_not_mix_their_results(tmp_path: Path, made: dict[Kind, Evidence]) -> None:
+def test_two_runs_do_not_mix_their_results(tmp_path: Path, made: dict[Kind, Assessment]) -> None:
     out = tmp_path / "out"
     write(out, made, KINDS[:1], run="first")
     with one_at_a_time(out / ".store" / "write.lock"):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from edgecnn.core.errors import StepError
-from edgecnn.core.events import Progress, Tell
+from edgecnn.core.events import Listener, Progress
 from edgecnn.core.stage import Images
 from edgecnn.core.store import digest_of, write_atomically
 
@@ -21,7 +21,7 @@ HALF_BYTES = 1 << 28
 
 
 def teacher_logits(
-    module: nn.Module, images: Images, *, identity: str, folder: Path, device: str, tell: Tell
+    module: nn.Module, images: Images, *, identity: str, folder: Path, device: str, listener: Listener
 ) -> Tensor:
     """Logits (images, classes) in the order of `images`, float32 or float16 on the CPU; read from `folder` if they were
     computed there before.
@@ -32,7 +32,7 @@ def teacher_logits(
     kept = folder / f"teacher-{digest_of([identity, images.digest])[:16]}.npy"
     found = _read(kept, len(images))
     if found is None:
-        found = _asked(module.eval(), images, device=device, tell=tell)
+        found = _asked(module.eval(), images, device=device, listener=listener)
         raw = io.BytesIO()
         np.save(raw, found.numpy(), allow_pickle=False)
         write_atomically(kept, raw.getvalue())
@@ -40,7 +40,7 @@ def teacher_logits(
 
 
 @torch.no_grad()
-def _asked(module: nn.Module, images: Images, *, device: str, tell: Tell) -> Tensor:
+def _asked(module: nn.Module, images: Images, *, device: str, listener: Listener) -> Tensor:
     home = next(module.parameters()).device
     module.to(device)
     parts: list[Tensor] = []
@@ -48,7 +48,7 @@ def _asked(module: nn.Module, images: Images, *, device: str, tell: Tell) -> Ten
     for batch in images.batches(BATCH):
         parts.append(module(torch.from_numpy(batch).to(device)).float().cpu())
         done += len(batch)
-        tell(Progress(STEP, done, len(images), "images"))
+        listener(Progress(STEP, done, len(images), "images"))
     module.to(home)
     found = torch.cat(parts)
     require_numbers(found)

@@ -12,7 +12,7 @@ from edgecnn.compress.distill.cache import require_numbers, teacher_logits
 from edgecnn.compress.distill.stage import ORIGINAL, Distill
 from edgecnn.core.artifact import Artifact, sha256_of
 from edgecnn.core.errors import InputError
-from edgecnn.core.events import Tell, Warned
+from edgecnn.core.events import Listener, Warned
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Context, LabelledImages, Model
 from edgecnn.models import open_model, save
@@ -50,7 +50,7 @@ def distill(source: Artifact, context: Context, *, options: Distill) -> Artifact
     Raises InputError `no-training-images`, `classes-differ`, and what opening the files that the options name raises.
     """
     images = training_images(context)
-    teacher = teacher_of(options, context.teacher, images.preprocessing, tell=context.tell)
+    teacher = teacher_of(options, context.teacher, images.preprocessing, listener=context.listener)
     student = _student(options, context, teacher)
     if student.classes != teacher.num_classes:
         raise classes_differ(student.classes, teacher.num_classes)
@@ -69,7 +69,7 @@ def distill(source: Artifact, context: Context, *, options: Distill) -> Artifact
         settings=options.training,
         objective=objective,
         scratch=context.scratch,
-        tell=context.tell,
+        listener=context.listener,
         seed=context.seed,
     )
     return _written(student, source, context)
@@ -88,7 +88,7 @@ def training_images(context: Context) -> LabelledImages:
     return images
 
 
-def teacher_of(options: Distill, original: Model, given: Preprocessing, *, tell: Tell) -> Model:
+def teacher_of(options: Distill, original: Model, given: Preprocessing, *, listener: Listener) -> Model:
     """The network that `options` name as the teacher. Raises InputError where it is fed with other colours."""
     if options.teacher == ORIGINAL:
         return original
@@ -103,7 +103,7 @@ def teacher_of(options: Distill, original: Model, given: Preprocessing, *, tell:
     if stated is not None and stated.crop != given.crop:
         sizes = ["x".join(map(str, size)) for size in (stated.crop, given.crop)]
         said = f"the teacher was trained at {sizes[0]} and sees {sizes[1]}"
-        tell(Warned("teacher-size", said, "a teacher of the same input size answers better"))
+        listener(Warned("teacher-size", said, "a teacher of the same input size answers better"))
     return opened
 
 
@@ -163,7 +163,7 @@ def _asked_teacher(
             identity=teacher.sha256,
             folder=context.scratch,
             device=device_of(options.training),
-            tell=context.tell,
+            listener=context.listener,
         )
     )
 
@@ -184,7 +184,7 @@ def _student(options: Distill, context: Context, teacher: Model) -> Student:
             stochastic_depth=options.training.stochastic_depth,
         )
     for note in built.notes:
-        context.tell(Warned("assumed", note))
+        context.listener(Warned("assumed", note))
     return Student(built.module, built.architecture, teacher.num_classes, None, built.plan)
 
 

@@ -34,12 +34,12 @@ class Attempt:
     stages: Stages
 
 
-class Rung(BaseModel):
+class Fallback(BaseModel):
     """One rung. Its YAML entry is itself the checked value: the fields are the options.
 
     A subclass sets `kind` (the word in YAML) and the stage it `changes`, without which it can do nothing; says whether
     it `costs_latency`, whether it `trains` (needs images to learn from), and gives its attempts. Register it under the
-    entry-point group `edgecnn.rungs`.
+    entry-point group `edgecnn.fallbacks`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from edgecnn.compress.fallbacks import Attempt, Known, Rung, Stages
+from edgecnn.compress.fallbacks import Attempt, Fallback, Known, Stages
 from edgecnn.quantize.stage import Observer, Quantize
 
 COLLAPSED = 0.9
 """Below this agreement with FP32 another range estimate does not win the answers back."""
 
 
-class Calibrate(Rung):
+class Calibrate(Fallback):
     """Other estimates of the activation ranges, on the same images."""
 
     kind: ClassVar[str] = "calibrate"

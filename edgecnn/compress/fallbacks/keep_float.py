@@ -7,12 +7,12 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from edgecnn.compress.fallbacks import Attempt, Known, Rung, Stages
+from edgecnn.compress.fallbacks import Attempt, Fallback, Known, Stages
 from edgecnn.compress.fallbacks.calibrate import quantizing
 from edgecnn.quantize.stage import Quantize
 
 
-class KeepFloat(Rung):
+class KeepFloat(Fallback):
     """The layers that lose most stay in float. Each costs time: INT8 ends before it and begins again behind it."""
 
     kind: ClassVar[str] = "keep-float"

@@ -7,11 +7,11 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from edgecnn.compress.fallbacks import Attempt, Known, Rung, Stages
+from edgecnn.compress.fallbacks import Attempt, Fallback, Known, Stages
 from edgecnn.compress.prune.stage import MEASURES, Prune
 
 
-class PruneLess(Rung):
+class PruneLess(Fallback):
     """Less is pruned away: halfway back to the whole network, then halfway again."""
 
     kind: ClassVar[str] = "prune-less"

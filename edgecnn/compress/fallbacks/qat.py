@@ -7,12 +7,12 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from edgecnn.compress.fallbacks import Attempt, Known, Rung, Stages
+from edgecnn.compress.fallbacks import Attempt, Fallback, Known, Stages
 from edgecnn.compress.qat.stage import Epochs, Qat, QatSettings, Training
 from edgecnn.quantize.stage import Quantize
 
 
-class TrainForGrid(Rung):
+class TrainForGrid(Fallback):
     """Quantization-aware training with the FP32 network as teacher, each attempt longer than the one before."""
 
     kind: ClassVar[str] = "qat"

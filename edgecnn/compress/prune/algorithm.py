@@ -18,8 +18,9 @@ from edgecnn.compress.prune.group import Coupling, Group, Prunable, Pruned, Rank
 from edgecnn.compress.prune.importance import importances
 from edgecnn.compress.prune.reconstruction import reconstruct
 from edgecnn.compress.prune.trial import examine, lost, smaller_example, usable
+from edgecnn.core import events
 from edgecnn.core.errors import InputError, StepError
-from edgecnn.core.events import Progress, Tell, nobody
+from edgecnn.core.events import Listener, Progress
 from edgecnn.models.pruned import Plan, is_layer, narrowed, sizes
 
 __all__ = ["Group", "Prunable", "Pruned", "Ranking", "Target", "groups", "prune", "shrink"]
@@ -45,7 +46,7 @@ def groups(
     *,
     ranking: Ranking | None = None,
     found: Sequence[Coupling] | None = None,
-    tell: Tell = nobody,
+    listener: Listener = events.ignore,
 ) -> Prunable:
     """Find what can be pruned together, by trial on copies, with the importance of each channel.
 
@@ -58,7 +59,7 @@ def groups(
     reasons = {item: why or _spared(item, ranking) for item, why in reasons.items()}
     usable_now = [item for item, why in reasons.items() if not why]
     made: list[Group] = []
-    for item, scores in zip(usable_now, importances(module, usable_now, ranking, tell=tell), strict=True):
+    for item, scores in zip(usable_now, importances(module, usable_now, ranking, listener=listener), strict=True):
         if scores is None:
             reasons[item] = f"nothing in it ranks its channels by {ranking.importance}"
             continue
@@ -113,7 +114,7 @@ def prune(
     *,
     ranking: Ranking | None = None,
     between: Between | None = None,
-    tell: Tell = nobody,
+    listener: Listener = events.ignore,
 ) -> Pruned:
     """A smaller copy that meets the target within the rounding of widths, the least important channels gone.
 
@@ -125,8 +126,8 @@ def prune(
     smaller, plan, left_whole = module, Plan({}), None
     outputs = {path: _outputs(module.get_submodule(path)) for path in _layers(module)}
     for number in range(1, target.rounds + 1):
-        tell(Progress("prune", number - 1, target.rounds, "rounds"))
-        prunable = _within_bounds(groups(smaller, example, ranking=ranking, tell=tell), outputs, ranking)
+        listener(Progress("prune", number - 1, target.rounds, "rounds"))
+        prunable = _within_bounds(groups(smaller, example, ranking=ranking, listener=listener), outputs, ranking)
         if left_whole is None:  # later rounds find layers that are as narrow as they may be
             left_whole = prunable.left_whole
             if not prunable.groups:
@@ -141,7 +142,7 @@ def prune(
     assert left_whole is not None
     if not plan.kept:
         raise nothing(Prunable((), left_whole))
-    tell(Progress("prune", target.rounds, target.rounds, "rounds"))
+    listener(Progress("prune", target.rounds, target.rounds, "rounds"))
     facts = {
         **(made.facts if target.rounds == 1 else _facts(module, smaller, example, plan)),
         "target": {"measure": target.measure, "limit": limit, "whole": whole},

@@ -19,7 +19,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from edgecnn.compress.prune import reconstruction
 from edgecnn.compress.prune.group import Axis, Coupling, Ranking
 from edgecnn.core.errors import InputError
-from edgecnn.core.events import Tell, nobody
+from edgecnn.core.events import Listener, ignore
 from edgecnn.models.pruned import is_layer
 
 Score = Callable[[nn.Module, Axis], Tensor | None]
@@ -27,7 +27,7 @@ Score = Callable[[nn.Module, Axis], Tensor | None]
 
 
 def importances(
-    module: nn.Module, couplings: Sequence[Coupling], ranking: Ranking, *, tell: Tell = nobody
+    module: nn.Module, couplings: Sequence[Coupling], ranking: Ranking, *, listener: Listener = ignore
 ) -> list[Tensor | None]:
     """For each coupling, float64 (channels,) of mean one (lamp: as the paper has it); None where nothing ranks them.
 
@@ -39,7 +39,7 @@ def importances(
     if ranking.importance == "taylor":
         found = _taylor(module, couplings, ranking)
     elif ranking.importance == "reconstruction":
-        found = _reconstruction(module, couplings, ranking, tell)
+        found = _reconstruction(module, couplings, ranking, listener)
     else:
         score = {"bn-scale": _scale, "fpgm": _distance}.get(ranking.importance, _square)
         found = [_gathered(module, item, score) for item in couplings]
@@ -49,7 +49,7 @@ def importances(
 
 
 def _reconstruction(
-    module: nn.Module, couplings: Sequence[Coupling], ranking: Ranking, tell: Tell
+    module: nn.Module, couplings: Sequence[Coupling], ranking: Ranking, listener: Listener
 ) -> list[Tensor | None]:
     """By squared weights where no layer that reads the channels can be reconstructed."""
     if ranking.images is None:
@@ -58,7 +58,7 @@ def _reconstruction(
             "importance 'reconstruction' looks at images, and there are none",
             hint="give --data DIR with a train/ folder, or --importance group-l2",
         )
-    found = reconstruction.scores(module, couplings, ranking.images, seed=ranking.seed, tell=tell)
+    found = reconstruction.scores(module, couplings, ranking.images, seed=ranking.seed, listener=listener)
     return [
         _gathered(module, item, _square) if mine is None else mine for item, mine in zip(couplings, found, strict=True)
     ]

@@ -16,7 +16,7 @@ from edgecnn.compress.prune.group import Batches, Pruned, Ranking
 from edgecnn.compress.prune.stage import MEASURED, Prune
 from edgecnn.core.artifact import Artifact, sha256_of
 from edgecnn.core.errors import InputError
-from edgecnn.core.events import Tell, Warned
+from edgecnn.core.events import Listener, Warned
 from edgecnn.core.stage import Context, LabelledImages
 from edgecnn.core.store import write_atomically
 from edgecnn.models import save
@@ -49,11 +49,11 @@ def run(source: Artifact, context: Context, *, options: Prune) -> Artifact:
     else:
         target = Target(*_wanted(options), options.iterations, options.isomorphic)
         between = None if options.finetune is None else _between(options, context)
-        made = prune(module, example, target, ranking=ranking, between=between, tell=context.tell)
+        made = prune(module, example, target, ranking=ranking, between=between, listener=context.listener)
     if images is not None and options.importance in MEASURED:
         made.facts["importance_images"] = min(options.importance_images, len(images))
     made.facts["bn_images"] = 0 if options.finetune is not None else _reestimated(made.module, context, options)
-    warn(made.left_whole, context.tell)
+    warn(made.left_whole, context.listener)
     return _written(made, source, context)
 
 
@@ -118,7 +118,7 @@ def _between(options: Prune, context: Context) -> Between:
     def train(module: nn.Module, number: int, rounds: int) -> None:
         scratch = context.scratch / f"round-{number}"
         scratch.mkdir(parents=True, exist_ok=True)
-        fit(module, images, settings=settings, scratch=scratch, tell=context.tell, seed=context.seed)
+        fit(module, images, settings=settings, scratch=scratch, listener=context.listener, seed=context.seed)
 
     return train
 
@@ -144,7 +144,7 @@ def _reestimated(module: nn.Module, context: Context, options: Prune) -> int:
     return count if reestimate(module, images, count=count, batch=BATCH, seed=context.seed) else 0
 
 
-def warn(left_whole: Mapping[str, str], tell: Tell) -> None:
+def warn(left_whole: Mapping[str, str], listener: Listener) -> None:
     """Name what was left whole, reason by reason; that the classes stay is no news."""
     by_reason: dict[str, list[str]] = {}
     for path, why in left_whole.items():
@@ -153,7 +153,7 @@ def warn(left_whole: Mapping[str, str], tell: Tell) -> None:
     for why, paths in by_reason.items():
         more = f" and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
         verb = "stays" if len(paths) == 1 else "stay"
-        tell(Warned("left-whole", f"{', '.join(paths[:NAMED])}{more} {verb} whole: {why}"))
+        listener(Warned("left-whole", f"{', '.join(paths[:NAMED])}{more} {verb} whole: {why}"))
 
 
 def _written(made: Pruned, source: Artifact, context: Context) -> Artifact:

@@ -152,7 +152,7 @@ def prune_to_latency(
     MissingError `no-layer-times` where the target cannot be measured.
     """
     times_of = exported_times(context)
-    prunable = algorithm.groups(module, example, ranking=ranking, tell=context.tell)
+    prunable = algorithm.groups(module, example, ranking=ranking, listener=context.listener)
     if not prunable.groups:
         raise algorithm.nothing(prunable)
 
@@ -211,7 +211,7 @@ def _measure_widths(
     for number, counts in enumerate(different, start=1):
         widths = {group.root: count for group, count in zip(groups, counts, strict=True)}
         found.append((list(counts), table.of(widths)))
-        context.tell(Progress(STEP, number, len(different), "widths"))
+        context.listener(Progress(STEP, number, len(different), "widths"))
     return found
 
 
@@ -259,15 +259,15 @@ def _not_met(least_ns: float, budget_ns: float, before_ns: float) -> InputError:
 
 
 def _say(outcome: Outcome, context: Context) -> None:
-    context.tell(Progress(STEP, 1, 1, note=str(outcome)))
+    context.listener(Progress(STEP, 1, 1, note=str(outcome)))
     if outcome.is_met:
         return
     if outcome.after_ns >= outcome.before_ns:
         said = f"the pruned network is not faster on {context.target.name}: {outcome}"
-        context.tell(Warned("not-faster", said, "leave the channels, and quantize instead"))
+        context.listener(Warned("not-faster", said, "leave the channels, and quantize instead"))
     else:
         said = f"the pruned network misses its latency of {outcome.budget_ns / 1e6:.3f} ms: {outcome}"
-        context.tell(Warned("latency-missed", said, "measure again on an idle machine, or ask for less time"))
+        context.listener(Warned("latency-missed", said, "measure again on an idle machine, or ask for less time"))
 
 
 def _read(file: Path) -> dict[str, dict[str, float]]:

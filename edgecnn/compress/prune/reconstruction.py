@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgecnn.compress.prune.group import Batches, Coupling
-from edgecnn.core.events import Progress, Tell, nobody
+from edgecnn.core.events import Listener, Progress, ignore
 from edgecnn.models.pruned import Plan
 
 WIDEST = 4608
@@ -31,7 +31,7 @@ STEPS = 64
 
 
 def scores(
-    module: nn.Module, couplings: Sequence[Coupling], images: Batches, *, seed: int = 0, tell: Tell = nobody
+    module: nn.Module, couplings: Sequence[Coupling], images: Batches, *, seed: int = 0, listener: Listener = ignore
 ) -> list[Tensor | None]:
     """For each coupling, float64 (channels,): the error, as a share of what the layers that read them compute, that a
     channel's going adds when those of lower score have gone. None where no layer that reads them can be reconstructed.
@@ -51,7 +51,7 @@ def scores(
             ]
             found[place] = _errors(parts, couplings[place].channels) if parts else None
             done += 1
-            tell(Progress("importance", done, len(couplings), "layers", fine=True))
+            listener(Progress("importance", done, len(couplings), "layers", fine=True))
     return found
 
 

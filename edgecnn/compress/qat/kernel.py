@@ -15,7 +15,7 @@ from edgecnn.compress.qat.stage import VARIANT, Qat
 from edgecnn.core.artifact import SUFFIXES, Artifact, sha256_of
 from edgecnn.core.device import Family
 from edgecnn.core.errors import InputError, MissingError
-from edgecnn.core.events import Event, Progress, Tell
+from edgecnn.core.events import Event, Listener, Progress
 from edgecnn.core.stage import Context, LabelledImages
 from edgecnn.quantize.trained_ranges import leave
 from edgecnn.train.distillation_loss import Distilled
@@ -39,8 +39,8 @@ def train(source: Artifact, context: Context, *, options: Qat, rounds: Sequence[
     name = f"model.{VARIANT}{SUFFIXES[context.format]}"
     begun, seen = source, 0.0
     for number, share in enumerate(rounds, start=1):
-        tell = _numbered(context.tell, number, len(rounds))
-        here = replace(context, scratch=context.scratch / f"round{number}", tell=tell)
+        listener = _numbered(context.listener, number, len(rounds))
+        here = replace(context, scratch=context.scratch / f"round{number}", listener=listener)
         here.scratch.mkdir(exist_ok=True)
         prepared = prepare(begun, options, here)
         epochs = options.epochs * share
@@ -53,13 +53,13 @@ def train(source: Artifact, context: Context, *, options: Qat, rounds: Sequence[
     return replace(source, path=out, sha256=sha256_of(out), history=(*source.history, Qat.kind), variant=variant)
 
 
-def _numbered(tell: Tell, number: int, count: int) -> Tell:
+def _numbered(listener: Listener, number: int, count: int) -> Listener:
     """A listener for one of several rounds, each of which counts its epochs from one."""
 
     def told(event: Event) -> None:
         if isinstance(event, Progress) and count > 1:
             event = replace(event, note=", ".join(filter(None, (f"round {number} of {count}", event.note))))
-        tell(event)
+        listener(event)
 
     return told
 
@@ -78,7 +78,7 @@ def _fit(prepared: Prepared, images: LabelledImages, context: Context, options: 
             identity=context.teacher.sha256,
         ),
         scratch=context.scratch,
-        tell=context.tell,
+        listener=context.listener,
         seed=context.seed,
     )
 

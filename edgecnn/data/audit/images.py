@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from edgecnn.core.events import Progress, Tell
+from edgecnn.core.events import Listener, Progress
 from edgecnn.data import pixels
 from edgecnn.data.images import over_files
 from edgecnn.data.listing import Sample
@@ -63,7 +63,7 @@ class Looked:
         return [place for place, look in enumerate(self.looks) if not look.error]
 
 
-def look_at(samples: Sequence[Sample], *, tell: Tell, step: str) -> Looked:
+def look_at(samples: Sequence[Sample], *, listener: Listener, step: str) -> Looked:
     """Decode every file in a few threads. The hash is the sign of the lowest frequencies of the image's cosine
     transform against their median, 63 bits (C. Zauner, Implementation and benchmarking of perceptual image hash
     functions, 2010)."""
@@ -79,7 +79,7 @@ def look_at(samples: Sequence[Sample], *, tell: Tell, step: str) -> Looked:
             part = slice(len(looks) - len(waiting), len(looks))
             hashes[part], mirrored[part], thumbs[part] = _summed_up(np.stack(waiting))
             waiting = []
-            tell(Progress(step, len(looks), count, "images"))
+            listener(Progress(step, len(looks), count, "images"))
     for place, look in enumerate(looks):
         if look.error:
             hashes[place] = mirrored[place] = 0

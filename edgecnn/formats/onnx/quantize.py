@@ -34,7 +34,7 @@ def quantize(source: Artifact, out: Path, *, options: Quantize, context: Context
     """
     placement = placement_for(context)
     if placement.name == "onnxruntime" and options.weight_bits == 8 and _saturates_here():
-        context.tell(_saturation(context.target))
+        context.listener(_saturation(context.target))
     model = opened(source.path, placement)
     places = chosen(model, placement, options)
     ranges = calibrate(source, places, placement=placement, options=options, context=context)
@@ -83,7 +83,7 @@ def calibrate(
     """Ranges of all `places`: those that `source` was trained for, the others observed on the calibration images."""
     constant = _constants(places)
     wanted = [name for name in places.observed() if name not in constant]
-    found = ranges_of(source, wanted, options=options, tell=context.tell)
+    found = ranges_of(source, wanted, options=options, listener=context.listener)
     if missing := [name for name in wanted if name not in found]:
         observed = observe(
             runner(source.path, missing),
@@ -91,7 +91,7 @@ def calibrate(
             options=options,
             symmetric=placement.symmetric,
             scratch=context.scratch,
-            tell=context.tell,
+            listener=context.listener,
         )
         found = {**observed.ranges, **found}
     return RangeTable({**found, **constant})

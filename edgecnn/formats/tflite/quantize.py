@@ -40,7 +40,7 @@ def quantize(source: Artifact, out: Path, *, options: Quantize, context: Context
     ranges = calibrate(source, graph, options=options, context=context)
     (out.parent / "ranges.json").write_text(ranges.to_json())
     if revived := revive_dead_channels(graph, ranges):
-        context.tell(
+        context.listener(
             Warned(
                 "dead-channels", f"{revived} channels with almost no weights: their scale was raised to hold the bias"
             )
@@ -62,7 +62,7 @@ def calibrate(source: Artifact, graph: flatbuffer.Graph, *, options: Quantize, c
     """Ranges of all activations: those that `source` was trained for, the others observed on the calibration images."""
     followers = {follower for follower, _ in _padded(graph)}
     wanted = [name for name in graph.activations() if name not in followers]
-    found = ranges_of(source, wanted, options=options, tell=context.tell)
+    found = ranges_of(source, wanted, options=options, listener=context.listener)
     if missing := [name for name in wanted if name not in found]:
         run = runner(source.path, graph)
         observed = observe(
@@ -71,7 +71,7 @@ def calibrate(source: Artifact, graph: flatbuffer.Graph, *, options: Quantize, c
             options=options,
             symmetric=False,
             scratch=context.scratch,
-            tell=context.tell,
+            listener=context.listener,
         )
         found = {**observed.ranges, **found}
     return _complete(graph, RangeTable(found))

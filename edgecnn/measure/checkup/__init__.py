@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgecnn.core.device import DeviceProfile
-from edgecnn.core.events import Finished, Progress, Started, Tell, nobody
+from edgecnn.core.events import Finished, Listener, Progress, Started, ignore
 from edgecnn.measure.checkup import fit, software, state
 from edgecnn.measure.checkup.finding import Clock, Finding, Level, Seen
 from edgecnn.measure.checkup.fit import refuse_misfit
 from edgecnn.measure.device import Device
 from edgecnn.measure.telemetry import plain
-from edgecnn.measure.untrusted import Told
+from edgecnn.measure.untrusted import Untrusted
 
 __all__ = ["Checkup", "Clock", "Finding", "Level", "check", "examine", "refuse_misfit"]
 
@@ -59,26 +59,26 @@ class Checkup:
         }
 
 
-def check(device: Device, profile: DeviceProfile, *, tell: Tell = nobody) -> Checkup:
+def check(device: Device, profile: DeviceProfile, *, listener: Listener = ignore) -> Checkup:
     """Ask a device everything and judge it; seconds to a minute.
 
     Raises InputError device-misfit when it is another board than the profile's, and what `Device.run` raises.
     """
     step = f"check {profile.name}"
-    tell(Started(step))
+    listener(Started(step))
     job = {"verb": "check", **({"folder": profile.connect.folder} if profile.connect else {})}
 
     def on_event(event: Mapping[str, Any]) -> None:
         done, total = event.get("done"), event.get("total")
         if event.get("event") == "progress" and isinstance(done, int) and isinstance(total, int):
-            tell(Progress(step, done, total, note=f"try {plain(event.get('note'))[:40]}"))
+            listener(Progress(step, done, total, note=f"try {plain(event.get('note'))[:40]}"))
 
     began, before = time.monotonic(), time.time()
     answer = device.run(job, files={}, outputs={}, on_event=on_event, timeout_s=LIMIT_S)
     after = time.time()
-    told = Told(answer.get("facts"))
+    told = Untrusted(answer.get("facts"))
     refuse_misfit(told.plain(), profile)
-    tell(Finished(step, time.monotonic() - began))
+    listener(Finished(step, time.monotonic() - began))
     return Checkup(told.plain(), examine(told.plain(), profile, host_s=(before, after)))
 
 
@@ -86,7 +86,7 @@ def examine(
     facts: Mapping[str, Any], profile: DeviceProfile, *, host_s: tuple[float, float] | None = None
 ) -> tuple[Finding, ...]:
     """Every finding. `host_s` is this host's clock before and after the board was asked, in Unix seconds."""
-    told = Told(facts)
+    told = Untrusted(facts)
     began, ended = told.number("time_s"), told.number("time_end_s")
     clock = Clock.between(host_s, (began, ended)) if host_s and began is not None and ended is not None else None
     seen = Seen(told, profile, clock)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edgecnn.core.device import DeviceProfile
-from edgecnn.measure.untrusted import Told
+from edgecnn.measure.untrusted import Untrusted
 
 Level = Literal["ok", "warn", "fail", "unknown"]
 
@@ -43,6 +43,6 @@ class Clock:
 class Seen:
     """What there is to judge: the board's words, what its profile expects, and its clock if that was told."""
 
-    facts: Told
+    facts: Untrusted
     profile: DeviceProfile
     clock: Clock | None = None

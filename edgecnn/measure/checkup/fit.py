@@ -9,7 +9,7 @@ from typing import Any
 from edgecnn.core.device import DeviceProfile
 from edgecnn.core.errors import InputError
 from edgecnn.measure.checkup.finding import Finding, Seen
-from edgecnn.measure.untrusted import Told
+from edgecnn.measure.untrusted import Untrusted
 
 PC = ("x86_64", "amd64", "i386", "i686")
 GB = 1e9
@@ -20,7 +20,7 @@ LEAST_SHARE = 0.72
 def refuse_misfit(facts: Mapping[str, Any], profile: DeviceProfile) -> None:
     """Raise InputError device-misfit when the facts are those of another board than the profile's, naming the profile
     that does fit."""
-    told = Told(facts)
+    told = Untrusted(facts)
     if profile.local or profile.match is None or _fits(told, profile) is not False:
         return
     from edgecnn.config.devices import list_devices
@@ -56,7 +56,7 @@ def board(seen: Seen) -> Iterator[Finding]:
         yield from _instructions(told, profile)
 
 
-def _fits(told: Told, profile: DeviceProfile) -> str | bool | None:
+def _fits(told: Untrusted, profile: DeviceProfile) -> str | bool | None:
     """`board` or `chip` for what is the same, False for another board, None when it does not say."""
     match, compatible, model = profile.match, told.texts("compatible"), told.text("board")
     if match is None or not (compatible or model or _is_pc(told)):
@@ -66,7 +66,7 @@ def _fits(told: Told, profile: DeviceProfile) -> str | bool | None:
     return "chip" if match.has_chip(compatible) and not _is_known(told) else False
 
 
-def _is_known(told: Told) -> bool:
+def _is_known(told: Untrusted) -> bool:
     """Whether some shipped profile is for exactly this board."""
     from edgecnn.config.devices import list_devices
 
@@ -74,7 +74,7 @@ def _is_known(told: Told) -> bool:
     return any(other.match.names(compatible, model) for other in list_devices() if other.match and not other.connect)
 
 
-def _is_pc(told: Told) -> bool:
+def _is_pc(told: Untrusted) -> bool:
     return (told.text("machine") or "").lower() in PC
 
 
@@ -99,7 +99,7 @@ def _way_out(profile: DeviceProfile, fitting: DeviceProfile | None, *, is_pc: bo
     return " ".join([*words, "--force"])
 
 
-def _memory(told: Told, profile: DeviceProfile) -> Iterator[Finding]:
+def _memory(told: Untrusted, profile: DeviceProfile) -> Iterator[Finding]:
     total = told.number("memory_bytes")
     assert profile.hardware is not None
     sold = profile.hardware.memory.gb
@@ -111,7 +111,7 @@ def _memory(told: Told, profile: DeviceProfile) -> Iterator[Finding]:
         yield Finding("memory-size", "warn", f"it has {total / GB:.1f} GB of memory; the profile says {known} GB")
 
 
-def _cores(told: Told, profile: DeviceProfile) -> Iterator[Finding]:
+def _cores(told: Untrusted, profile: DeviceProfile) -> Iterator[Finding]:
     usable = told.number("usable_cores")
     assert profile.hardware is not None
     expected = profile.hardware.cpu.cores
@@ -123,7 +123,7 @@ def _cores(told: Told, profile: DeviceProfile) -> Iterator[Finding]:
         )
 
 
-def _instructions(told: Told, profile: DeviceProfile) -> Iterator[Finding]:
+def _instructions(told: Untrusted, profile: DeviceProfile) -> Iterator[Finding]:
     assert profile.hardware is not None
     has = told.texts("isa")
     if not has:

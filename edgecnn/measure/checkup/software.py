@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from edgecnn.core.device import Deployment
 from edgecnn.measure.checkup.finding import Finding, Level, Seen
 from edgecnn.measure.checkup.wheels import OLDEST, Platform, install, version_of, wheels
-from edgecnn.measure.untrusted import Told
+from edgecnn.measure.untrusted import Untrusted
 
 PACKAGES = {
     "onnxruntime": ("onnxruntime",),
@@ -51,7 +51,7 @@ def _jetpack(seen: Seen) -> Iterator[Finding]:
         yield Finding("jetpack", "warn", f"JetPack {found} (L4T {l4t}): {span}")
 
 
-def _python(told: Told) -> Finding:
+def _python(told: Untrusted) -> Finding:
     text, platform = told.text("python"), Platform.of(told)
     if platform is None:
         return Finding("python", "unknown", "its Python's version cannot be read")
@@ -101,7 +101,7 @@ def _package(seen: Seen, backend: str, packages: tuple[str, ...]) -> Finding:
     return Finding(code, level, f"{packages[0].replace('_', '-')} is missing", _command(seen, backend))
 
 
-def _broken(package: str, one: Told) -> str:
+def _broken(package: str, one: Untrusted) -> str:
     number = one.number("signal")
     name = package.replace("_", "-")
     if number == signal.SIGILL:

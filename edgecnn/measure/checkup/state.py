@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from edgecnn.measure.checkup.finding import Finding, Level, Seen
-from edgecnn.measure.untrusted import Told
+from edgecnn.measure.untrusted import Untrusted
 
 START_MAX_C = 60.0
 BUSY_SHARE = 0.3
@@ -125,7 +125,7 @@ def throttling(seen: Seen) -> Iterator[Finding]:
         yield from _over_current(seen.facts)
 
 
-def _firmware(told: Told) -> Iterator[Finding]:
+def _firmware(told: Untrusted) -> Iterator[Finding]:
     value = told.number("throttled")
     if value is None or value < 0 or value != int(value):
         command = "sudo usermod -aG video $USER   # then log in again"
@@ -146,7 +146,7 @@ def _firmware(told: Told) -> Iterator[Finding]:
         yield Finding("throttling", "ok", "not throttled, nor since it started")
 
 
-def _over_current(told: Told) -> Iterator[Finding]:
+def _over_current(told: Untrusted) -> Iterator[Finding]:
     counts = {name: count for name, count in told.inner("oc_counts").numbers().items() if name in OC}
     events = [f"{count:.0f} x {OC[name]} ({name})" for name, count in counts.items() if count > 0]
     if not counts:

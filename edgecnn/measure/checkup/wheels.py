@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from edgecnn.core.errors import install_hint
 from edgecnn.measure.checkup.finding import Seen
-from edgecnn.measure.untrusted import Told
+from edgecnn.measure.untrusted import Untrusted
 
 Version = tuple[int, ...]
 
@@ -37,7 +37,7 @@ class Platform:
     bits: int = 64
 
     @classmethod
-    def of(cls, told: Told) -> Platform | None:
+    def of(cls, told: Untrusted) -> Platform | None:
         python = version_of(told.text("python"))
         libc = told.text("libc") or ""
         if python is None:

@@ -81,7 +81,7 @@ def calibration(evaluation: Evaluation) -> str:
     said = f"expected, {BINS} bins of equal width"
     if abs(gap) < OFF_BY:
         return f"{said}; confidence fits accuracy"
-    return f"{said}; {'over' if gap > 0 else 'under'}confident by {abs(gap) * 100:.1f} points"
+    return f"{said}; {'over' if gap > 0 else 'scoped'}confident by {abs(gap) * 100:.1f} points"
 
 
 def weakest(evaluation: Evaluation) -> list[ClassScore]:

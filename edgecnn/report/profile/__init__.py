@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgecnn.formats.cost import Kind
+from edgecnn.formats.registry import RUNTIMES
 from edgecnn.measure.layer_profile import NEGLIGIBLE_SHARE, Layer, LayerProfile
 from edgecnn.report.wording import NOTHING, size
 
@@ -19,7 +20,6 @@ METHODS = {
     "litert-profiler": "LiteRT's profiler",
     "trtexec": "trtexec's layer profile",
 }
-RUNTIMES = {"onnxruntime": "ONNX Runtime", "tflite": "LiteRT", "tensorrt": "TensorRT"}
 PRECISIONS = {"fp32": "FP32", "fp16": "FP16", "int8": "INT8", "other": NOTHING}
 NAMED = 3
 LARGE_OVERHEAD = 0.1

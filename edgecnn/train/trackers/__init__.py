@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from edgecnn.core import plugins
 from edgecnn.core.errors import EdgecnnError, MissingError, StepError, install_hint
-from edgecnn.core.events import Tell, Warned
+from edgecnn.core.events import Listener, Warned
 from edgecnn.core.third_party import first_line
 from edgecnn.train.settings import Epoch
 
@@ -47,10 +47,10 @@ class Trackers:
     Raises InputError for a name nobody knows and MissingError for a package that is not installed, before any work.
     """
 
-    def __init__(self, names: Sequence[str], *, folder: Path, name: str, tell: Tell) -> None:
+    def __init__(self, names: Sequence[str], *, folder: Path, name: str, listener: Listener) -> None:
         wanted = dict.fromkeys((ALWAYS, *names))
         self._live: dict[str, Tracker] = {word: plugins.load("trackers", word)(folder, name) for word in wanted}
-        self._tell = tell
+        self._tell = listener
 
     @property
     def where(self) -> dict[str, str]:

@@ -18,17 +18,17 @@ from edgecnn.core import plugins
 from edgecnn.core.artifact import Artifact, Format, Kind
 from edgecnn.core.device import Deployment
 from edgecnn.core.errors import EdgecnnError, StepError
-from edgecnn.core.events import Finished, Started, Tell, Warned, under
+from edgecnn.core.events import Finished, Listener, Started, Warned, scoped
 from edgecnn.core.stage import Images, Model
 from edgecnn.core.store import Store, Work, digest_of
 from edgecnn.formats.fusion import FloatLayer, Fusion
 from edgecnn.measure.effort import Profile
-from edgecnn.measure.latency import Arm, Latency, compare, measure
+from edgecnn.measure.latency import Candidate, Latency, compare, measure
 from edgecnn.predict.runtime import logits
 from edgecnn.quantize.stage import Quantize
 from edgecnn.report.model import Parity, Speed
-from edgecnn.workflows.optimize.execution import Lane, translated
-from edgecnn.workflows.optimize.planning import Surroundings, versions
+from edgecnn.workflows.optimize.execution import Execution, translated
+from edgecnn.workflows.optimize.planning import RunContext, versions
 
 VERIFIED = 128
 """Images on which every artifact is compared with PyTorch, logit by logit."""
@@ -41,7 +41,7 @@ LINTERS = (*RUNTIMES, "tensorrt-rtx-cu13-bindings", "onnxruntime-ep-nv-tensorrt-
 
 
 @dataclass(slots=True)
-class Evidence:
+class Assessment:
     """Findings on one artifact; None where there is none, `error` when a step failed on it.
 
     `answers` are to the evaluation images at `positions`, None for all: the others chose the artifact.
@@ -68,37 +68,37 @@ class Evidence:
         return self.runs_on != self.deployment.backend
 
 
-def gather(lanes: Sequence[Lane], around: Surroundings) -> dict[Kind, Evidence]:
+def gather(executions: Sequence[Execution], context: RunContext) -> dict[Kind, Assessment]:
     """One Evidence per artifact, in the order made, with nothing found yet. On a board each file runs in its own
     runtime."""
-    stand_ins = STAND_INS if around.site.local else {}
+    stand_ins = STAND_INS if context.connection.local else {}
     found = {}
-    for lane in lanes:
-        deployment = around.target.deployment(lane.format)
+    for execution in executions:
+        deployment = context.target.deployment(execution.format)
         assert deployment is not None
         runs_on = stand_ins.get(deployment.backend, deployment.backend)
-        for kind, artifact in lane.artifacts.items():
-            error = around.site.missing.get(runs_on)
-            found[kind] = Evidence(artifact, deployment, runs_on, lane.models[kind], error=error)
+        for kind, artifact in execution.artifacts.items():
+            error = context.connection.missing.get(runs_on)
+            found[kind] = Assessment(artifact, deployment, runs_on, execution.models[kind], error=error)
     return found
 
 
 def remembered(
-    store: Store, step: str, key: str, *, make: Callable[[Work], None], tell: Tell, label: str
+    store: Store, step: str, key: str, *, make: Callable[[Work], None], listener: Listener, label: str
 ) -> tuple[Work, dict[str, Any]]:
     """A finished step, made now if it is not there, and a record of it."""
     began = time.monotonic()
     found = store.find(step, key)
     cached = found is not None
     if found is None:
-        tell(Started(label))
+        listener(Started(label))
         with translated(label), store.work(step, key) as work:
             make(work)
         found = store.find(step, key)
     if found is None:
         raise StepError("lost-result", f"{label} left no result in {store.root}", hint="run the command again")
     seconds = time.monotonic() - began
-    tell(Finished(label, seconds, cached))
+    listener(Finished(label, seconds, cached))
     return found, {"stage": label, "key": key, "seconds": round(seconds, 3), "cached": cached}
 
 
@@ -107,67 +107,73 @@ def _key(tools: tuple[str, ...], *parts: Any) -> str:
     return digest_of([__version__, versions(tools), parts])
 
 
-def lint(evidence: Evidence, around: Surroundings) -> None:
+def lint(assessment: Assessment, context: RunContext) -> None:
     """Load the file in its runtime and count what stayed in float. Raises StepError when the runtime refuses it.
 
     A lint that could not be done is not stored: the next run tries again.
     """
-    artifact = evidence.artifact
-    family = evidence.deployment.family
+    artifact = assessment.artifact
+    family = assessment.deployment.family
     key = _key(LINTERS, family, artifact.sha256, artifact.precision)
 
     def make(work: Work) -> None:
         work.facts["fusion"] = asdict(plugins.load("lints", family)(artifact))
 
-    done, record = remembered(around.store, "lint", key, make=make, tell=around.tell, label=f"lint {evidence.name}")
+    done, record = remembered(
+        context.store, "lint", key, make=make, listener=context.listener, label=f"lint {assessment.name}"
+    )
     raw = done.facts["fusion"]
     if raw["status"] == "skipped":
-        around.store.forget("lint", key)
+        context.store.forget("lint", key)
     layers = tuple(FloatLayer(**layer) for layer in raw["float_layers"])
-    evidence.fusion = Fusion(**{**raw, "warnings": tuple(raw["warnings"]), "float_layers": layers})
-    evidence.records.append(record)
-    if evidence.fusion.status == "refused":
+    assessment.fusion = Fusion(**{**raw, "warnings": tuple(raw["warnings"]), "float_layers": layers})
+    assessment.records.append(record)
+    if assessment.fusion.status == "refused":
         raise StepError(
             "refused-by-runtime",
-            f"{evidence.deployment.backend} refuses {evidence.name}",
-            why=evidence.fusion.note,
+            f"{assessment.deployment.backend} refuses {assessment.name}",
+            why=assessment.fusion.note,
             hint="the file is not delivered: report it with the network, if that can be shared",
         )
 
 
-def answer(evidence: Evidence, images: Images, around: Surroundings, *, threads: int) -> None:
+def answer(assessment: Assessment, images: Images, context: RunContext, *, threads: int) -> None:
     """Logits of the file for all images, in the runtime that will run it or its stand-in, where it will run if that
     can be reached."""
-    artifact = evidence.artifact
-    runs_on = evidence.runs_on
-    where = () if around.site.local else around.site.answers_as(runs_on)  # this host's runtimes are in RUNTIMES
+    artifact = assessment.artifact
+    runs_on = assessment.runs_on
+    where = (
+        () if context.connection.local else context.connection.answers_as(runs_on)
+    )  # this host's runtimes are in RUNTIMES
     key = _key((*RUNTIMES, "pillow"), artifact.sha256, artifact.format, images.digest, runs_on, *where)
 
     def make(work: Work) -> None:
         found = logits(
             artifact,
             images,
-            backend=evidence.runs_on,
+            backend=assessment.runs_on,
             threads=threads,
-            tell=under(f"judge {evidence.name}", around.tell),
-            device=around.site.device,
-            preprocessing=around.data.preprocessing,
+            listener=scoped(f"judge {assessment.name}", context.listener),
+            device=context.connection.device,
+            preprocessing=context.data.preprocessing,
         )
-        if found.shape[1:] != (around.model.num_classes,):
+        if found.shape[1:] != (context.model.num_classes,):
             raise StepError(
                 "bad-answer",
-                f"{around.site.device.name} answered with {found.shape[1]} numbers an image, not one for each of "
-                f"{around.model.num_classes} classes",
+                f"{context.connection.device.name} answered with {found.shape[1]} numbers an image, not one for each "
+                f"of {context.model.num_classes} classes",
                 hint="run it again; if it happens twice, look at the board",
             )
         np.save(work.folder / "logits.npy", found, allow_pickle=False)
 
-    done, record = remembered(around.store, "answer", key, make=make, tell=around.tell, label=f"judge {evidence.name}")
-    evidence.answers = np.load(done.folder / "logits.npy", allow_pickle=False)
-    evidence.records.append(record)
+    done, record = remembered(
+        context.store, "answer", key, make=make, listener=context.listener, label=f"judge {assessment.name}"
+    )
+    assessment.answers = np.load(done.folder / "logits.npy", allow_pickle=False)
+    assessment.records.append(record)
 
 
-def reference(model: Model, images: Images, around: Surroundings) -> tuple[np.ndarray, dict[str, Any]]:
+def reference(model: Model, images: Images, context: RunContext) -> tuple[np.ndarray, dict[str, Any]]:
     """Logits of a torch network on the first `VERIFIED` images, and a record of the step."""
     from edgecnn.predict.parity import torch_logits
 
@@ -175,97 +181,111 @@ def reference(model: Model, images: Images, around: Surroundings) -> tuple[np.nd
     key = _key(("torch", "torchvision", "timm", "pillow"), model.sha256, first.digest)
 
     def make(work: Work) -> None:
-        found = torch_logits(model, first, tell=under("verify PyTorch", around.tell))
+        found = torch_logits(model, first, listener=scoped("verify PyTorch", context.listener))
         np.save(work.folder / "logits.npy", found, allow_pickle=False)
 
-    done, record = remembered(around.store, "reference", key, make=make, tell=around.tell, label="verify PyTorch")
+    done, record = remembered(
+        context.store, "reference", key, make=make, listener=context.listener, label="verify PyTorch"
+    )
     return np.load(done.folder / "logits.npy", allow_pickle=False), record
 
 
-def verify(evidence: Evidence, expected: np.ndarray) -> None:
+def verify(assessment: Assessment, expected: np.ndarray) -> None:
     """Compare the file's first answers with PyTorch's."""
     from edgecnn.predict.parity import parity
 
-    if evidence.answers is not None and len(evidence.answers):
-        evidence.parity = Parity(**parity(expected, evidence.answers[: len(expected)]))  # type: ignore[arg-type]
+    if assessment.answers is not None and len(assessment.answers):
+        assessment.parity = Parity(**parity(expected, assessment.answers[: len(expected)]))  # type: ignore[arg-type]
 
 
-def rank(model: Model, format: Format, around: Surroundings) -> list[str]:
+def rank(model: Model, format: Format, context: RunContext) -> list[str]:
     """The layers of a torch network, those first that lose most when they alone are INT8."""
-    deployment, label = around.target.deployment(format), f"rank layers {format}"
+    deployment, label = context.target.deployment(format), f"rank layers {format}"
     family = deployment.family if deployment else ""
-    key = _key(("torch", *Quantize.tools), model.sha256, around.data.calibration.digest, family, RANKED_ON)
+    key = _key(("torch", *Quantize.tools), model.sha256, context.data.calibration.digest, family, RANKED_ON)
 
     def make(work: Work) -> None:
         from edgecnn.compress.sensitivity import rank_layers
 
         with tempfile.TemporaryDirectory(prefix="edgecnn-layers-") as folder:
             place = Path(folder)
-            context = around.context(place, place, model=model, format=format, name=label)
-            work.facts["errors"] = list(rank_layers(context, count=RANKED_ON).items())
+            stage_context = context.stage_context(place, place, model=model, format=format, name=label)
+            work.facts["errors"] = list(rank_layers(stage_context, count=RANKED_ON).items())
 
-    done, _ = remembered(around.store, "sensitivity", key, make=make, tell=around.tell, label=label)
+    done, _ = remembered(context.store, "sensitivity", key, make=make, listener=context.listener, label=label)
     return [layer for layer, _ in done.facts["errors"]]
 
 
 def time_all(
-    found: Mapping[Kind, Evidence], around: Surroundings, *, profile: Profile, threads: int, again: bool
+    found: Mapping[Kind, Assessment], context: RunContext, *, profile: Profile, threads: int, again: bool
 ) -> Path | None:
     """Measure every file whose own runtime is on the device, interleaved; the folder that holds the raw samples.
 
     A file in a stand-in is not timed: the figure would say nothing about its runtime.
     """
     timed = {
-        evidence.name: evidence for evidence in found.values() if evidence.error is None and not evidence.is_stand_in
+        assessment.name: assessment
+        for assessment in found.values()
+        if assessment.error is None and not assessment.is_stand_in
     }
     if not timed:
         return None
-    arms = [Arm(name, evidence.artifact, evidence.runs_on, threads) for name, evidence in timed.items()]
+    candidates = [
+        Candidate(name, assessment.artifact, assessment.runs_on, threads) for name, assessment in timed.items()
+    ]
     key = _key(
         RUNTIMES,
-        [(arm.name, arm.artifact.sha256, arm.backend, around.site.runtimes.get(arm.backend)) for arm in arms],
+        [
+            (
+                candidate.name,
+                candidate.artifact.sha256,
+                candidate.backend,
+                context.connection.runtimes.get(candidate.backend),
+            )
+            for candidate in candidates
+        ],
         profile.name,
         threads,
-        around.seed,
-        around.site.machine,
+        context.seed,
+        context.connection.machine,
     )
-    before = around.store.find("measure", key)
+    before = context.store.find("measure", key)
     if again or (before is not None and before.facts["failed"]):
-        around.store.forget("measure", key)
+        context.store.forget("measure", key)
 
     def make(work: Work) -> None:
         failed: list[str] = []
 
-        def on_failure(arm: Arm, error: EdgecnnError) -> None:
-            failed.append(arm.name)
-            around.tell(Warned(error.code, f"{arm.name} was not measured: {error.message}", error.why))
+        def on_failure(candidate: Candidate, error: EdgecnnError) -> None:
+            failed.append(candidate.name)
+            context.listener(Warned(error.code, f"{candidate.name} was not measured: {error.message}", error.why))
 
-        tell = under(f"measure {profile.name}", around.tell)
+        listener = scoped(f"measure {profile.name}", context.listener)
         taken = measure(
-            arms,
+            candidates,
             profile=profile,
-            seed=around.seed,
-            tell=tell,
-            device=around.site.device,
+            seed=context.seed,
+            listener=listener,
+            device=context.connection.device,
             on_failure=on_failure,
-            expect=around.target,
+            expect=context.target,
         )
         (work.folder / "samples.json").write_text(json.dumps([latency.to_dict() for latency in taken]))
         work.facts["speeds"] = {name: asdict(speed) for name, speed in speeds(taken, timed).items()}
         work.facts["failed"] = failed
 
     done, record = remembered(
-        around.store, "measure", key, make=make, tell=around.tell, label=f"measure {profile.name}"
+        context.store, "measure", key, make=make, listener=context.listener, label=f"measure {profile.name}"
     )
     raw = done.facts["speeds"]
-    for name, evidence in timed.items():
+    for name, assessment in timed.items():
         if name in raw:
-            evidence.speed = Speed(**{**raw[name], "reasons": tuple(raw[name]["reasons"])})
-            evidence.records.append(record)
+            assessment.speed = Speed(**{**raw[name], "reasons": tuple(raw[name]["reasons"])})
+            assessment.records.append(record)
     return done.folder
 
 
-def speeds(taken: Sequence[Latency], timed: Mapping[str, Evidence]) -> dict[str, Speed]:
+def speeds(taken: Sequence[Latency], timed: Mapping[str, Assessment]) -> dict[str, Speed]:
     """Each latency in report units, beside FP32 in the same runtime."""
     by_name = {latency.name: latency for latency in taken}
     found = {}

@@ -11,14 +11,14 @@ from typing import Any
 
 from edgecnn.core.artifact import Artifact, Format, Kind
 from edgecnn.core.errors import EdgecnnError, InputError, StepError, install_hint
-from edgecnn.core.events import Event, Finished, Started, Tell, Warned
+from edgecnn.core.events import Event, Finished, Listener, Started, Warned
 from edgecnn.core.stage import Model
 from edgecnn.core.store import CannotWrite, Store
-from edgecnn.workflows.optimize.planning import CHECKPOINT, Step, Surroundings, versions
+from edgecnn.workflows.optimize.planning import CHECKPOINT, RunContext, Step, versions
 
 
 @dataclass(slots=True)
-class Lane:
+class Execution:
     """What came of it: artifacts by kind in the order made, and why it ended early, if it did.
 
     `networks` are the changed checkpoints on the way, `models` the network that each kind computes.
@@ -37,66 +37,66 @@ COSTS = ("macs", "parameters", "size", "pruned_layers")
 """What of a stage's `facts.json` goes into the report."""
 
 
-def walk(format: Format, planned: list[Step], *, source: Artifact, around: Surroundings) -> Lane:
+def execute(format: Format, planned: list[Step], *, source: Artifact, context: RunContext) -> Execution:
     """Run the steps of one lane. A failed or skipped step ends what depends on it; the rest goes on.
 
     Raises InputError and CannotWrite, which concern the whole run.
     """
-    lane = Lane(format, models={CHECKPOINT: around.model})
+    execution = Execution(format, models={CHECKPOINT: context.model})
     have: dict[Kind, Artifact] = {CHECKPOINT: source}
     for step in planned:
         if step.missing:
-            lane.skipped[step.makes] = f"needs the extra: {install_hint(step.missing)}"
+            execution.skipped[step.makes] = f"needs the extra: {install_hint(step.missing)}"
         elif step.source not in have:
-            lane.skipped[step.makes] = f"the {step.source} it starts from is not there"
+            execution.skipped[step.makes] = f"the {step.source} it starts from is not there"
         else:
             began = time.monotonic()
-            around.tell(Started(step.name))
+            context.listener(Started(step.name))
             try:
-                artifact, cached = fetch_or_run(step, have[step.source], around, model=lane.models[step.source])
-                lane.models[step.makes] = _network_of(artifact, lane.models[step.source], around)
+                artifact, cached = fetch_or_run(step, have[step.source], context, model=execution.models[step.source])
+                execution.models[step.makes] = _network_of(artifact, execution.models[step.source], context)
             except (InputError, CannotWrite):
                 raise  # the user has to change something: the other artifacts would only hide it
             except EdgecnnError as error:
-                lane.failed[step.makes] = error
+                execution.failed[step.makes] = error
                 said = "" if error.message.startswith(step.name) else f"{step.name} failed: "
-                around.tell(Warned(error.code, f"{said}{error.message}", error.why))
+                context.listener(Warned(error.code, f"{said}{error.message}", error.why))
                 continue
             seconds = time.monotonic() - began
             have[step.makes] = artifact
             if step.stage.delivers:
-                (lane.networks if artifact.format == "torch" else lane.artifacts)[step.makes] = artifact
-            lane.records.append(_record(step, artifact, seconds, cached))
-            around.tell(Finished(step.name, seconds, cached))
-    return lane
+                (execution.networks if artifact.format == "torch" else execution.artifacts)[step.makes] = artifact
+            execution.records.append(_record(step, artifact, seconds, cached))
+            context.listener(Finished(step.name, seconds, cached))
+    return execution
 
 
-def _network_of(artifact: Artifact, before: Model, around: Surroundings) -> Model:
+def _network_of(artifact: Artifact, before: Model, context: RunContext) -> Model:
     """What an artifact computes: the network it was made from, unless it is a changed network itself."""
     if artifact.format != "torch":
         return before
     from edgecnn.models import reopen
 
-    model: Model = reopen(artifact.path).with_preprocessing(around.data.preprocessing)
+    model: Model = reopen(artifact.path).with_preprocessing(context.data.preprocessing)
     return model
 
 
-def fetch_or_run(step: Step, source: Artifact, around: Surroundings, *, model: Model) -> tuple[Artifact, bool]:
+def fetch_or_run(step: Step, source: Artifact, context: RunContext, *, model: Model) -> tuple[Artifact, bool]:
     """The artifact of `step`, and whether it was found finished; then what it warned of is said again.
 
     `model` is the network that `source` computes.
     """
-    store, name = around.store, step.name.replace(" ", "-")
+    store, name = context.store, step.name.replace(" ", "-")
     found = store.find(name, step.key)
     if found is not None:
         for warning in found.facts.get("warnings", ()):
-            around.tell(Warned(**warning))
+            context.listener(Warned(**warning))
         return Artifact.from_dict(found.facts["artifact"], found.folder), True
     warned: list[Warned] = []
     with translated(step.name), store.scratch(name, step.key) as scratch, store.work(name, step.key) as work:
-        context = around.context(work.folder, scratch, model=model, format=step.format, name=step.name)
-        context = replace(context, tell=_kept(warned, context.tell))
-        made = step.stage.run(source, context)
+        stage_context = context.stage_context(work.folder, scratch, model=model, format=step.format, name=step.name)
+        stage_context = replace(stage_context, listener=_kept(warned, stage_context.listener))
+        made = step.stage.run(source, stage_context)
         work.facts["artifact"] = replace(made, variant=step.makes.variant).to_dict()
         work.facts["warnings"] = [asdict(warning) for warning in warned]
     kept = finished(step, store)
@@ -105,13 +105,13 @@ def fetch_or_run(step: Step, source: Artifact, around: Surroundings, *, model: M
     return kept, False
 
 
-def _kept(warned: list[Warned], tell: Tell) -> Tell:
+def _kept(warned: list[Warned], listener: Listener) -> Listener:
     """Pass events on and keep the warnings: they belong to the artifact, also when it is found finished."""
 
     def told(event: Event) -> None:
         if isinstance(event, Warned):
             warned.append(event)
-        tell(event)
+        listener(event)
 
     return told
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgecnn.core.artifact import SUFFIXES, Artifact, Kind
-from edgecnn.workflows.optimize.execution import Lane
+from edgecnn.workflows.optimize.execution import Execution
 
 
 def file_name(kind: Kind) -> str:
@@ -16,12 +16,12 @@ def file_name(kind: Kind) -> str:
     return ".".join(part for part in ("model", dialect, kind.variant, kind.precision) if part) + SUFFIXES[kind.format]
 
 
-def network_files(lanes: Sequence[Lane]) -> dict[str, Artifact]:
+def network_files(executions: Sequence[Execution]) -> dict[str, Artifact]:
     """The changed checkpoints by the names they are delivered under; where the lanes came to different ones (each
     climbs for itself), `model.onnx.pruned.safetensors` says whose it is."""
     found: dict[str, Artifact] = {}
-    for kind in dict.fromkeys(kind for lane in lanes for kind in lane.networks):
-        made = {lane.format: lane.networks[kind] for lane in lanes if kind in lane.networks}
+    for kind in dict.fromkeys(kind for execution in executions for kind in execution.networks):
+        made = {execution.format: execution.networks[kind] for execution in executions if kind in execution.networks}
         if len({artifact.sha256 for artifact in made.values()}) == 1:
             found[file_name(kind)] = next(iter(made.values()))
         else:

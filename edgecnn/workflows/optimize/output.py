@@ -16,7 +16,7 @@ from edgecnn.core.artifact import Artifact, Kind
 from edgecnn.core.stage import Data
 from edgecnn.core.store import beside, cannot_write, one_at_a_time, write_atomically
 from edgecnn.report.model import Report, Row
-from edgecnn.workflows.optimize.assessment import STAND_INS, Evidence
+from edgecnn.workflows.optimize.assessment import STAND_INS, Assessment
 from edgecnn.workflows.optimize.bundle import write_bundle
 from edgecnn.workflows.optimize.file_names import file_name
 from edgecnn.workflows.optimize.recommendation import recommended
@@ -30,7 +30,7 @@ def write_run(
     out: Path,
     report: Report,
     *,
-    found: Mapping[Kind, Evidence],
+    found: Mapping[Kind, Assessment],
     networks: Mapping[str, Artifact],
     data: Data,
     provenance: Mapping[str, Any],
@@ -49,7 +49,7 @@ def _write(
     out: Path,
     report: Report,
     *,
-    found: Mapping[Kind, Evidence],
+    found: Mapping[Kind, Assessment],
     data: Data,
     provenance: Mapping[str, Any],
     samples: Path | None,
@@ -66,13 +66,13 @@ def _write(
     if chosen is None:  # a bundle of an earlier run would pass for this one's
         shutil.rmtree(out / "bundle", ignore_errors=True)
     else:
-        evidence = next(item for kind, item in found.items() if str(kind) == chosen.name)
-        _bundle(out / "bundle", chosen, evidence, report=report, data=data)
+        assessment = next(item for kind, item in found.items() if str(kind) == chosen.name)
+        _bundle(out / "bundle", chosen, assessment, report=report, data=data)
 
 
-def _deliver(folder: Path, found: Mapping[Kind, Evidence], networks: Mapping[str, Artifact]) -> None:
+def _deliver(folder: Path, found: Mapping[Kind, Assessment], networks: Mapping[str, Artifact]) -> None:
     """Copy the exported files and the changed checkpoints, which come by their names."""
-    delivered = {file_name(kind): evidence.artifact for kind, evidence in found.items() if evidence.error is None}
+    delivered = {file_name(kind): assessment.artifact for kind, assessment in found.items() if assessment.error is None}
     delivered |= networks
     for name, artifact in delivered.items():
         copy_into_place(artifact.path, folder / name)
@@ -87,17 +87,17 @@ def _remove_others(folder: Path, made: set[str]) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _bundle(folder: Path, chosen: Row, evidence: Evidence, *, report: Report, data: Data) -> None:
-    backend = STAND_INS.get(evidence.deployment.backend, evidence.deployment.backend)
+def _bundle(folder: Path, chosen: Row, assessment: Assessment, *, report: Report, data: Data) -> None:
+    backend = STAND_INS.get(assessment.deployment.backend, assessment.deployment.backend)
     write_bundle(
         folder,
-        evidence.artifact,
+        assessment.artifact,
         backend=backend,
         preprocessing=data.preprocessing,
         labels=data.class_names,
         facts={
             "target": report.target["name"],
-            "target_backend": evidence.deployment.backend,
+            "target_backend": assessment.deployment.backend,
             "outcome": chosen.outcome or "BASELINE",
             "outcome_why": chosen.outcome_why,
         },

@@ -13,22 +13,22 @@ from typing import Any
 from edgecnn import __version__
 from edgecnn.core.artifact import Artifact, Format, Kind, sha256_of
 from edgecnn.core.errors import EdgecnnError, InputError, MissingError, install_hint
-from edgecnn.core.events import Finished, Started, Tell, Warned
+from edgecnn.core.events import Finished, Listener, Started, Warned
 from edgecnn.core.store import CannotWrite, Store, sweep
-from edgecnn.measure.connection import Site, this_host, visit
+from edgecnn.measure.connection import Connection, connect, this_host
 from edgecnn.measure.effort import profile_named
 from edgecnn.measure.layer_times import layer_times_on
 from edgecnn.probe import facts
 from edgecnn.report.model import Report
-from edgecnn.report.search import Climb
+from edgecnn.report.search import Search
 from edgecnn.workflows.inputs import Inputs, open_inputs
 from edgecnn.workflows.optimize import file_names, recommendation, results
-from edgecnn.workflows.optimize.assessment import Evidence, answer, gather, lint, reference, time_all, verify
-from edgecnn.workflows.optimize.execution import Lane, finished, walk
+from edgecnn.workflows.optimize.assessment import Assessment, answer, gather, lint, reference, time_all, verify
+from edgecnn.workflows.optimize.execution import Execution, execute, finished
 from edgecnn.workflows.optimize.output import write_run
-from edgecnn.workflows.optimize.planning import Step, Surroundings, steps, versions
+from edgecnn.workflows.optimize.planning import RunContext, Step, steps, versions
 from edgecnn.workflows.optimize.request import Request, refuse, refuse_with
-from edgecnn.workflows.optimize.search import Ladder, climb, last_made
+from edgecnn.workflows.optimize.search import Ladder, last_made, search
 
 PACKAGES = (
     *("torch", "torchvision", "timm", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy", "pillow"),
@@ -47,38 +47,38 @@ class Planned:
     missing: str | None
 
 
-def plan(request: Request, *, tell: Tell) -> tuple[Inputs, list[Planned]]:
+def plan(request: Request, *, listener: Listener) -> tuple[Inputs, list[Planned]]:
     """What `run` would do. Reads the inputs, runs nothing."""
-    inputs, around = _begin(request, tell, this_host())
+    inputs, context = _begin(request, listener, this_host())
     planned = []
     for format in request.wanted:
-        for step in steps(request.recipe, format, around):
-            cached = finished(step, around.store) is not None
+        for step in steps(request.recipe, format, context):
+            cached = finished(step, context.store) is not None
             planned.append(Planned(step.name, format, step.stage.options(), cached, step.missing))
     return inputs, planned
 
 
-def run(request: Request, *, tell: Tell) -> Report:
+def run(request: Request, *, listener: Listener) -> Report:
     """The main job. Raises EdgecnnError when the inputs are wrong or no artifact at all could be made; an artifact
     that fails alone becomes a row of the report."""
     warnings: list[str] = []
-    tell = _overheard(tell, warnings)
-    with _site(request, tell) as site:
-        return _run(request, _begin(request, tell, site), warnings)
+    listener = _overheard(listener, warnings)
+    with _site(request, listener) as connection:
+        return _run(request, _begin(request, listener, connection), warnings)
 
 
-def _run(request: Request, begun: tuple[Inputs, Surroundings], warnings: list[str]) -> Report:
-    inputs, around = begun
-    lanes = build(request, around)
-    found = gather(lanes, around)
-    _examine(found, inputs, around, request)
-    lanes, climbs = _climb(lanes, found, around, request)
+def _run(request: Request, begun: tuple[Inputs, RunContext], warnings: list[str]) -> Report:
+    inputs, context = begun
+    executions = build(request, context)
+    found = gather(executions, context)
+    _examine(found, inputs, context, request)
+    executions, searches = _climb(executions, found, context, request)
     samples = time_all(
-        found, around, profile=profile_named(request.profile), threads=request.threads, again=request.remeasure
+        found, context, profile=profile_named(request.profile), threads=request.threads, again=request.remeasure
     )
-    report = _report(request, (inputs, around), lanes, found=found, warnings=warnings, climbs=climbs)
-    provenance = _provenance(request, inputs, around.site)
-    networks = file_names.network_files(lanes)
+    report = _report(request, (inputs, context), executions, found=found, warnings=warnings, searches=searches)
+    provenance = _provenance(request, inputs, context.connection)
+    networks = file_names.network_files(executions)
     write_run(
         request.out,
         report,
@@ -91,35 +91,35 @@ def _run(request: Request, begun: tuple[Inputs, Surroundings], warnings: list[st
     return report
 
 
-def build(request: Request, around: Surroundings) -> list[Lane]:
+def build(request: Request, context: RunContext) -> list[Execution]:
     """Walk every lane; the output folder is touched when it is clear that there is something to do. Raises the first
     error when nothing came of any of them."""
-    checkpoint = _checkpoint(request, around)
-    planned: dict[Format, list[Step]] = {format: steps(request.recipe, format, around) for format in request.wanted}
+    checkpoint = _checkpoint(request, context)
+    planned: dict[Format, list[Step]] = {format: steps(request.recipe, format, context) for format in request.wanted}
     if request.formats:
         _refuse_missing(planned)
-    around.store.prepare()
+    context.store.prepare()
     for folder in (request.out, request.out / "artifacts"):
         sweep(folder)
-    lanes = [walk(format, todo, source=checkpoint, around=around) for format, todo in planned.items()]
-    if not any(lane.artifacts for lane in lanes):
-        for lane in lanes:
-            for error in lane.failed.values():
+    executions = [execute(format, todo, source=checkpoint, context=context) for format, todo in planned.items()]
+    if not any(execution.artifacts for execution in executions):
+        for execution in executions:
+            for error in execution.failed.values():
                 raise error
         _refuse_missing(planned)
-    return lanes
+    return executions
 
 
-def _checkpoint(request: Request, around: Surroundings) -> Artifact:
-    return Artifact(request.source.checkpoint, "torch", "fp32", (), (), around.model.sha256)
+def _checkpoint(request: Request, context: RunContext) -> Artifact:
+    return Artifact(request.source.checkpoint, "torch", "fp32", (), (), context.model.sha256)
 
 
 def _climb(
-    lanes: Sequence[Lane], found: dict[Kind, Evidence], around: Surroundings, request: Request
-) -> tuple[list[Lane], list[Climb]]:
+    executions: Sequence[Execution], found: dict[Kind, Assessment], context: RunContext, request: Request
+) -> tuple[list[Execution], list[Search]]:
     """Each lane as the ladder leaves it, and how it was climbed; without images to judge on nothing is."""
-    if around.data.evaluation is None or not request.recipe.ladder:
-        return list(lanes), []
+    if context.data.evaluation is None or not request.recipe.ladder:
+        return list(executions), []
     ladder = Ladder(
         recipe=request.recipe,
         budget=request.budget,
@@ -127,9 +127,9 @@ def _climb(
         threads=request.threads,
         profile=profile_named(request.profile),
     )
-    source = _checkpoint(request, around)
-    climbed = [climb(lane, found, around, ladder=ladder, source=source) for lane in lanes]
-    return [lane for lane, _ in climbed], [told for _, told in climbed if told is not None]
+    source = _checkpoint(request, context)
+    climbed = [search(execution, found, context, ladder=ladder, source=source) for execution in executions]
+    return [execution for execution, _ in climbed], [told for _, told in climbed if told is not None]
 
 
 def _refuse_missing(planned: Mapping[Format, Sequence[Step]]) -> None:
@@ -145,79 +145,83 @@ def _refuse_missing(planned: Mapping[Format, Sequence[Step]]) -> None:
 
 
 @contextmanager
-def _site(request: Request, tell: Tell) -> Iterator[Site]:
+def _site(request: Request, listener: Listener) -> Iterator[Connection]:
     """Where the files will be run: asked before any work, for a board that does not answer is found out first."""
     if not request.on_device:
         yield this_host()
         return
     backends = [item.backend for format in request.wanted if (item := request.target.deployment(format))]
     began = time.monotonic()
-    tell(Started(step := f"ask {request.target.name}"))
-    with visit(request.target, backends) as site:
-        tell(Finished(step, time.monotonic() - began))
-        for backend, error in site.missing.items():
+    listener(Started(step := f"ask {request.target.name}"))
+    with connect(request.target, backends) as connection:
+        listener(Finished(step, time.monotonic() - began))
+        for backend, error in connection.missing.items():
             if request.formats:
                 raise error
-            tell(Warned(error.code, f"{backend} does not answer on {request.target.name}: {error.message}", error.hint))
-        yield site
+            listener(
+                Warned(error.code, f"{backend} does not answer on {request.target.name}: {error.message}", error.hint)
+            )
+        yield connection
 
 
-def _begin(request: Request, tell: Tell, site: Site) -> tuple[Inputs, Surroundings]:
+def _begin(request: Request, listener: Listener, connection: Connection) -> tuple[Inputs, RunContext]:
     profile_named(request.profile)
     refuse(request)
-    inputs = open_inputs(request.source, request.recipe, tell=tell)
+    inputs = open_inputs(request.source, request.recipe, listener=listener)
     refuse_with(request, inputs)
     store = Store(request.out / ".store")
-    times = layer_times_on(site, request.target, threads=request.threads, tell=tell)
+    times = layer_times_on(connection, request.target, threads=request.threads, listener=listener)
     seed = request.source.seed
-    return inputs, Surroundings(inputs.model, inputs.data, request.target, store, tell, seed, site, times)
+    return inputs, RunContext(inputs.model, inputs.data, request.target, store, listener, seed, connection, times)
 
 
-def _examine(found: Mapping[Any, Evidence], inputs: Inputs, around: Surroundings, request: Request) -> None:
+def _examine(found: Mapping[Any, Assessment], inputs: Inputs, context: RunContext, request: Request) -> None:
     """Lint, answers, parity. What goes wrong with one artifact stays with it."""
     images = inputs.data.evaluation or inputs.data.calibration
-    for evidence in found.values():
-        expected, record = reference(evidence.model, images, around)
-        evidence.records.append(record)
-        if evidence.error is not None:
+    for assessment in found.values():
+        expected, record = reference(assessment.model, images, context)
+        assessment.records.append(record)
+        if assessment.error is not None:
             continue
         try:
-            lint(evidence, around)
-            for warning in evidence.fusion.warnings if evidence.fusion else ():
-                around.tell(Warned("fusion", f"{evidence.name}: {warning}"))
-            answer(evidence, images, around, threads=request.threads)
-            verify(evidence, expected)
+            lint(assessment, context)
+            for warning in assessment.fusion.warnings if assessment.fusion else ():
+                context.listener(Warned("fusion", f"{assessment.name}: {warning}"))
+            answer(assessment, images, context, threads=request.threads)
+            verify(assessment, expected)
         except (InputError, CannotWrite):
             raise
         except EdgecnnError as error:
-            evidence.error = error
-            around.tell(Warned(error.code, f"{evidence.name} failed: {error.message}", error.why))
+            assessment.error = error
+            context.listener(Warned(error.code, f"{assessment.name} failed: {error.message}", error.why))
 
 
 def _report(
     request: Request,
-    begun: tuple[Inputs, Surroundings],
-    lanes: Sequence[Lane],
+    begun: tuple[Inputs, RunContext],
+    executions: Sequence[Execution],
     *,
-    found: Mapping[Any, Evidence],
+    found: Mapping[Any, Assessment],
     warnings: Sequence[str],
-    climbs: Sequence[Climb],
+    searches: Sequence[Search],
 ) -> Report:
-    inputs, site = begun[0], begun[1].site
+    inputs, connection = begun[0], begun[1].connection
     evaluation = inputs.data.evaluation
     labels = evaluation.labels if evaluation is not None else None
     rows = results.rows(
-        lanes,
+        executions,
         found,
         labels=labels,
         judged=evaluation is not None,
         max_drop=request.budget.max_drop,
         num_classes=inputs.model.num_classes,
     )
-    rows = results.limited(rows, [last_made(lane) for lane in lanes], budget=request.budget, here=request.here)
+    rows = results.limited(
+        rows, [last_made(execution) for execution in executions], budget=request.budget, here=request.here
+    )
     outcome, why = recommendation.overall(rows)
     doubts = results.doubts(found, labels, inputs.model.num_classes) if evaluation is not None else []
-    records = [record for lane in lanes for record in lane.records]
+    records = [record for execution in executions for record in execution.records]
     records += _first_of_each(record for item in found.values() for record in item.records)
     return Report(
         title=f"{request.source.checkpoint.name} for {request.target.title}",
@@ -225,9 +229,9 @@ def _report(
         outcome_why=why,
         target=request.target.model_dump(mode="json"),
         host=facts.describe(),
-        device=dict(site.facts),
-        measured_on=_measured_on(request, site),
-        elsewhere=_elsewhere(request, site),
+        device=dict(connection.facts),
+        measured_on=_measured_on(request, connection),
+        elsewhere=_elsewhere(request, connection),
         model=_model_facts(inputs),
         data={**_data_facts(request, inputs), "preprocessing": inputs.data.preprocessing.to_dict()},
         recipe=request.recipe.to_dict(),
@@ -243,7 +247,7 @@ def _report(
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         version=__version__,
         budget=request.budget.model_dump(mode="json"),
-        climbs=tuple(climbs),
+        climbs=tuple(searches),
     )
 
 
@@ -255,18 +259,18 @@ def _first_of_each(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(first.values())
 
 
-def _measured_on(request: Request, site: Site) -> str:
-    board = site.facts.get("board") or site.facts.get("cpu") or site.facts.get("machine")
-    name = f"{request.target.name}: " if request.on_device and not site.local else ""
-    emulated = ", emulated" if site.emulated else ""
+def _measured_on(request: Request, connection: Connection) -> str:
+    board = connection.facts.get("board") or connection.facts.get("cpu") or connection.facts.get("machine")
+    name = f"{request.target.name}: " if request.on_device and not connection.local else ""
+    emulated = ", emulated" if connection.emulated else ""
     return f"{name}{board}{emulated} ({request.threads} thread{'s' if request.threads > 1 else ''})"
 
 
-def _elsewhere(request: Request, site: Site) -> str:
+def _elsewhere(request: Request, connection: Connection) -> str:
     """What a reader must know who takes the figures for the board's."""
-    if site.emulated:
+    if connection.emulated:
         return "judged on an emulated board: its arithmetic is the board's, its times are not, so none is claimed"
-    if request.target.local or not site.local:
+    if request.target.local or not connection.local:
         return ""
     way = f"; --device {request.target.name} runs them there" if request.target.connect else ""
     return f"measured and judged on this host, not on the {request.target.title}{way}"
@@ -295,7 +299,7 @@ def _model_facts(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def _provenance(request: Request, inputs: Inputs, site: Site) -> dict[str, Any]:
+def _provenance(request: Request, inputs: Inputs, connection: Connection) -> dict[str, Any]:
     return {
         "checkpoint": {"file": str(request.source.checkpoint), "sha256": sha256_of(request.source.checkpoint)},
         "request": {
@@ -316,16 +320,16 @@ def _provenance(request: Request, inputs: Inputs, site: Site) -> dict[str, Any]:
         "versions": {"edgecnn": __version__, "python": platform.python_version(), **versions(PACKAGES)},
         "host": facts.describe(),
         "device": request.target.model_dump(mode="json"),
-        "ran_on": {"local": site.local, "facts": dict(site.facts), "runtimes": dict(site.runtimes)},
+        "ran_on": {"local": connection.local, "facts": dict(connection.facts), "runtimes": dict(connection.runtimes)},
     }
 
 
-def _overheard(tell: Tell, warnings: list[str]) -> Tell:
+def _overheard(listener: Listener, warnings: list[str]) -> Listener:
     """Pass events on and keep the warnings for the report."""
 
     def told(event: Any) -> None:
         if isinstance(event, Warned) and event.code != "fusion":
             warnings.append(f"{event.message}; {event.hint}" if event.hint else event.message)
-        tell(event)
+        listener(event)
 
     return told

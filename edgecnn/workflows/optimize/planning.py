@@ -12,10 +12,10 @@ from edgecnn.config.recipe import Recipe
 from edgecnn.core.artifact import Format, Kind
 from edgecnn.core.device import Deployment, DeviceProfile
 from edgecnn.core.errors import InputError
-from edgecnn.core.events import Tell, Warned, under
+from edgecnn.core.events import Listener, Warned, scoped
 from edgecnn.core.stage import Context, Data, LayerTimes, Model, Stage
 from edgecnn.core.store import Store, digest_of
-from edgecnn.measure.connection import Site, this_host
+from edgecnn.measure.connection import Connection, this_host
 
 CHECKPOINT = Kind("torch", "fp32")
 
@@ -51,19 +51,19 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What all stages of a run share. `site` is where files are run: the board itself, else this host."""
+class RunContext:
+    """What all stages of a run share. `connection` is where files are run: the board itself, else this host."""
 
     model: Model
     data: Data
     target: DeviceProfile
     store: Store
-    tell: Tell
+    listener: Listener
     seed: int
-    site: Site = field(default_factory=this_host)
+    connection: Connection = field(default_factory=this_host)
     layer_times: LayerTimes | None = None
 
-    def context(self, workdir: Path, scratch: Path, *, model: Model, format: Format, name: str) -> Context:
+    def stage_context(self, workdir: Path, scratch: Path, *, model: Model, format: Format, name: str) -> Context:
         """What a stage is given that works on `model`; its progress is told under `name`."""
         return Context(
             workdir=workdir,
@@ -72,14 +72,14 @@ class Surroundings:
             data=self.data,
             target=self.target,
             format=format,
-            tell=under(name, self.tell),
+            listener=scoped(name, self.listener),
             seed=self.seed,
             teacher=self.model,
             layer_times=self.layer_times,
         )
 
 
-def steps(recipe: Recipe, format: Format, around: Surroundings) -> list[Step]:
+def steps(recipe: Recipe, format: Format, context: RunContext) -> list[Step]:
     """The recipe's stages that apply on the way to `format`, in order. Runs nothing.
 
     A stage takes the latest artifact it accepts, so what follows what is decided by kinds; a precision that the
@@ -87,14 +87,14 @@ def steps(recipe: Recipe, format: Format, around: Surroundings) -> list[Step]:
     checkpoint itself goes there as well: what comes out is compared with it. Raises InputError when no stage leads to
     the format at all.
     """
-    keys: dict[Kind, str] = {CHECKPOINT: digest_of([around.model.sha256, around.data.preprocessing.to_dict()])}
+    keys: dict[Kind, str] = {CHECKPOINT: digest_of([context.model.sha256, context.data.preprocessing.to_dict()])}
     found: list[Step] = []
     for stage in recipe.stages:
-        step = _next_step(stage, format, keys, around)
+        step = _next_step(stage, format, keys, context)
         if step is None:
             continue
         if step.source.format == "torch" != step.makes.format and step.source != CHECKPOINT:
-            baseline = _step(stage, format, CHECKPOINT, keys, around)
+            baseline = _step(stage, format, CHECKPOINT, keys, context)
             if baseline is not None and baseline.makes not in keys:
                 found.append(baseline)
                 keys[baseline.makes] = baseline.key
@@ -109,25 +109,25 @@ def steps(recipe: Recipe, format: Format, around: Surroundings) -> list[Step]:
         )
     if all(step.makes.is_baseline for step in found) and len(recipe.stages) > 1:
         said = f"the recipe '{recipe.name}' makes nothing but FP32 in {format}"
-        around.tell(Warned("nothing-made", said, "edgecnn recipes list: what the others do"))
+        context.listener(Warned("nothing-made", said, "edgecnn recipes list: what the others do"))
     return found
 
 
-def _next_step(stage: Stage, format: Format, keys: Mapping[Kind, str], around: Surroundings) -> Step | None:
+def _next_step(stage: Stage, format: Format, keys: Mapping[Kind, str], context: RunContext) -> Step | None:
     """The stage applied to the latest artifact it accepts, None where it accepts none."""
-    deployment = around.target.deployment(format)
+    deployment = context.target.deployment(format)
     for source in reversed(list(keys)):
-        step = _step(stage, format, source, keys, around)
+        step = _step(stage, format, source, keys, context)
         if step is None:
             continue
         if deployment and step.makes.format == format and step.makes.precision not in deployment.precisions:
-            around.tell(_left_out(stage, step.makes, around.target))
+            context.listener(_left_out(stage, step.makes, context.target))
             return None
         return step
     return None
 
 
-def _step(stage: Stage, format: Format, source: Kind, keys: Mapping[Kind, str], around: Surroundings) -> Step | None:
+def _step(stage: Stage, format: Format, source: Kind, keys: Mapping[Kind, str], context: RunContext) -> Step | None:
     makes = stage.produces(source, format)
     if makes is None:
         return None
@@ -136,16 +136,16 @@ def _step(stage: Stage, format: Format, source: Kind, keys: Mapping[Kind, str], 
         "options": stage.options(),
         "source": keys[source],
         "makes": makes,
-        "family": stage.decides(around.target, format),
+        "family": stage.decides(context.target, format),
         "tools": versions(stage.tools),
         "edgecnn": __version__,
-        "seed": around.seed,
-        "calibration": around.data.calibration.digest if "calibration" in stage.inputs() else "",
-        "training": around.data.training.digest if stage.trains and around.data.training is not None else "",
-        "teacher": around.model.sha256 if stage.trains else "",
+        "seed": context.seed,
+        "calibration": context.data.calibration.digest if "calibration" in stage.inputs() else "",
+        "training": context.data.training.digest if stage.trains and context.data.training is not None else "",
+        "teacher": context.model.sha256 if stage.trains else "",
     }
-    if "layer times" in stage.inputs() and around.layer_times is not None:
-        facts["times"] = around.layer_times.identity(format)
+    if "layer times" in stage.inputs() and context.layer_times is not None:
+        facts["times"] = context.layer_times.identity(format)
     return Step(stage, format, source, makes, keys[source], digest_of(facts), stage.missing(format))
 
 

@@ -15,8 +15,8 @@ from edgecnn.core.quantities import in_words
 from edgecnn.report.model import Accuracy, Row
 from edgecnn.tasks.classification.predictions import at, top1
 from edgecnn.tasks.classification.verdict import Judgement, judge, suspicions
-from edgecnn.workflows.optimize.assessment import Evidence
-from edgecnn.workflows.optimize.execution import Lane
+from edgecnn.workflows.optimize.assessment import Assessment
+from edgecnn.workflows.optimize.execution import Execution
 from edgecnn.workflows.optimize.file_names import file_name
 from edgecnn.workflows.optimize.recommendation import OUTCOMES_WORST_FIRST, _timed
 
@@ -24,8 +24,8 @@ NO_DATA = "no images were given, so nothing could be judged: use --data"
 
 
 def rows(
-    lanes: Sequence[Lane],
-    found: Mapping[Kind, Evidence],
+    executions: Sequence[Execution],
+    found: Mapping[Kind, Assessment],
     *,
     labels: Sequence[int] | None,
     judged: bool,
@@ -38,18 +38,18 @@ def rows(
     candidates are INCONCLUSIVE.
     """
     made: list[Row] = []
-    for lane in lanes:
-        baseline = found.get(Kind(lane.format, "fp32"))
+    for execution in executions:
+        baseline = found.get(Kind(execution.format, "fp32"))
         doubt = next(iter(_doubts_of(baseline, labels, num_classes)), "") if judged and baseline is not None else ""
-        for kind in lane.artifacts:
+        for kind in execution.artifacts:
             row = _row(found[kind], baseline, labels=labels, judged=judged, max_drop=max_drop)
             if doubt and row.outcome is not None:
                 row = replace(row, outcome="INCONCLUSIVE", outcome_why=doubt)
             made.append(row)
-        made.extend(_lost(kind, error) for kind, error in lane.failed.items())
+        made.extend(_lost(kind, error) for kind, error in execution.failed.items())
         made.extend(
             Row(kind.format, kind.precision, "", "skipped", reason, variant=kind.variant)
-            for kind, reason in lane.skipped.items()
+            for kind, reason in execution.skipped.items()
         )
     return made
 
@@ -60,46 +60,46 @@ def _lost(kind: Kind, error: EdgecnnError) -> Row:
 
 
 def _row(
-    evidence: Evidence, baseline: Evidence | None, *, labels: Sequence[int] | None, judged: bool, max_drop: float
+    assessment: Assessment, baseline: Assessment | None, *, labels: Sequence[int] | None, judged: bool, max_drop: float
 ) -> Row:
-    artifact = evidence.artifact
-    if evidence.error is not None:
-        return _lost(artifact.kind, evidence.error)
-    judgement = _judgement(evidence, baseline, labels=labels, judged=judged, max_drop=max_drop)
+    artifact = assessment.artifact
+    if assessment.error is not None:
+        return _lost(artifact.kind, assessment.error)
+    judgement = _judgement(assessment, baseline, labels=labels, judged=judged, max_drop=max_drop)
     return Row(
         format=artifact.format,
         precision=artifact.precision,
-        backend=evidence.deployment.backend,
+        backend=assessment.deployment.backend,
         status="ok",
         file=file_name(artifact.kind),
         size_bytes=artifact.size_bytes,
         sha256=artifact.sha256,
         outcome=judgement.outcome if judgement else None,
         outcome_why=_why(judgement),
-        accuracy=_accuracy(evidence, judgement, labels) if judged else None,
-        parity=evidence.parity,
-        speed=evidence.speed,
-        fusion=asdict(evidence.fusion) if evidence.fusion else None,
-        warnings=evidence.fusion.warnings if evidence.fusion else (),
+        accuracy=_accuracy(assessment, judgement, labels) if judged else None,
+        parity=assessment.parity,
+        speed=assessment.speed,
+        fusion=asdict(assessment.fusion) if assessment.fusion else None,
+        warnings=assessment.fusion.warnings if assessment.fusion else (),
         variant=artifact.variant,
     )
 
 
 def _judgement(
-    evidence: Evidence, baseline: Evidence | None, *, labels: Sequence[int] | None, judged: bool, max_drop: float
+    assessment: Assessment, baseline: Assessment | None, *, labels: Sequence[int] | None, judged: bool, max_drop: float
 ) -> Judgement | None:
-    if evidence is baseline:
+    if assessment is baseline:
         return None
     if not judged:
         return Judgement("INCONCLUSIVE", NO_DATA, None, None, None, None, None, None, None)
-    if baseline is None or baseline.answers is None or evidence.answers is None:
+    if baseline is None or baseline.answers is None or assessment.answers is None:
         return Judgement(
             "INCONCLUSIVE", "there is no FP32 file to compare with", None, None, None, None, None, None, None
         )
-    positions = evidence.positions
+    positions = assessment.positions
     expected = top1(at(positions, baseline.answers))
     truth = None if labels is None else at(positions, np.asarray(labels)).tolist()
-    return judge(expected, top1(evidence.answers), truth, max_drop=max_drop)
+    return judge(expected, top1(assessment.answers), truth, max_drop=max_drop)
 
 
 def _why(judgement: Judgement | None) -> str:
@@ -110,18 +110,18 @@ def _why(judgement: Judgement | None) -> str:
     return judgement.why
 
 
-def _accuracy(evidence: Evidence, judgement: Judgement | None, labels: Sequence[int] | None) -> Accuracy | None:
-    if evidence.answers is None:
+def _accuracy(assessment: Assessment, judgement: Judgement | None, labels: Sequence[int] | None) -> Accuracy | None:
+    if assessment.answers is None:
         return None
-    predicted = top1(evidence.answers)
-    correct = None if labels is None else int((predicted == at(evidence.positions, np.asarray(labels))).sum())
+    predicted = top1(assessment.answers)
+    correct = None if labels is None else int((predicted == at(assessment.positions, np.asarray(labels))).sum())
     stand_in = ""
-    if evidence.is_stand_in:
-        half = evidence.artifact.precision == "fp16"
+    if assessment.is_stand_in:
+        half = assessment.artifact.precision == "fp16"
         how = "with weights in FP16 and its CPU kernels' arithmetic" if half else "as written"
-        stand_in = f"{evidence.deployment.backend} is not on this host; the graph is computed {how}"
+        stand_in = f"{assessment.deployment.backend} is not on this host; the graph is computed {how}"
     return Accuracy(
-        runtime=evidence.runs_on,
+        runtime=assessment.runs_on,
         images=len(predicted),
         correct=correct,
         top1=None if correct is None else correct / len(predicted),
@@ -172,7 +172,7 @@ def _latency(row: Row, limit: float, *, here: bool) -> tuple[Outcome, str]:
     return ("FAIL" if speed.median_low_ms > limit else "INCONCLUSIVE"), said
 
 
-def _doubts_of(baseline: Evidence, labels: Sequence[int] | None, num_classes: int) -> list[str]:
+def _doubts_of(baseline: Assessment, labels: Sequence[int] | None, num_classes: int) -> list[str]:
     """What is wrong with the FP32 file's own answers."""
     if baseline.answers is None or labels is None:
         return []
@@ -180,15 +180,15 @@ def _doubts_of(baseline: Evidence, labels: Sequence[int] | None, num_classes: in
     return [said for said in suspicions(answers, answers, labels, num_classes=num_classes) if "the baseline" in said]
 
 
-def doubts(found: Mapping[Kind, Evidence], labels: Sequence[int] | None, num_classes: int) -> list[str]:
+def doubts(found: Mapping[Kind, Assessment], labels: Sequence[int] | None, num_classes: int) -> list[str]:
     """Signs that something other than compression is wrong, each said once."""
     said: list[str] = []
-    for evidence in found.values():
-        if evidence.answers is None or labels is None:
+    for assessment in found.values():
+        if assessment.answers is None or labels is None:
             continue
-        base = found.get(Kind(evidence.artifact.format, "fp32"))
+        base = found.get(Kind(assessment.artifact.format, "fp32"))
         if base is None or base.answers is None:
             continue
-        expected, truth = at(evidence.positions, base.answers), at(evidence.positions, np.asarray(labels))
-        said.extend(suspicions(top1(expected), top1(evidence.answers), truth.tolist(), num_classes=num_classes))
+        expected, truth = at(assessment.positions, base.answers), at(assessment.positions, np.asarray(labels))
+        said.extend(suspicions(top1(expected), top1(assessment.answers), truth.tolist(), num_classes=num_classes))
     return list(dict.fromkeys(said))

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from edgecnn.compress.fallbacks import Attempt, Known, Rung
+from edgecnn.compress.fallbacks import Attempt, Fallback, Known
 from edgecnn.config.recipe import Budget, Recipe
 from edgecnn.core.artifact import Artifact, Kind
 from edgecnn.core.errors import EdgecnnError, StepError
@@ -24,13 +24,13 @@ from edgecnn.core.stage import Images
 from edgecnn.core.store import CannotWrite
 from edgecnn.data.folds import halves
 from edgecnn.measure.effort import Profile
-from edgecnn.report.search import Climb, State, Tried, beyond, loss_in_words, lost, may_lose
+from edgecnn.report.search import Search, State, Trial, beyond, loss_in_words, lost, may_lose
 from edgecnn.statistics.proportions import fewest_images
 from edgecnn.tasks.classification.predictions import at, top1
 from edgecnn.tasks.classification.verdict import Judgement, judge, points, would_pass
-from edgecnn.workflows.optimize.assessment import Evidence, answer, gather, lint, rank, reference, time_all, verify
-from edgecnn.workflows.optimize.execution import Lane, translated, walk
-from edgecnn.workflows.optimize.planning import Surroundings, steps
+from edgecnn.workflows.optimize.assessment import Assessment, answer, gather, lint, rank, reference, time_all, verify
+from edgecnn.workflows.optimize.execution import Execution, execute, translated
+from edgecnn.workflows.optimize.planning import RunContext, steps
 
 AS_WRITTEN = "as written"
 SEARCHED = f"{AS_WRITTEN}, on these images"
@@ -60,9 +60,9 @@ class Ladder:
 class _Candidate:
     """An attempt that was made: its lane, the evidence on what the lane ends in, and how it was judged."""
 
-    tried: Tried
-    lane: Lane
-    evidence: Evidence
+    tried: Trial
+    execution: Execution
+    assessment: Assessment
     judgement: Judgement
 
 
@@ -70,19 +70,19 @@ class _Candidate:
 class _Climber:
     """The state of one lane's climb."""
 
-    lane: Lane
-    found: dict[Kind, Evidence]
-    around: Surroundings
+    execution: Execution
+    found: dict[Kind, Assessment]
+    context: RunContext
     ladder: Ladder
     source: Artifact
     searching: list[int]
     certifying: list[int]
-    tried: list[Tried] = field(default_factory=list)
+    tried: list[Trial] = field(default_factory=list)
     candidates: list[_Candidate] = field(default_factory=list)
 
     @property
     def images(self) -> Any:
-        return self.around.data.evaluation
+        return self.context.data.evaluation
 
     def gap(self) -> float:
         """How much more than the budget the best attempt so far may lose (95 %), as a share of the images."""
@@ -94,24 +94,24 @@ class _Climber:
 
     def _worst_layers(self, count: int) -> list[str]:
         """The layers that lose most when they alone are INT8, in the network that the recipe makes."""
-        final = last_made(self.lane)
+        final = last_made(self.execution)
         assert final is not None
-        return rank(self.lane.models[final], self.lane.format, self.around)[:count]
+        return rank(self.execution.models[final], self.execution.format, self.context)[:count]
 
 
-def climb(
-    lane: Lane, found: dict[Kind, Evidence], around: Surroundings, *, ladder: Ladder, source: Artifact
-) -> tuple[Lane, Climb | None]:
+def search(
+    execution: Execution, found: dict[Kind, Assessment], context: RunContext, *, ladder: Ladder, source: Artifact
+) -> tuple[Execution, Search | None]:
     """The lane to deliver, and how it was found: the lane itself where the recipe as written passes.
 
     `found` gets the evidence on what a new lane holds. Raises CannotWrite only: an attempt that fails is told in the
     climb.
     """
-    final = last_made(lane)
-    if not ladder.recipe.ladder or final is None or not _can_be_judged(lane, final, found):
-        return lane, None
-    images: Any = around.data.evaluation
-    climber = _Climber(lane, found, around, ladder, source, *halves(images))
+    final = last_made(execution)
+    if not ladder.recipe.ladder or final is None or not _can_be_judged(execution, final, found):
+        return execution, None
+    images: Any = context.data.evaluation
+    climber = _Climber(execution, found, context, ladder, source, *halves(images))
     answers = found[final].answers
     assert answers is not None
     first = _judged(climber, answers, None)
@@ -121,28 +121,28 @@ def climb(
     climber.tried.append(row)
     refusal = "" if first.outcome == "PASS" else _cannot_certify(climber)
     if first.outcome == "PASS" or refusal:
-        return lane, _told(climber, AS_WRITTEN, None, refusal or (NOTHING_SMALLER if too_large else ""))
+        return execution, _told(climber, AS_WRITTEN, None, refusal or (NOTHING_SMALLER if too_large else ""))
     searched = _judged(climber, at(climber.searching, answers), climber.searching)
     climber.tried.append(replace(_row("", SEARCHED, "over", searched, found[final]), why=too_large))
-    climber.candidates.append(_Candidate(row, lane, found[final], searched))
+    climber.candidates.append(_Candidate(row, execution, found[final], searched))
     chosen = _search(climber)
     if len(climber.candidates) == 1:
         alike = any(row.state == "no better" for row in climber.tried)
         why = "no rung made another file" if alike else "no rung could be tried"
-        return lane, _told(climber, AS_WRITTEN, None, why)
-    if chosen.lane is lane:
-        return lane, _told(climber, AS_WRITTEN, first, _closest_in_words(climber, chosen))
+        return execution, _told(climber, AS_WRITTEN, None, why)
+    if chosen.execution is execution:
+        return execution, _told(climber, AS_WRITTEN, first, _closest_in_words(climber, chosen))
     return _certify(climber, chosen)
 
 
-def last_made(lane: Lane) -> Kind | None:
+def last_made(execution: Execution) -> Kind | None:
     """What the recipe leads to in this format: the file that is meant to be shipped."""
-    made = [kind for kind in lane.artifacts if not kind.is_baseline]
+    made = [kind for kind in execution.artifacts if not kind.is_baseline]
     return made[-1] if made else None
 
 
-def _can_be_judged(lane: Lane, final: Kind, found: dict[Kind, Evidence]) -> bool:
-    both = (found.get(Kind(lane.format, "fp32")), found.get(final))
+def _can_be_judged(execution: Execution, final: Kind, found: dict[Kind, Assessment]) -> bool:
+    both = (found.get(Kind(execution.format, "fp32")), found.get(final))
     return all(item is not None and item.error is None and item.answers is not None for item in both)
 
 
@@ -158,21 +158,21 @@ def _cannot_certify(climber: _Climber) -> str:
 
 def _search(climber: _Climber) -> _Candidate:
     """Attempt by attempt, until one would be certified; else the one that came closest, be it the recipe as written."""
-    for rung in climber.ladder.recipe.ladder:
-        impossible = _impossible(rung, climber)
-        if why := impossible or rung.hopeless(climber.known()):
+    for fallback in climber.ladder.recipe.ladder:
+        impossible = _impossible(fallback, climber)
+        if why := impossible or fallback.hopeless(climber.known()):
             state: State = "not possible" if impossible else "hopeless"
-            climber.tried.append(Tried(rung.kind, rung.kind, state, why))
+            climber.tried.append(Trial(fallback.kind, fallback.kind, state, why))
             continue
         gains: list[float] = []
         before_rung = len(climber.tried)
-        for attempt in _attempts(rung, climber):
+        for attempt in _attempts(fallback, climber):
             if len(gains) >= 2 and max(gains[-2:]) < TOO_LITTLE:
                 why = "the two before it won back almost nothing"
-                climber.tried.append(Tried(rung.kind, attempt.label, "no better", why))
+                climber.tried.append(Trial(fallback.kind, attempt.label, "no better", why))
                 break
             before = climber.gap()
-            candidate = _try(rung, attempt, climber)
+            candidate = _try(fallback, attempt, climber)
             if candidate is None:
                 continue
             if candidate.tried.state == "within":
@@ -180,147 +180,147 @@ def _search(climber: _Climber) -> _Candidate:
             gains.append((before - climber.gap()) / before if before > 0 else 0.0)
         if len(climber.tried) == before_rung:
             climber.tried.append(
-                Tried(rung.kind, rung.kind, "not possible", "there is nothing left that it could change")
+                Trial(fallback.kind, fallback.kind, "not possible", "there is nothing left that it could change")
             )
     return min(climber.candidates, key=lambda item: may_lose(item.judgement))
 
 
-def _impossible(rung: Rung, climber: _Climber) -> str:
-    if rung.changes and rung.changes not in {record["stage"] for record in climber.lane.records}:
-        return f"no `{rung.changes}` on the way to {climber.lane.format}"
-    training = climber.around.data.training
-    if not rung.trains or training is not None:
+def _impossible(fallback: Fallback, climber: _Climber) -> str:
+    if fallback.changes and fallback.changes not in {record["stage"] for record in climber.execution.records}:
+        return f"no `{fallback.changes}` on the way to {climber.execution.format}"
+    training = climber.context.data.training
+    if not fallback.trains or training is not None:
         return ""
     return "there are no images to train on: DIR/train/CLASS/*.jpg"
 
 
-def _attempts(rung: Rung, climber: _Climber) -> Iterator[Attempt]:
+def _attempts(fallback: Fallback, climber: _Climber) -> Iterator[Attempt]:
     """The rung's attempts; what goes wrong in finding them ends the rung, not the climb."""
     try:
-        with translated(f"the rung {rung.kind}"):
-            yield from rung.attempts(climber.ladder.recipe.stages, climber.known())
+        with translated(f"the rung {fallback.kind}"):
+            yield from fallback.attempts(climber.ladder.recipe.stages, climber.known())
     except CannotWrite:
         raise
     except EdgecnnError as error:
-        climber.tried.append(Tried(rung.kind, rung.kind, "failed", error.message))
+        climber.tried.append(Trial(fallback.kind, fallback.kind, "failed", error.message))
 
 
-def _try(rung: Rung, attempt: Attempt, climber: _Climber) -> _Candidate | None:
+def _try(fallback: Fallback, attempt: Attempt, climber: _Climber) -> _Candidate | None:
     """Walk the attempt's stages and judge what comes out on the searching images; what has been judged is not again."""
-    around, began = climber.around, time.monotonic()
-    step = f"climb {climber.lane.format}: {attempt.label}"
-    around.tell(Started(step))
+    context, began = climber.context, time.monotonic()
+    step = f"climb {climber.execution.format}: {attempt.label}"
+    context.listener(Started(step))
     try:
-        lane, evidence = _made(attempt, climber)
-        sha256 = evidence.artifact.sha256
-        if twin := next((item for item in climber.candidates if item.evidence.artifact.sha256 == sha256), None):
+        execution, assessment = _made(attempt, climber)
+        sha256 = assessment.artifact.sha256
+        if twin := next((item for item in climber.candidates if item.assessment.artifact.sha256 == sha256), None):
             why = f"it makes the same file as: {twin.tried.label}"
-            climber.tried.append(Tried(rung.kind, attempt.label, "no better", why))
-            around.tell(Finished(step, time.monotonic() - began, note=why))
+            climber.tried.append(Trial(fallback.kind, attempt.label, "no better", why))
+            context.listener(Finished(step, time.monotonic() - began, note=why))
             return twin
-        answer(evidence, climber.images.select(climber.searching), around, threads=climber.ladder.threads)
-        assert evidence.answers is not None
-        judgement = _judged(climber, evidence.answers, climber.searching)
-        too_much = _too_large(evidence, climber) or _too_slow(rung, evidence, climber)
+        answer(assessment, climber.images.select(climber.searching), context, threads=climber.ladder.threads)
+        assert assessment.answers is not None
+        judgement = _judged(climber, assessment.answers, climber.searching)
+        too_much = _too_large(assessment, climber) or _too_slow(fallback, assessment, climber)
     except CannotWrite:
         raise
     except EdgecnnError as error:
-        around.tell(Warned(error.code, f"{step} failed: {error.message}", error.why))
+        context.listener(Warned(error.code, f"{step} failed: {error.message}", error.why))
         why = ": ".join(filter(None, (error.message, error.why)))
-        climber.tried.append(Tried(rung.kind, attempt.label, "failed", why))
+        climber.tried.append(Trial(fallback.kind, attempt.label, "failed", why))
         return None
     seconds = time.monotonic() - began
-    around.tell(Finished(step, seconds, note=loss_in_words(judgement)))
+    context.listener(Finished(step, seconds, note=loss_in_words(judgement)))
     passes = not too_much and would_pass(
         judgement,
         images=len(climber.searching),
         others=len(climber.certifying),
         max_drop=climber.ladder.max_drop,
     )
-    row = _row(rung.kind, attempt.label, "within" if passes else "over", judgement, evidence)
+    row = _row(fallback.kind, attempt.label, "within" if passes else "over", judgement, assessment)
     row = replace(row, why=too_much, seconds=round(seconds, 1))
     climber.tried.append(row)
-    climber.candidates.append(_Candidate(row, lane, evidence, judgement))
+    climber.candidates.append(_Candidate(row, execution, assessment, judgement))
     return climber.candidates[-1]
 
 
-def _made(attempt: Attempt, climber: _Climber) -> tuple[Lane, Evidence]:
-    around, format = climber.around, climber.lane.format
+def _made(attempt: Attempt, climber: _Climber) -> tuple[Execution, Assessment]:
+    context, format = climber.context, climber.execution.format
     recipe = climber.ladder.recipe.model_copy(update={"stages": attempt.stages})
-    planned = steps(recipe, format, around)
+    planned = steps(recipe, format, context)
     final = planned[-1].makes
-    lane = walk(format, planned, source=climber.source, around=around)
-    if final not in lane.artifacts:  # what else failed, failed as well in the recipe as written
-        for error in lane.failed.values():
+    execution = execute(format, planned, source=climber.source, context=context)
+    if final not in execution.artifacts:  # what else failed, failed as well in the recipe as written
+        for error in execution.failed.values():
             raise error
-        raise StepError("nothing-made", f"{attempt.label} made no {final}", why=lane.skipped.get(final, ""))
-    evidence = gather([lane], around)[final]
-    if evidence.error is not None:
-        raise evidence.error
-    lint(evidence, around)
-    return lane, evidence
+        raise StepError("nothing-made", f"{attempt.label} made no {final}", why=execution.skipped.get(final, ""))
+    assessment = gather([execution], context)[final]
+    if assessment.error is not None:
+        raise assessment.error
+    lint(assessment, context)
+    return execution, assessment
 
 
-def _too_large(evidence: Evidence, climber: _Climber) -> str:
-    limit, size = climber.ladder.budget.max_size, evidence.artifact.size_bytes
+def _too_large(assessment: Assessment, climber: _Climber) -> str:
+    limit, size = climber.ladder.budget.max_size, assessment.artifact.size_bytes
     if limit is None or size <= limit:
         return ""
     return f"{in_words(size, 'B')}, and the budget is {in_words(limit, 'B')}"
 
 
-def _too_slow(rung: Rung, evidence: Evidence, climber: _Climber) -> str:
+def _too_slow(fallback: Fallback, assessment: Assessment, climber: _Climber) -> str:
     """Where a rung costs latency and the budget knows one: what it costs, if that is too much."""
     limit = climber.ladder.budget.max_latency
-    if not rung.costs_latency or limit is None or not climber.ladder.here:
+    if not fallback.costs_latency or limit is None or not climber.ladder.here:
         return ""
-    baseline = climber.found[Kind(climber.lane.format, "fp32")]
-    both = {baseline.artifact.kind: baseline, evidence.artifact.kind: evidence}
+    baseline = climber.found[Kind(climber.execution.format, "fp32")]
+    both = {baseline.artifact.kind: baseline, assessment.artifact.kind: assessment}
     before = baseline.speed
-    time_all(both, climber.around, profile=climber.ladder.profile, threads=climber.ladder.threads, again=False)
+    time_all(both, climber.context, profile=climber.ladder.profile, threads=climber.ladder.threads, again=False)
     baseline.speed = before
-    if evidence.speed is None or not evidence.speed.counts or evidence.speed.median_high_ms <= limit:
+    if assessment.speed is None or not assessment.speed.counts or assessment.speed.median_high_ms <= limit:
         return ""
-    return f"{evidence.speed.median_ms:.3g} ms, and the budget is {limit:g} ms"
+    return f"{assessment.speed.median_ms:.3g} ms, and the budget is {limit:g} ms"
 
 
 def _judged(climber: _Climber, answers: np.ndarray, positions: list[int] | None) -> Judgement:
     """`answers`, which are to the images at `positions` (None: all), against the baseline's to the same."""
-    baseline = climber.found[Kind(climber.lane.format, "fp32")]
+    baseline = climber.found[Kind(climber.execution.format, "fp32")]
     assert baseline.answers is not None
     labels = climber.images.labels
     truth = None if labels is None else at(positions, np.asarray(labels)).tolist()
     return judge(top1(at(positions, baseline.answers)), top1(answers), truth, max_drop=climber.ladder.max_drop)
 
 
-def _certify(climber: _Climber, chosen: _Candidate) -> tuple[Lane, Climb]:
+def _certify(climber: _Climber, chosen: _Candidate) -> tuple[Execution, Search]:
     """Judge the chosen lane on the images that did not choose it; its evidence takes the place of the old."""
-    around, lane = climber.around, chosen.lane
+    context, execution = climber.context, chosen.execution
     images: Images = climber.images.select(climber.certifying)
-    fresh = gather([lane], around)
-    for kind, evidence in fresh.items():
+    fresh = gather([execution], context)
+    for kind, assessment in fresh.items():
         known = climber.found.get(kind)
-        if known is not None and known.artifact.sha256 == evidence.artifact.sha256:
+        if known is not None and known.artifact.sha256 == assessment.artifact.sha256:
             continue
-        evidence.positions = climber.certifying
+        assessment.positions = climber.certifying
         try:
-            lint(evidence, around)
-            answer(evidence, images, around, threads=climber.ladder.threads)
-            expected, record = reference(evidence.model, images, around)
-            evidence.records.append(record)
-            verify(evidence, expected)
+            lint(assessment, context)
+            answer(assessment, images, context, threads=climber.ladder.threads)
+            expected, record = reference(assessment.model, images, context)
+            assessment.records.append(record)
+            verify(assessment, expected)
         except CannotWrite:
             raise
         except EdgecnnError as error:
-            evidence.error = error
-        climber.found[kind] = evidence
-    for kind in [kind for kind in climber.found if kind.format == lane.format and kind not in lane.artifacts]:
+            assessment.error = error
+        climber.found[kind] = assessment
+    for kind in [kind for kind in climber.found if kind.format == execution.format and kind not in execution.artifacts]:
         del climber.found[kind]
-    final = climber.found[chosen.evidence.artifact.kind]
+    final = climber.found[chosen.assessment.artifact.kind]
     if final.error is not None or final.answers is None:
         why = final.error.message if final.error else "there are no answers"
-        return lane, _told(climber, chosen.tried.label, None, f"could not be certified: {why}")
+        return execution, _told(climber, chosen.tried.label, None, f"could not be certified: {why}")
     judgement = _judged(climber, final.answers, final.positions)
-    return lane, _told(climber, chosen.tried.label, judgement, _outcome_in_words(climber, chosen, judgement))
+    return execution, _told(climber, chosen.tried.label, judgement, _outcome_in_words(climber, chosen, judgement))
 
 
 def _outcome_in_words(climber: _Climber, chosen: _Candidate, judgement: Judgement) -> str:
@@ -337,22 +337,22 @@ def _closest_in_words(climber: _Climber, chosen: _Candidate) -> str:
     return f"no rung is within the budget; {chosen.tried.label} came closest, {missing}"
 
 
-def _row(rung: str, label: str, state: State, judgement: Judgement, evidence: Evidence) -> Tried:
-    return Tried(
-        rung=rung,
+def _row(fallback: str, label: str, state: State, judgement: Judgement, assessment: Assessment) -> Trial:
+    return Trial(
+        rung=fallback,
         label=label,
         state=state,
         drop=judgement.drop,
         drop_low=judgement.drop_low,
         drop_high=judgement.drop_high,
         agreement=judgement.agreement,
-        size_bytes=evidence.artifact.size_bytes,
+        size_bytes=assessment.artifact.size_bytes,
     )
 
 
-def _told(climber: _Climber, chosen: str, judgement: Judgement | None, why: str) -> Climb:
-    return Climb(
-        format=climber.lane.format,
+def _told(climber: _Climber, chosen: str, judgement: Judgement | None, why: str) -> Search:
+    return Search(
+        format=climber.execution.format,
         searching=len(climber.searching),
         certifying=len(climber.certifying),
         attempts=tuple(climber.tried),

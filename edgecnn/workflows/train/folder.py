@@ -18,7 +18,7 @@ from typing import Any
 
 from edgecnn.core.artifact import sha256_of
 from edgecnn.core.errors import InputError
-from edgecnn.core.events import Tell, Warned
+from edgecnn.core.events import Listener, Warned
 from edgecnn.core.store import cannot_write, digest_of, one_at_a_time, sweep, write_atomically
 from edgecnn.train.settings import Epoch, History
 
@@ -75,7 +75,7 @@ class RunFolder:
         return RunFolder(self.out / f"fold-{number}", self.writes)
 
     @contextlib.contextmanager
-    def held(self, tell: Tell) -> Iterator[None]:
+    def held(self, listener: Listener) -> Iterator[None]:
         """Two runs in one folder come one after the other. Raises StepError when the folder cannot be written."""
         if not self.writes:
             yield
@@ -83,7 +83,7 @@ class RunFolder:
         busy = Warned(
             "waiting", f"another run is at work in {self.out}: waiting for it to end", "or choose another --out"
         )
-        with one_at_a_time(self.store / "lock", on_wait=lambda: tell(busy)):
+        with one_at_a_time(self.store / "lock", on_wait=lambda: listener(busy)):
             sweep(self.out)
             sweep(self.store)
             yield

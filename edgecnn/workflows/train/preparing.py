@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecnn.core.errors import EdgecnnError, InputError
-from edgecnn.core.events import Finished, Started, Tell, Warned
+from edgecnn.core.events import Finished, Listener, Started, Warned
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.data.opening import TrainingData, classes_in, open_training
 from edgecnn.data.preprocessing import guess, in_words
@@ -32,33 +32,33 @@ class Prepared:
     origin: str
 
 
-def prepare(request: TrainRequest, *, tell: Tell) -> Prepared:
+def prepare(request: TrainRequest, *, listener: Listener) -> Prepared:
     """Read the images, build the network. Raises EdgecnnError before any work starts; tells what is doubtful."""
     began = time.monotonic()
-    tell(Started("read images"))
+    listener(Started("read images"))
     refuse_among_images(request.out, request.data)
     classes = classes_in(request.data)
     built = network(request, classes)
-    preprocessing, origin = choose(request, built, tell=tell)
+    preprocessing, origin = choose(request, built, listener=listener)
     names = _in_order_of(built, classes)
     data = open_training(request.data, preprocessing=preprocessing, class_names=names, seed=request.seed)
     for doubt in data.doubts:
-        tell(Warned("doubtful-images", doubt, f"edgecnn data audit {request.data}"))
+        listener(Warned("doubtful-images", doubt, f"edgecnn data audit {request.data}"))
     if "made here" in data.facts["split"]:
         half = (request.data / "train").is_dir()
         what = f"{request.data} has no val/, so train/" if half else f"{request.data}"
-        tell(
+        listener(
             Warned(
                 "divided",
                 f"{what} is divided here: {len(data.training)} images train, {len(data.validation)} judge",
                 f"put images under {'' if half else 'train/CLASS and '}val/CLASS to choose which do what",
             )
         )
-    _look_at_size(built, preprocessing, tell=tell)
+    _look_at_size(built, preprocessing, listener=listener)
     if built.taken is not None:
-        tell(Finished("read weights", 0.0, note=str(built.taken)))
+        listener(Finished("read weights", 0.0, note=str(built.taken)))
     note = f"{len(data.training)} to train on, {len(data.validation)} to judge on, {len(names)} classes"
-    tell(Finished("read images", time.monotonic() - began, note=note))
+    listener(Finished("read images", time.monotonic() - began, note=note))
     return Prepared(built, data, preprocessing, origin)
 
 
@@ -104,7 +104,7 @@ def _in_order_of(built: Built, classes: tuple[str, ...]) -> tuple[str, ...]:
     return taken.class_names
 
 
-def choose(request: TrainRequest, built: Built, *, tell: Tell) -> tuple[Preprocessing, str]:
+def choose(request: TrainRequest, built: Built, *, listener: Listener) -> tuple[Preprocessing, str]:
     """Flags over the pretrained file's over the images' own size, where that is small and the weights are fresh, over
     the library's for this architecture; guessed where nobody says."""
     flags: dict[str, Any] = dict(request.preprocessing)
@@ -116,7 +116,7 @@ def choose(request: TrainRequest, built: Built, *, tell: Tell) -> tuple[Preproce
     elif base is None or (small and built.taken is None):
         base, origin = guessed, "the images' own size" if small else "guessed"
     elif small and not {"crop", "resize"} & set(flags):
-        tell(_enlarged(guessed.crop, base.crop, built))
+        listener(_enlarged(guessed.crop, base.crop, built))
     if "crop" in flags and "resize" not in flags:
         flags["resize"] = max(flags["crop"])
     if flags:
@@ -133,7 +133,7 @@ def _enlarged(size: tuple[int, int], crop: tuple[int, int], built: Built) -> War
     )
 
 
-def _look_at_size(built: Built, preprocessing: Preprocessing, *, tell: Tell) -> None:
+def _look_at_size(built: Built, preprocessing: Preprocessing, *, listener: Listener) -> None:
     """Tell where images are small for the network. Raises InputError `channels-differ` where it takes other colours,
     StepError when it does not run on images of this size."""
     shape = (preprocessing.channels, *preprocessing.crop)
@@ -146,7 +146,7 @@ def _look_at_size(built: Built, preprocessing: Preprocessing, *, tell: Tell) -> 
     smallest = smallest_map(built.module, shape)
     if smallest is not None and min(smallest) < LEAST_SIDE:
         larger = 2 * max(preprocessing.crop)
-        tell(
+        listener(
             Warned(
                 "small-images",
                 f"{built.architecture} shrinks images of {shape[1]}x{shape[2]} to {smallest[0]}x{smallest[1]}: "

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgecnn import __version__
-from edgecnn.core.events import Finished, Started, Tell, Warned, nobody, under
+from edgecnn.core.events import Finished, Listener, Started, Warned, ignore, scoped
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.data.images import ImageSet
 from edgecnn.models import save
@@ -42,40 +42,40 @@ def is_first() -> bool:
     return place()[0] == 0
 
 
-def train(request: TrainRequest, tell: Tell = nobody) -> Trained:
+def train(request: TrainRequest, listener: Listener = ignore) -> Trained:
     """Train what is asked for; the same request goes on where it stopped, and is found finished when it is.
 
     Under torchrun every process calls this, and the first alone tells and writes. Raises EdgecnnError;
     KeyboardInterrupt when interrupted, with the state of the last step saved.
     """
     first = is_first()
-    tell = tell if first else nobody
-    trackers = Trackers(request.trackers if first else (), folder=request.out, name=request.out.name, tell=tell)
-    prepared = prepare(request, tell=tell)
+    listener = listener if first else ignore
+    trackers = Trackers(request.trackers if first else (), folder=request.out, name=request.out.name, listener=listener)
+    prepared = prepare(request, listener=listener)
     about = dict(described(prepared, request))
     folder = RunFolder(request.out, writes=first)
-    with ExitStack() as around:
-        around.enter_context(folder.held(tell))
-        around.enter_context(joined(request.settings.device))  # one group for all that follows
+    with ExitStack() as context:
+        context.enter_context(folder.held(listener))
+        context.enter_context(joined(request.settings.device))  # one group for all that follows
         ran = folder.begin(identity(about, request.folds), again=request.again)
         if request.folds:
-            return _folds(request, prepared, about, folder=folder, tell=tell)
+            return _folds(request, prepared, about, folder=folder, listener=listener)
         where: Mapping[str, str] = ran["trackers"] if ran is not None else {}
         if ran is None:
-            run = _Run(request, prepared.built, about, folder=folder, tell=tell, trackers=trackers)
+            run = _Run(request, prepared.built, about, folder=folder, listener=listener, trackers=trackers)
             ran = run.go(_images(prepared.data.training, prepared.data.validation), run_of=identity(about, 0))
             where = trackers.where
             cached = False
         else:
             cached = True
-            tell(Finished(STEP, 0.0, cached=True))
+            listener(Finished(STEP, 0.0, cached=True))
         return Trained(
             request.out, about, history_of(ran), cached, _next(request, prepared.built, request.out), where=where
         )
 
 
 def _folds(
-    request: TrainRequest, prepared: Prepared, about: dict[str, Any], *, folder: RunFolder, tell: Tell
+    request: TrainRequest, prepared: Prepared, about: dict[str, Any], *, folder: RunFolder, listener: Listener
 ) -> Trained:
     """Cross-validation: every image of the training part is judged once, by the network that did not learn it."""
     from edgecnn.data.folds import folds
@@ -83,7 +83,7 @@ def _folds(
     divided = "made here" in prepared.data.facts["split"]
     whole = _together(prepared) if divided else prepared.data.training
     if divided:
-        tell(Warned("whole-data", f"the folds divide all {len(whole)} images", "so no images are left to judge on"))
+        listener(Warned("whole-data", f"the folds divide all {len(whole)} images", "so no images are left to judge on"))
     done = []
     for number, (training, validation) in enumerate(folds(whole, request.folds, seed=request.seed), start=1):
         own = folder.fold(number)
@@ -99,12 +99,12 @@ def _folds(
         cached = ran is not None
         if ran is None:
             named = f"{request.out.name}-fold-{number}"
-            trackers = Trackers(request.trackers if own.writes else (), folder=own.out, name=named, tell=tell)
+            trackers = Trackers(request.trackers if own.writes else (), folder=own.out, name=named, listener=listener)
             built = network(request, prepared.data.class_names)
-            run = _Run(request, built, mine, folder=own, tell=tell, trackers=trackers, step=step)
+            run = _Run(request, built, mine, folder=own, listener=listener, trackers=trackers, step=step)
             ran = run.go(_images(training, validation), run_of=run_of)
         else:
-            tell(Finished(step, 0.0, cached=True))
+            listener(Finished(step, 0.0, cached=True))
         done.append(Fold(number, own.out, len(training), len(validation), history_of(ran), cached))
     found = Trained(request.out, about, None, all(fold.cached for fold in done), "", folds=tuple(done))
     if folder.writes:
@@ -142,12 +142,12 @@ class _Run:
         about: Mapping[str, Any],
         *,
         folder: RunFolder,
-        tell: Tell,
+        listener: Listener,
         trackers: Trackers,
         step: str = STEP,
     ) -> None:
         self._request, self._built, self._about = request, built, about
-        self._folder, self._tell, self._trackers, self._step = folder, tell, trackers, step
+        self._folder, self._tell, self._trackers, self._step = folder, listener, trackers, step
         self._epochs = folder.noted() if folder.scratch.is_dir() else []
 
     def go(self, images: TrainingImages, *, run_of: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,7 +160,7 @@ class _Run:
                 images,
                 settings=self._request.settings,
                 scratch=self._folder.scratch,
-                tell=under(self._step, self._tell),
+                listener=scoped(self._step, self._tell),
                 seed=self._request.seed,
                 watch=self._watch,
             )

@@ -78,7 +78,7 @@ def test_check_asks_once_and_judges(pi: DeviceProfile) -> None:
     now = time.time()
     device = FakeDevice({**PI5, "time_s": now, "time_end_s": now})
     events: list[Any] = []
-    found = check(device, pi, tell=events.append)
+    found = check(device, pi, listener=events.append)
     assert device.jobs == [{"verb": "check", "folder": ".cache/edgecnn"}]
     assert found.usable and not found.commands()
     assert [type(event).__name__ for event in events] == ["Started", "Progress", "Finished"]

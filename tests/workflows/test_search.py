@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import pytest
 
-from edgecnn.compress.fallbacks import Attempt, Known, Rung, Stages
+from edgecnn.compress.fallbacks import Attempt, Fallback, Known, Stages
 from edgecnn.compress.fallbacks.calibrate import Calibrate
 from edgecnn.compress.fallbacks.keep_float import KeepFloat
 from edgecnn.config.recipe import Budget, Calibration, Recipe
@@ -61,7 +61,7 @@ class Spoil(Stage):
         return Artifact(out, "onnx", "int8", source.inputs, source.outputs, sha256_of(out), (*source.history, "spoil"))
 
 
-class Mend(Rung):
+class Mend(Fallback):
     """Spoil less, step by step."""
 
     kind: ClassVar[str] = "mend"
@@ -80,7 +80,7 @@ class Slow(Mend):
         yield Attempt("slow and right", (*stages[:-1], Spoil()))
 
 
-class Hopeless(Rung):
+class Hopeless(Fallback):
     kind: ClassVar[str] = "hopeless"
 
     def attempts(self, stages: Stages, known: Known) -> Iterator[Attempt]:
@@ -90,7 +90,7 @@ class Hopeless(Rung):
         return f"agreement {known.agreement:.2f}"
 
 
-class Broken(Rung):
+class Broken(Fallback):
     kind: ClassVar[str] = "broken"
 
     def attempts(self, stages: Stages, known: Known) -> Iterator[Attempt]:
@@ -98,7 +98,7 @@ class Broken(Rung):
         raise StepError("no-idea", "nothing more comes to mind")
 
 
-class Crashing(Rung):
+class Crashing(Fallback):
     kind: ClassVar[str] = "crashing"
 
     def attempts(self, stages: Stages, known: Known) -> Iterator[Attempt]:
@@ -115,7 +115,7 @@ WRECK = 40.0
 """What turns every answer wrong; a fifth of it more than half of them."""
 
 
-def recipe(*rungs: Rung, shift: float = WRECK) -> Recipe:
+def recipe(*rungs: Fallback, shift: float = WRECK) -> Recipe:
     return Recipe(name="t", stages=(Export(), Spoil(shift=shift)), ladder=rungs, calibration=Calibration(images=16))
 
 
@@ -141,7 +141,7 @@ def optimized(bench: Workbench, tmp_path: Path) -> Iterator[object]:
             budget=Budget(max_drop=max_drop, **more),
             profile="smoke",
         )
-        return run(request, tell=(events if events is not None else []).append)
+        return run(request, listener=(events if events is not None else []).append)
 
     yield go
 
@@ -254,7 +254,7 @@ def test_a_rung_that_wins_back_nothing_is_left(optimized) -> None:
     labels = [(tried.label, tried.state) for tried in report.climbs[0].attempts]
     assert (f"mend {WRECK + 2:g}", "no better") in labels
     assert ("mend 0", "within") not in labels  # the rung was left before
-    assert report.climbs[0].attempts[-1].rung == "slow"
+    assert report.climbs[0].attempts[-1].fallback == "slow"
     assert report.outcome == "PASS"
 
 

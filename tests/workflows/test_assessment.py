@@ -13,13 +13,13 @@ import pytest
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.device import Connect, Deployment, DeviceProfile
 from edgecnn.core.errors import StepError
-from edgecnn.core.events import nobody
+from edgecnn.core.events import ignore
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.store import Store
-from edgecnn.measure.connection import Site
+from edgecnn.measure.connection import Connection
 from edgecnn.measure.effort import profile_named
 from edgecnn.workflows.optimize import assessment
-from edgecnn.workflows.optimize.assessment import Evidence, answer, time_all
+from edgecnn.workflows.optimize.assessment import Assessment, answer, time_all
 
 ONNX = Deployment(format="onnx", backend="onnxruntime", family="onnxruntime")
 PI = DeviceProfile(name="pi", title="pi", deployments=(ONNX,), connect=Connect(ssh="pi"))
@@ -59,34 +59,34 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Evidence:
+def file(tmp_path: Path) -> Assessment:
     path = tmp_path / "m.onnx"
     path.write_bytes(b"onnx")
-    return Evidence(Artifact(path, "onnx", "fp32", (), (), "0" * 64), ONNX, "onnxruntime", SimpleNamespace())
+    return Assessment(Artifact(path, "onnx", "fp32", (), (), "0" * 64), ONNX, "onnxruntime", SimpleNamespace())
 
 
-def around(store: Store, site: Site) -> Any:
+def context(store: Store, site: Connection) -> Any:
     preprocessing = Preprocessing(crop=(8, 8), resize=8, mean=(0.5,) * 3, std=(0.5,) * 3)
     model, data = SimpleNamespace(num_classes=10), SimpleNamespace(preprocessing=preprocessing)
-    return SimpleNamespace(store=store, site=site, tell=nobody, model=model, data=data, target=PI, seed=0)
+    return SimpleNamespace(store=store, site=site, listener=ignore, model=model, data=data, target=PI, seed=0)
 
 
-def test_answers_with_another_number_of_classes_are_refused_and_not_kept(store: Store, file: Evidence) -> None:
+def test_answers_with_another_number_of_classes_are_refused_and_not_kept(store: Store, file: Assessment) -> None:
     with pytest.raises(StepError) as caught:
-        answer(file, Four(), around(store, Site(Answering(7), {})), threads=1)  # type: ignore[arg-type]
+        answer(file, Four(), context(store, Connection(Answering(7), {})), threads=1)  # type: ignore[arg-type]
     assert caught.value.code == "bad-answer" and "pi" in caught.value.message
-    answer(file, Four(), around(store, Site(Answering(10), {})), threads=1)  # type: ignore[arg-type]
+    answer(file, Four(), context(store, Connection(Answering(10), {})), threads=1)  # type: ignore[arg-type]
     assert file.answers is not None and file.answers.shape == (4, 10)
 
 
 def test_another_runtime_on_the_board_is_timed_anew(
-    store: Store, file: Evidence, monkeypatch: pytest.MonkeyPatch
+    store: Store, file: Assessment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured: list[str] = []
-    monkeypatch.setattr(assessment, "measure", lambda arms, **rest: measured.append(arms[0].name) or [])
+    monkeypatch.setattr(assessment, "measure", lambda candidates, **rest: measured.append(candidates[0].name) or [])
     for version in ("1.22.0", "1.22.0", "1.23.2"):
-        site = Site(Answering(10), {}, {"onnxruntime": version})
+        site = Connection(Answering(10), {}, {"onnxruntime": version})
         time_all(
-            {file.artifact.kind: file}, around(store, site), profile=profile_named("smoke"), threads=1, again=False
+            {file.artifact.kind: file}, context(store, site), profile=profile_named("smoke"), threads=1, again=False
         )
     assert len(measured) == 2

@@ -13,10 +13,10 @@ import pytest
 from edgecnn.core.artifact import Artifact, Kind
 from edgecnn.core.device import Deployment, DeviceProfile
 from edgecnn.measure.effort import profile_named
-from edgecnn.measure.latency import Arm, Process, summarise
+from edgecnn.measure.latency import Candidate, Process, summarise
 from edgecnn.report.model import Accuracy, Row, Speed
-from edgecnn.workflows.optimize.assessment import Evidence, speeds
-from edgecnn.workflows.optimize.execution import Lane
+from edgecnn.workflows.optimize.assessment import Assessment, speeds
+from edgecnn.workflows.optimize.execution import Execution
 from edgecnn.workflows.optimize.file_names import network_files
 from edgecnn.workflows.optimize.recommendation import conclusions, overall, recommended
 from edgecnn.workflows.optimize.results import rows
@@ -108,12 +108,12 @@ def test_files_that_all_gain_are_not_said_to_lose() -> None:
 def test_changed_checkpoints_that_differ_between_formats_are_both_delivered() -> None:
     kind = Kind("torch", "fp32", "pruned")
 
-    def lane(format: Any, sha256: str) -> Lane:
+    def execution(format: Any, sha256: str) -> Execution:
         made = Artifact(Path("model.safetensors"), "torch", "fp32", (), (), sha256, variant="pruned")
-        return Lane(format, networks={kind: made})
+        return Execution(format, networks={kind: made})
 
-    assert list(network_files([lane("onnx", "1"), lane("tflite", "1")])) == ["model.pruned.safetensors"]
-    apart = network_files([lane("onnx", "1"), lane("tflite", "2")])
+    assert list(network_files([execution("onnx", "1"), execution("tflite", "1")])) == ["model.pruned.safetensors"]
+    apart = network_files([execution("onnx", "1"), execution("tflite", "2")])
     assert list(apart) == ["model.onnx.pruned.safetensors", "model.tflite.pruned.safetensors"]
 
 
@@ -155,9 +155,11 @@ def test_memory_that_nobody_could_read_is_not_nought(tmp_path: Path) -> None:
     process = Process(
         0, 0, (1e6,) * 100, 1, 5, 7, None, None, True, 0.0, {"usable_cores": 1, "governor": "performance"}
     )
-    taken = summarise(Arm("onnx fp32", artifact, "tensorrt", 1), [process], profile=profile_named("quick"), seed=0)
-    evidence = Evidence(artifact, HOST.deployments[0], "onnxruntime", SimpleNamespace())
-    assert speeds([taken], {"onnx fp32": evidence})["onnx fp32"].peak_rss_bytes is None
+    taken = summarise(
+        Candidate("onnx fp32", artifact, "tensorrt", 1), [process], profile=profile_named("quick"), seed=0
+    )
+    assessment = Assessment(artifact, HOST.deployments[0], "onnxruntime", SimpleNamespace())
+    assert speeds([taken], {"onnx fp32": assessment})["onnx fp32"].peak_rss_bytes is None
 
 
 @pytest.mark.parametrize("useless", ["chance", "collapsed"])
@@ -165,15 +167,15 @@ def test_agreeing_with_a_useless_baseline_proves_nothing(tmp_path: Path, useless
     labels = [index % 10 for index in range(100)]
     wrong = [(label + 3) % 10 for label in labels] if useless == "chance" else [7] * 100
     answers = np.eye(10, dtype=np.float32)[wrong]
-    lane, found = Lane("onnx"), {}
+    execution, found = Execution("onnx"), {}
     for precision in ("fp32", "int8"):
         path = tmp_path / f"{precision}.onnx"
         path.write_bytes(b"model")
         artifact = Artifact(path, "onnx", precision, (), (), precision)
-        lane.artifacts[artifact.kind] = artifact
-        found[artifact.kind] = Evidence(
+        execution.artifacts[artifact.kind] = artifact
+        found[artifact.kind] = Assessment(
             artifact, HOST.deployments[0], "onnxruntime", SimpleNamespace(), answers=answers
         )
-    made = rows([lane], found, labels=labels, judged=True, max_drop=0.01, num_classes=10)
+    made = rows([execution], found, labels=labels, judged=True, max_drop=0.01, num_classes=10)
     assert overall(made)[0] == "INCONCLUSIVE"
     assert "the baseline" in made[1].outcome_why
