@@ -38,7 +38,7 @@ class Cutting(LocalTransport):
         self._times = times
         self.verbs: list[str] = []
 
-    def run(self, argv: Any, **options: Any) -> Any:
+    def run(self, argv: Any, limits: Any, **options: Any) -> Any:
         on_line, seen = options.get("on_line"), 0
         request = json.loads(options["stdin"]) if on_line else {}
         self.verbs.append(request.get("verb", argv[0]))
@@ -51,4 +51,4 @@ class Cutting(LocalTransport):
                 self._times -= 1
                 raise StepError("connection-lost", "cut")
 
-        return super().run(argv, **{**options, "on_line": counted if on_line else None})
+        return super().run(argv, limits, **{**options, "on_line": counted if on_line else None})

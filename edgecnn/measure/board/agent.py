@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from edgecnn.core.errors import EdgecnnError, StepError
 from edgecnn.measure import received
 from edgecnn.measure.board.installed import InstalledProbe
 from edgecnn.measure.local import Event
-from edgecnn.measure.transport import Done, Transport
+from edgecnn.measure.transport import Completed, Limits, Transport
 from edgecnn.measure.transport.ssh_errors import printable_tail
 from edgecnn.probe.ending import explain
 
@@ -63,12 +64,12 @@ class Agent:
         Raises the probe's own error, with the board's name; python-missing, python-too-old, wrong-architecture where
         none can run; bad-answer for what no probe says; and as `Transport.run`.
         """
-        final, done = self._call(request, on_event, timeout_s)
-        if (final is None and self._probe.is_absent(done)) or (final or {}).get("code") == "damaged-probe":
+        final, completed = self._call(request, on_event, timeout_s)
+        if (final is None and self._probe.is_absent(completed)) or (final or {}).get("code") == "damaged-probe":
             self._probe.install(self.transport)
-            final, done = self._call(request, on_event, timeout_s)
+            final, completed = self._call(request, on_event, timeout_s)
         if final is None:
-            raise self._died(done, request)
+            raise self._died(completed, request)
         if final["event"] == "error":
             raise self._named(received.told(final))
         return final
@@ -85,7 +86,7 @@ class Agent:
 
     def _call(
         self, request: Mapping[str, Any], on_event: Callable[[Event], None] | None, timeout_s: float
-    ) -> tuple[dict[str, Any] | None, Done]:
+    ) -> tuple[dict[str, Any] | None, Completed]:
         last_word = request["verb"] == "cancel"
         if not last_word:
             self.refuse_cancelled()
@@ -97,32 +98,31 @@ class Agent:
             conversation.take(line)
 
         try:
-            done = self.transport.run(
+            silence_s = self.patience.silence_s if request["verb"] in ("start", "follow") else math.inf
+            completed = self.transport.run(
                 self._probe.command,
+                Limits(timeout_s, STREAM_BYTES, silence_s),
                 stdin=json.dumps(dict(request)).encode(),
-                timeout_s=timeout_s,
-                silence_s=self.patience.silence_s if request["verb"] in ("start", "follow") else None,
                 on_line=heard,
-                limit_bytes=STREAM_BYTES,
             )
         finally:
             self.reached = self.reached or conversation.begun
         self.reached = True
-        return conversation.final, done
+        return conversation.final, completed
 
     def _named(self, error: EdgecnnError) -> EdgecnnError:
         """The probe's error, said of this board, with a hint that can be typed here."""
         hint = self._probe.pip_install(error.hint) if error.code == "missing-runtime" else error.hint
         return type(error)(error.code, f"{self.name}: {error.message}", why=error.why, hint=hint)
 
-    def _died(self, done: Done, request: Mapping[str, Any]) -> EdgecnnError:
-        refused = self._probe.refusal(done)
+    def _died(self, completed: Completed, request: Mapping[str, Any]) -> EdgecnnError:
+        refused = self._probe.refusal(completed)
         if refused is not None:
             return refused
-        said = printable_tail(done.stderr)
-        if done.code < 0 and request["verb"] in ("start", "follow"):
+        said = printable_tail(completed.stderr)
+        if completed.code < 0 and request["verb"] in ("start", "follow"):
             return StepError("connection-lost", f"the connection to {self.name} was lost", why=said)
-        died = explain(done.code, title=f"probe {request['verb']}", log=said)
+        died = explain(completed.code, title=f"probe {request['verb']}", log=said)
         return self._named(received.told(died.to_dict()))
 
 

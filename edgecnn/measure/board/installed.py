@@ -8,7 +8,7 @@ import re
 from edgecnn.core.device import Connect
 from edgecnn.core.errors import EdgecnnError, MissingError, StepError
 from edgecnn.measure.probe_archive import PACKAGE, archive_bytes
-from edgecnn.measure.transport import Done, Transport, checked
+from edgecnn.measure.transport import Completed, Limits, Transport, checked
 from edgecnn.measure.transport.ssh_errors import printable_tail, ssh_command
 
 OLDEST = (3, 8)
@@ -60,29 +60,29 @@ class InstalledProbe:
     def command(self) -> list[str]:
         return [self.python, "-E", "-B", checked(f"{self.folder}/probe/{self._digest}.pyz")]
 
-    def is_absent(self, done: Done) -> bool:
+    def is_absent(self, completed: Completed) -> bool:
         """Whether `command` ended like this because the archive is not on the board, or not all of it: what is left of
         one is read as a program, an empty one too."""
-        said = done.stderr.decode("utf-8", "replace")
+        said = completed.stderr.decode("utf-8", "replace")
         read_as_text = "SyntaxError" in said and f".pyz/{PACKAGE}/" not in said
-        return ABSENT.search(said) is not None or read_as_text or (done.code == 0 and not said)
+        return ABSENT.search(said) is not None or read_as_text or (completed.code == 0 and not said)
 
     def install(self, transport: Transport) -> None:
         """Raises MissingError python-missing or python-too-old, StepError wrong-architecture, disk-full, cannot-write
         or damaged-transfer."""
         words = [self.python, "-E", "-c", INSTALL, self.folder, self._digest]
-        done = transport.run(words, stdin=self._content, timeout_s=INSTALL_S, limit_bytes=ANSWER_BYTES)
-        if done.code:
-            raise self.refusal(done) or StepError(
-                "cannot-install", f"{self._name}: cannot put the probe there", why=printable_tail(done.stderr)
+        completed = transport.run(words, Limits(INSTALL_S, ANSWER_BYTES), stdin=self._content)
+        if completed.code:
+            raise self.refusal(completed) or StepError(
+                "cannot-install", f"{self._name}: cannot put the probe there", why=printable_tail(completed.stderr)
             )
 
-    def refusal(self, done: Done) -> EdgecnnError | None:
+    def refusal(self, completed: Completed) -> EdgecnnError | None:
         """The error for a command that could not be run there at all; None when it is none of those."""
-        said = printable_tail(done.stderr)
-        reads = f"its answer: {said.splitlines()[-1] if said else done.code}"
+        said = printable_tail(completed.stderr)
+        reads = f"its answer: {said.splitlines()[-1] if said else completed.code}"
         python, there = self._connect.python, f"on {self._name}"
-        if done.code == 3 or "SyntaxError" in said:
+        if completed.code == 3 or "SyntaxError" in said:
             return MissingError(
                 "python-too-old",
                 f"{python} {there} is older than {'.'.join(map(str, OLDEST))}",
@@ -97,7 +97,7 @@ class InstalledProbe:
                 why=reads,
                 hint=f"{self.by_hand('uname', '-m')}\nthen install a Python for that",
             )
-        if done.code in (126, 127):
+        if completed.code in (126, 127):
             return MissingError(
                 "python-missing",
                 f"there is no {python} {there}",
@@ -105,11 +105,11 @@ class InstalledProbe:
                 hint=f"on the board: sudo apt install python3; or name another one as `python:` in the device's file, "
                 f"under `connect:`\n{self.by_hand('which', python)}",
             )
-        if done.code == 5:
+        if completed.code == 5:
             full = re.search("No space left|Disk quota", said) is not None
             code, what = ("disk-full", "the disk is full") if full else ("cannot-write", "cannot put the probe there")
             return StepError(code, f"{self._name}: {what}", why=reads, hint=self.by_hand("df", "-h", self.folder))
-        if done.code == 4:
+        if completed.code == 4:
             return StepError("damaged-transfer", f"{self._name}: the probe arrived damaged", why=reads)
         return None
 

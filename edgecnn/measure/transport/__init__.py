@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from edgecnn.core.errors import InputError
-from edgecnn.measure.transport.command import Done
+from edgecnn.measure.child_process import Completed, Limits, OnLine
 
-__all__ = ["Done", "Transport", "checked"]
+__all__ = ["Completed", "Limits", "OnLine", "Transport", "checked"]
 
 SAFE = re.compile(r"[A-Za-z0-9._/][A-Za-z0-9._/-]*")
 
@@ -23,20 +23,13 @@ class Transport(Protocol):
     """
 
     def run(
-        self,
-        argv: Sequence[str],
-        *,
-        stdin: bytes = b"",
-        timeout_s: float,
-        silence_s: float | None = None,
-        on_line: Callable[[bytes], None] | None = None,
-        limit_bytes: int,
-    ) -> Done:
+        self, argv: Sequence[str], limits: Limits, *, stdin: bytes = b"", on_line: OnLine | None = None
+    ) -> Completed:
         """Run a command and wait for it.
 
-        With `on_line` each line of its stdout goes there as it comes, in this thread, and `Done.stdout` is empty.
-        Whatever leaves this call early ends the command. Raises StepError board-sent-too-much above `limit_bytes`,
-        board-timeout after `timeout_s`, board-silent when nothing has come for `silence_s`.
+        With `on_line` each line of its stdout goes there as it comes, in this thread, and `Completed.stdout` is empty.
+        Whatever leaves this call early ends the command. Raises StepError board-sent-too-much, board-timeout or
+        board-silent where it goes beyond `limits`.
         """
 
     def put(self, source: Path, target: str) -> None:

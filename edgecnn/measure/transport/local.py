@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from edgecnn.core.errors import StepError
-from edgecnn.measure.transport import checked
-from edgecnn.measure.transport.command import Commands, Done, Limits
+from edgecnn.measure.child_process import run_command
+from edgecnn.measure.transport import Completed, Limits, OnLine, checked
 
 NO_PROGRAM, NOT_RUNNABLE = 127, 126
 """What a shell says for a program that is absent, and for one that cannot be run."""
@@ -24,25 +26,18 @@ class LocalTransport:
         home.mkdir(parents=True, exist_ok=True)
         self._home = home.resolve()
         self._name = name
-        self._commands = Commands(name)
+        self._stop = threading.Event()
 
     def run(
-        self,
-        argv: Sequence[str],
-        *,
-        stdin: bytes = b"",
-        timeout_s: float,
-        silence_s: float | None = None,
-        on_line: Callable[[bytes], None] | None = None,
-        limit_bytes: int,
-    ) -> Done:
-        limits = Limits(timeout_s, limit_bytes, silence_s)
-        env = {**os.environ, "HOME": str(self._home)}
+        self, argv: Sequence[str], limits: Limits, *, stdin: bytes = b"", on_line: OnLine | None = None
+    ) -> Completed:
+        self._stop.clear()
+        options: dict[str, Any] = {"name": self._name, "stdin": stdin, "on_line": on_line, "stop": self._stop}
         try:
-            return self._commands.run(argv, limits, stdin=stdin, on_line=on_line, cwd=self._home, env=env)
+            return run_command(argv, limits, cwd=self._home, env={**os.environ, "HOME": str(self._home)}, **options)
         except OSError as error:
             code = NO_PROGRAM if error.errno == errno.ENOENT else NOT_RUNNABLE
-            return Done(code, b"", f"{argv[0]}: {error.strerror}".encode())
+            return Completed(code, b"", f"{argv[0]}: {error.strerror}".encode())
 
     def put(self, source: Path, target: str) -> None:
         try:
@@ -51,13 +46,13 @@ class LocalTransport:
             raise StepError("cannot-copy", f"cannot copy {source.name} to {self._name}", why=str(error)) from error
 
     def get(self, source: str, *, limit_bytes: int) -> bytes:
-        done = self.run(["cat", checked(source)], timeout_s=READ_S, limit_bytes=limit_bytes)
+        done = self.run(["cat", checked(source)], Limits(READ_S, limit_bytes))
         if done.code:
             raise StepError("cannot-copy", f"cannot read {source} on {self._name}", why=done.stderr.decode().strip())
         return done.stdout
 
     def abort(self) -> None:
-        self._commands.abort()
+        self._stop.set()
 
     def close(self) -> None:
         """There is no connection."""

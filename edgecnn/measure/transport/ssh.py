@@ -8,14 +8,15 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgecnn.core.device import Connect
 from edgecnn.core.errors import EdgecnnError, MissingError, StepError
-from edgecnn.measure.transport import checked
-from edgecnn.measure.transport.command import Commands, Done, Limits
+from edgecnn.measure.child_process import run_command
+from edgecnn.measure.transport import Completed, Limits, OnLine, checked
 from edgecnn.measure.transport.ssh_errors import explain, printable_tail
 
 OPTIONS = {
@@ -49,72 +50,61 @@ class SshTransport:
     def __init__(self, connect: Connect, *, name: str) -> None:
         self._connect = connect
         self._name = name
-        self._commands = Commands(name)
+        self._stop = threading.Event()
         self._was_connected = False
         self._folder = _socket_folder()
         self._leave = weakref.finalize(self, _leave, self._ssh("-O", "exit"), self._folder)
 
     def run(
-        self,
-        argv: Sequence[str],
-        *,
-        stdin: bytes = b"",
-        timeout_s: float,
-        silence_s: float | None = None,
-        on_line: Callable[[bytes], None] | None = None,
-        limit_bytes: int,
-    ) -> Done:
+        self, argv: Sequence[str], limits: Limits, *, stdin: bytes = b"", on_line: OnLine | None = None
+    ) -> Completed:
         words = [*self._ssh("-T"), shlex.join(argv)]
 
-        def heard(line: bytes) -> None:
+        def heard(line: bytes) -> object:
             self._was_connected = True
-            if on_line is not None:
-                on_line(line)
+            return on_line(line) if on_line is not None else None
 
-        limits = Limits(timeout_s, limit_bytes, silence_s)
-        done = self._call(words, limits, stdin=stdin, on_line=heard if on_line is not None else None)
-        if done.code == FAILED:
-            raise self._failure(done)
+        completed = self._call(words, limits, stdin=stdin, on_line=heard if on_line is not None else None)
+        if completed.code == FAILED:
+            raise self._failure(completed)
         self._was_connected = True
-        return done
+        return completed
 
     def put(self, source: Path, target: str) -> None:
         size = source.stat().st_size
         words = ["scp", "-q", *self._options(), "--", str(source.resolve()), f"{self._scp_host}:{checked(target)}"]
-        done = self._call(words, Limits(GRACE_S + size / SLOWEST_BYTES_PER_S, 1 << 16))
-        if done.code == 0:
+        completed = self._call(words, Limits(GRACE_S + size / SLOWEST_BYTES_PER_S, 1 << 16))
+        if completed.code == 0:
             self._was_connected = True
-        elif done.code == FAILED:
-            raise self._failure(done)
+        elif completed.code == FAILED:
+            raise self._failure(completed)
         else:
-            why = printable_tail(done.stderr)
+            why = printable_tail(completed.stderr)
             lost = "Connection closed" in why or "Connection reset" in why or "lost connection" in why
             code = "connection-lost" if lost else "cannot-copy"
             raise StepError(code, f"cannot copy {source.name} to {self._name}", why=why, hint=_scp_hint(why))
 
     def get(self, source: str, *, limit_bytes: int) -> bytes:
-        timeout_s = GRACE_S + limit_bytes / SLOWEST_BYTES_PER_S
-        done = self.run(["cat", checked(source)], timeout_s=timeout_s, silence_s=GRACE_S, limit_bytes=limit_bytes)
-        if done.code:
-            raise StepError("cannot-copy", f"cannot read {source} on {self._name}", why=printable_tail(done.stderr))
-        return done.stdout
+        limits = Limits(GRACE_S + limit_bytes / SLOWEST_BYTES_PER_S, limit_bytes, silence_s=GRACE_S)
+        completed = self.run(["cat", checked(source)], limits)
+        if completed.code:
+            raise StepError(
+                "cannot-copy", f"cannot read {source} on {self._name}", why=printable_tail(completed.stderr)
+            )
+        return completed.stdout
 
     def abort(self) -> None:
-        self._commands.abort()
+        self._stop.set()
 
     def close(self) -> None:
         self._leave()
 
     def _call(
-        self,
-        words: Sequence[str],
-        limits: Limits,
-        *,
-        stdin: bytes = b"",
-        on_line: Callable[[bytes], None] | None = None,
-    ) -> Done:
+        self, words: Sequence[str], limits: Limits, *, stdin: bytes = b"", on_line: OnLine | None = None
+    ) -> Completed:
+        self._stop.clear()
         try:
-            return self._commands.run(words, limits, stdin=stdin, on_line=on_line)
+            return run_command(words, limits, name=self._name, stdin=stdin, on_line=on_line, stop=self._stop)
         except FileNotFoundError as error:
             raise MissingError(
                 "ssh-missing",
@@ -126,10 +116,10 @@ class SshTransport:
                 self._drop()
             raise
 
-    def _failure(self, done: Done) -> EdgecnnError:
+    def _failure(self, completed: Completed) -> EdgecnnError:
         """A connection that fails later may only hang: the next command must not share it."""
         self._drop()
-        return explain(done.stderr, name=self._name, connect=self._connect, was_connected=self._was_connected)
+        return explain(completed.stderr, name=self._name, connect=self._connect, was_connected=self._was_connected)
 
     def _drop(self) -> None:
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):

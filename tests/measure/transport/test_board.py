@@ -122,11 +122,11 @@ def test_a_board_that_stays_away_is_given_up_and_ends_the_job_itself(
     gone: Any,
 ) -> None:
     class Away(Cutting):
-        def run(self, argv: Any, **options: Any) -> Any:
+        def run(self, argv: Any, limits: Any, **options: Any) -> Any:
             if "follow" in str(options.get("stdin")):
                 wait_for(note.exists)
                 raise MissingError("ssh-refused", "still away", why="no route")
-            return super().run(argv, **options)
+            return super().run(argv, limits, **options)
 
     note = tmp_path / "pids"
     fake_runtime(HANGING.format(note=str(note)))
@@ -145,7 +145,7 @@ def test_a_restarted_board_is_named(
     class Rebooting(Cutting):
         """The power goes: nothing of the job is left but its files, and they are of an earlier boot."""
 
-        def run(self, argv: Any, **options: Any) -> Any:
+        def run(self, argv: Any, limits: Any, **options: Any) -> Any:
             if "follow" in str(options.get("stdin")):
                 (job,) = (agent_folder / "jobs").iterdir()
                 pid = (job / "alive").read_text()
@@ -154,7 +154,7 @@ def test_a_restarted_board_is_named(
                     (job / "alive").write_text("")
                 told = json.loads((job / "job.json").read_text())
                 (job / "job.json").write_text(json.dumps({**told, "boot_id": "before"}))
-            return super().run(argv, **options)
+            return super().run(argv, limits, **options)
 
     error = failing(make_board(transport=Rebooting(home, after=2)), runtime_job)
     assert isinstance(error, StepError)
@@ -168,11 +168,11 @@ def test_a_board_that_forgot_the_job_says_so(
     fake_runtime("import time\ntime.sleep(1)")
 
     class Forgetting(Cutting):
-        def run(self, argv: Any, **options: Any) -> Any:
+        def run(self, argv: Any, limits: Any, **options: Any) -> Any:
             if "follow" in str(options.get("stdin")):
                 shutil.rmtree(agent_folder / "jobs")
                 (agent_folder / "jobs").mkdir()
-            return super().run(argv, **options)
+            return super().run(argv, limits, **options)
 
     assert failing(make_board(transport=Forgetting(home, after=2)), runtime_job).code == "job-lost"
 

@@ -169,10 +169,10 @@ def test_a_cancellation_between_two_commands_is_not_lost(
     fake_runtime("import time\ntime.sleep(30)")
 
     class Late(LocalTransport):
-        def run(self, argv: Any, **options: Any) -> Any:
+        def run(self, argv: Any, limits: Any, **options: Any) -> Any:
             if b'"start"' in options.get("stdin", b"") and not board._agent.cancelled.is_set():
                 board.cancel()
-            return super().run(argv, **options)
+            return super().run(argv, limits, **options)
 
     board = make_board(transport=Late(home))
     board.run({"verb": "facts"}, files={}, outputs={}, timeout_s=30)
@@ -187,8 +187,8 @@ def test_nothing_is_copied_after_a_cancellation(
     sent: list[Path] = []
 
     class Counting(LocalTransport):
-        def run(self, argv: Any, **options: Any) -> Any:
-            answer = super().run(argv, **options)
+        def run(self, argv: Any, limits: Any, **options: Any) -> Any:
+            answer = super().run(argv, limits, **options)
             if b'"start"' in options.get("stdin", b""):
                 board.cancel()
             return answer
@@ -211,10 +211,10 @@ def test_a_board_that_was_given_up_is_not_waited_for_again(
     class Away(LocalTransport):
         away = False
 
-        def run(self, argv: Any, **options: Any) -> Any:
+        def run(self, argv: Any, limits: Any, **options: Any) -> Any:
             if self.away:
                 raise MissingError("ssh-refused", "no route to host")
-            return super().run(argv, **options)
+            return super().run(argv, limits, **options)
 
     transport = Away(home)
     board = make_board(transport=transport, patience=Patience(reconnect_s=1.0, pauses_s=(0.2,)))

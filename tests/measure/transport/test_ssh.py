@@ -14,6 +14,7 @@ import pytest
 
 from edgecnn.core.device import Connect
 from edgecnn.core.errors import EdgecnnError, InputError, MissingError, StepError
+from edgecnn.measure.transport import Limits
 from edgecnn.measure.transport.ssh import OPTIONS, SshTransport
 from edgecnn.measure.transport.ssh_errors import explain
 
@@ -22,7 +23,7 @@ WORDS = ["a b", "$HOME", "'; touch /tmp/x; '", "*", "`id`", '"', "\\", "-n", "~"
 
 def failing(transport: SshTransport) -> EdgecnnError:
     with pytest.raises(EdgecnnError) as caught:
-        transport.run(["true"], timeout_s=30, limit_bytes=100)
+        transport.run(["true"], Limits(30, 100))
     transport.close()
     return caught.value
 
@@ -33,13 +34,13 @@ def there(sshd: Any) -> SshTransport:
 
 
 def test_a_command_there_and_back(there: SshTransport) -> None:
-    done = there.run(["sh", "-c", "cat; echo words >&2; exit 3"], stdin=b"given", timeout_s=30, limit_bytes=100)
+    done = there.run(["sh", "-c", "cat; echo words >&2; exit 3"], Limits(30, 100), stdin=b"given")
     assert (done.code, done.stdout, done.stderr) == (3, b"given", b"words\n")
     there.close()
 
 
 def test_no_word_is_read_by_the_shell_there(there: SshTransport) -> None:
-    done = there.run(["printf", "%s|", *WORDS], timeout_s=30, limit_bytes=1000)
+    done = there.run(["printf", "%s|", *WORDS], Limits(30, 1000))
     assert done.stdout.decode() == "".join(word + "|" for word in WORDS)
     there.close()
 
@@ -48,9 +49,8 @@ def test_lines_come_as_they_are_written(there: SshTransport) -> None:
     came: list[tuple[bytes, float]] = []
     there.run(
         ["sh", "-c", "echo one; sleep 0.3; echo two"],
+        Limits(30, 100),
         on_line=lambda line: came.append((line, time.monotonic())),
-        timeout_s=30,
-        limit_bytes=100,
     )
     assert [line for line, _at in came] == [b"one", b"two"]
     assert came[1][1] - came[0][1] > 0.2
@@ -84,11 +84,11 @@ def test_paths_that_a_shell_might_read_are_refused(path: str, tmp_path: Path) ->
 
 
 def test_one_connection_serves_all_and_ends_with_the_transport(there: SshTransport, sshd: Any) -> None:
-    there.run(["true"], timeout_s=30, limit_bytes=100)
+    there.run(["true"], Limits(30, 100))
     (master,) = there._folder.iterdir()
     assert there._folder.stat().st_mode & 0o777 == 0o700
     sshd.lock_out()  # a second connection would not be let in
-    assert there.run(["true"], timeout_s=30, limit_bytes=100).code == 0
+    assert there.run(["true"], Limits(30, 100)).code == 0
     assert master.is_socket()
     there.close()
     there.close()
@@ -109,7 +109,7 @@ def test_a_command_and_silence_of_the_users_configuration_do_not_stand_in_the_wa
     config = sshd.connect.config
     config.write_text(config.read_text() + " RemoteCommand tmux attach\n LogLevel QUIET\n")
     transport = SshTransport(sshd.connect, name="pi")
-    assert transport.run(["echo", "here"], timeout_s=30, limit_bytes=100).stdout == b"here\n"
+    assert transport.run(["echo", "here"], Limits(30, 100)).stdout == b"here\n"
     transport.close()
     sshd.distrust()
     assert failing(SshTransport(sshd.connect, name="pi")).code == "host-key-unknown"
@@ -118,31 +118,31 @@ def test_a_command_and_silence_of_the_users_configuration_do_not_stand_in_the_wa
 def test_too_much_ends_the_command(there: SshTransport) -> None:
     begin = time.monotonic()
     with pytest.raises(StepError) as caught:
-        there.run(["sh", "-c", "while :; do echo yyyyyyyyyyyyyyyyyyyy; done"], timeout_s=30, limit_bytes=10_000)
+        there.run(["sh", "-c", "while :; do echo yyyyyyyyyyyyyyyyyyyy; done"], Limits(30, 10_000))
     assert caught.value.code == "board-sent-too-much"
     assert time.monotonic() - begin < 10
     there.close()
 
 
 def test_time_and_silence_have_an_end(there: SshTransport) -> None:
-    for words, code in (({"timeout_s": 0.6}, "board-timeout"), ({"timeout_s": 30, "silence_s": 0.6}, "board-silent")):
+    for limits, code in ((Limits(0.6, 100), "board-timeout"), (Limits(30, 100, silence_s=0.6), "board-silent")):
         with pytest.raises(StepError) as caught:
-            there.run(["sleep", "20"], limit_bytes=100, **words)
+            there.run(["sleep", "20"], limits)
         assert caught.value.code == code
-    assert there.run(["echo", "still"], timeout_s=30, limit_bytes=100).stdout == b"still\n"
+    assert there.run(["echo", "still"], Limits(30, 100)).stdout == b"still\n"
     there.close()
 
 
 def test_a_cut_connection_is_lost_and_found_again(there: SshTransport, sshd: Any) -> None:
-    there.run(["true"], timeout_s=30, limit_bytes=100)
+    there.run(["true"], Limits(30, 100))
 
     def cut(line: bytes) -> None:
         sshd.cut()
 
     with pytest.raises(StepError) as caught:
-        there.run(["sh", "-c", "echo go; sleep 20"], on_line=cut, timeout_s=30, limit_bytes=100)
+        there.run(["sh", "-c", "echo go; sleep 20"], Limits(30, 100), on_line=cut)
     assert caught.value.code == "connection-lost"
-    assert there.run(["true"], timeout_s=30, limit_bytes=100).code == 0
+    assert there.run(["true"], Limits(30, 100)).code == 0
     there.close()
 
 
@@ -256,6 +256,6 @@ def test_leaving_a_call_ends_its_command(there: SshTransport, wait_for: Callable
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        there.run(["sh", "-c", "echo go; sleep 20"], on_line=interrupt, timeout_s=30, limit_bytes=100)
-    assert there.run(["true"], timeout_s=30, limit_bytes=100).code == 0
+        there.run(["sh", "-c", "echo go; sleep 20"], Limits(30, 100), on_line=interrupt)
+    assert there.run(["true"], Limits(30, 100)).code == 0
     there.close()

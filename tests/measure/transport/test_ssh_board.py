@@ -108,7 +108,7 @@ def test_ctrl_c_ends_the_job_there(
     board = ssh_board()
     heard = board._agent.transport.run
 
-    def run(argv: Any, **options: Any) -> Any:
+    def run(argv: Any, limits: Any, **options: Any) -> Any:
         if b'"start"' in options.get("stdin", b""):
 
             def interrupted(line: bytes, on_line: Any = options["on_line"]) -> None:
@@ -119,7 +119,7 @@ def test_ctrl_c_ends_the_job_there(
                     raise KeyboardInterrupt
 
             options["on_line"] = interrupted
-        return heard(argv, **options)
+        return heard(argv, limits, **options)
 
     board._agent.transport.run = run  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
