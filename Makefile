@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test board check format bench clean
+.PHONY: help install demo test board check format docs bench clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ check: $(VENV)/.installed-dev ## lint, format, types, layers
 format: $(VENV)/.installed-dev ## rewrite the code as ruff would have it
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/.installed-dev ## write docs/errors.md from the source
+	$(BIN)/python tests/house/error_codes.py
 
 bench: $(VENV)/.installed-dev ## the figures of benchmarks/ (minutes; real weights and images: see benchmarks/README.md)
 	$(BIN)/python benchmarks/run.py

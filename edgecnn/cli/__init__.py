@@ -1,1 +1,1 @@
-
+"""Commands: options become one call of a workflow, and its result is printed."""

@@ -1,1 +1,1 @@
-
+"""Measurements on a device: latency, memory, power, layer times, and what they are worth."""

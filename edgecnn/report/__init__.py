@@ -1,1 +1,1 @@
-
+"""Reports: what a run found, as text, Markdown and JSON."""

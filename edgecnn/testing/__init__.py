@@ -1,1 +1,1 @@
-
+"""Conformance tests that authors of plug-ins inherit."""
