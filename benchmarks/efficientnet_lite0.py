@@ -23,7 +23,7 @@ from edgecnn.core.artifact import Artifact, Format, Precision
 from edgecnn.formats.files import open_artifact
 from edgecnn.measure.effort import profile_named
 from edgecnn.measure.latency import Candidate, Latency, compare, measure
-from edgecnn.predict.runtime import logits
+from edgecnn.predict.runtime import run_file
 
 if TYPE_CHECKING:
     from edgecnn.data.images import ImageSet
@@ -128,7 +128,7 @@ def _accuracies(place: Path, images: ImageSet) -> dict[str, dict[str, Any]]:
     baseline = np.zeros(0)
     for contender in CONTENDERS:
         records.say(f"judging {contender.name}")
-        answers = logits(
+        answers = run_file(
             _artifact(contender, place),
             images,
             backend=contender.backend,
@@ -140,6 +140,7 @@ def _accuracies(place: Path, images: ImageSet) -> dict[str, dict[str, Any]]:
         before, after = baseline.argmax(1) == labels, answers.argmax(1) == labels
         found[contender.name] = {
             **parity(baseline, answers),
+            "agreement": float((baseline.argmax(1) == answers.argmax(1)).mean()),
             "top1": float(after.mean()),
             "drop_points": 100.0 * float(before.mean() - after.mean()),
             "broke": int((before & ~after).sum()),

@@ -33,7 +33,7 @@ from edgecnn.core.errors import MissingError
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Context
 from edgecnn.data import ImageSet, open_data
-from edgecnn.predict.runtime import logits
+from edgecnn.predict.runtime import run_file
 from edgecnn.quantize.stage import Observer, Quantize
 from edgecnn.train import Augment, TrainSettings, fit
 
@@ -109,7 +109,9 @@ class Bench:
         """Top-1 in percent of all validation images, and the logits."""
         images = self.data.evaluation
         backend = BACKENDS[artifact.format]
-        found = logits(artifact, images, backend=backend, threads=1, listener=records.listener, preprocessing=PREPARED)
+        found = run_file(
+            artifact, images, backend=backend, threads=1, listener=records.listener, preprocessing=PREPARED
+        )
         return 100.0 * float((found.argmax(1) == np.asarray(images.labels)).mean()), found
 
 

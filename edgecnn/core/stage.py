@@ -23,14 +23,16 @@ if TYPE_CHECKING:
 class Images(Protocol):
     """A set of images, decoded and preprocessed one batch at a time.
 
-    `digest` identifies names, bytes, labels and preprocessing; `labels` are output indices, or None where nobody
-    knows them.
+    `digest` identifies names, bytes, labels and preprocessing. `ids` tell the images of one data set apart, also in a
+    part of it. `labels` are in the task's terms (output indices for classification), or None where nobody knows them.
     """
 
     @property
     def digest(self) -> str: ...
     @property
-    def labels(self) -> Sequence[int] | None: ...
+    def ids(self) -> Sequence[str]: ...
+    @property
+    def labels(self) -> Sequence[Any] | None: ...
     def __len__(self) -> int: ...
     def pixels(self, size: int) -> Iterator[np.ndarray]:
         """Batches of at most `size` images, uint8 NHWC, resized and cropped, channels in the order of `color`."""

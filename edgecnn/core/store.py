@@ -167,6 +167,19 @@ class Store:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
+    def cached(self, step: str, key: str, compute: Callable[[Path], dict[str, Any]]) -> tuple[Work, bool]:
+        """The finished step, and whether it was there; if it was not, `compute` fills the folder it is given and
+        returns the facts to keep with it (JSON values). Raises StepError when the disk refuses."""
+        work = self.find(step, key)
+        if work is not None:
+            return work, True
+        with self.work(step, key) as unfinished:
+            unfinished.facts.update(compute(unfinished.folder))
+        work = self.find(step, key)
+        if work is None:
+            raise StepError("lost-result", f"{step} left no result in {self.root}", hint="run the command again")
+        return work, False
+
     def _settle(self, folder: Path, step: str, key: str) -> None:
         """Rename into place. What another run put there first is as good as ours; what is damaged there gives way."""
         place = self._place(step, key)

@@ -49,6 +49,7 @@ class ImageSet:
         self.root = root
         self._file_digests = {} if file_digests is None else file_digests
         self._digest = ""
+        self._ids: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -57,11 +58,17 @@ class ImageSet:
         return f"ImageSet({len(self)} images under {self.root})"
 
     @property
+    def ids(self) -> tuple[str, ...]:
+        """Names relative to `root`, with `/` between folders."""
+        if not self._ids:
+            self._ids = tuple(Path(os.path.relpath(path, self.root)).as_posix() for path in self.paths)
+        return self._ids
+
+    @property
     def digest(self) -> str:
         """sha256 over names, file contents, labels and preprocessing, in order."""
         if not self._digest:
-            names = [Path(os.path.relpath(path, self.root)).as_posix() for path in self.paths]
-            parts = [self.preprocessing.to_dict(), names, self.file_digests(), self.labels]
+            parts = [self.preprocessing.to_dict(), self.ids, self.file_digests(), self.labels]
             self._digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
         return self._digest
 

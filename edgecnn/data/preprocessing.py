@@ -19,7 +19,7 @@ SMALL = 96
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What the user pointed at. `preprocessing` holds the fields given as flags."""
+    """What the user pointed at. `preprocessing` holds the fields given as flags; `task` is what the network is for."""
 
     checkpoint: Path
     architecture: str | None = None
@@ -27,6 +27,7 @@ class Source:
     class_map: Path | None = None
     preprocessing: Mapping[str, Any] | None = None
     seed: int = 0
+    task: str = "classification"
 
 
 def settle_preprocessing(

@@ -1,4 +1,4 @@
-"""Whether an exported file still computes what the torch model computes."""
+"""Parity: whether an exported file still computes what the torch model computes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from edgecnn.core.events import Listener, Progress
 from edgecnn.core.stage import Images, Model
 
 
-def torch_logits(model: Model, images: Images, *, listener: Listener) -> np.ndarray:
-    """Logits of the torch model in FP32 on the CPU, float32 (N, classes)."""
+def torch_outputs(model: Model, images: Images, *, listener: Listener) -> np.ndarray:
+    """Outputs of the torch model in FP32 on the CPU, float32 (N, ...)."""
     module = model.module()
     parts: list[np.ndarray] = []
     done = 0
@@ -33,9 +33,11 @@ def torch_logits(model: Model, images: Images, *, listener: Listener) -> np.ndar
 
 
 def parity(reference: np.ndarray, candidate: np.ndarray) -> dict[str, float | int | None]:
-    """Compare logits (N, classes): `max_abs_diff` in logits, mean `cosine`, `sqnr_db` over all logits (None when
-    equal), `agreement` of top-1 in [0, 1], `images`."""
-    reference64, candidate64 = reference.astype(np.float64), candidate.astype(np.float64)
+    """Compare outputs (N, ...): `max_abs_diff` in their unit, mean `cosine` over the images, `sqnr_db` over all of them
+    (None when equal), `images`."""
+    reference64, candidate64 = (
+        outputs.reshape(len(outputs), -1).astype(np.float64) for outputs in (reference, candidate)
+    )
     noise = float(np.square(reference64 - candidate64).sum())
     signal = float(np.square(reference64).sum())
     lengths = np.linalg.norm(reference64, axis=1) * np.linalg.norm(candidate64, axis=1)
@@ -45,5 +47,4 @@ def parity(reference: np.ndarray, candidate: np.ndarray) -> dict[str, float | in
         "max_abs_diff": float(np.abs(reference64 - candidate64).max()),
         "cosine": float(cosine.mean()),
         "sqnr_db": None if noise == 0.0 else 10.0 * math.log10(max(signal, 1e-30) / noise),
-        "agreement": float((reference.argmax(1) == candidate.argmax(1)).mean()),
     }

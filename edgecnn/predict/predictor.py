@@ -36,7 +36,7 @@ TORCH_DEVICE = re.compile(r"(cpu|mps|cuda(:\d{1,3})?)")
 
 
 @dataclass(frozen=True, slots=True)
-class InTorch:
+class TorchPredictor:
     """A checkpoint. `device` is PyTorch's."""
 
     model: LoadedModel
@@ -64,8 +64,8 @@ class InTorch:
     def facts(self) -> dict[str, Any]:
         return {"format": "torch", "architecture": self.model.name, "sha256": self.model.sha256}
 
-    def logits(self, images: Images, *, listener: Listener) -> np.ndarray:
-        """float32 (N, classes)."""
+    def predict(self, images: Images, *, listener: Listener) -> np.ndarray:
+        """Outputs for all images, float32 (N, ...)."""
         from edgecnn.predict.torch import forward
 
         shape = self.preprocessing.crop
@@ -75,7 +75,7 @@ class InTorch:
 
 
 @dataclass(frozen=True, slots=True)
-class InRuntime:
+class RuntimePredictor:
     """An exported file, run by the probe on `target`: this host, or a board. `threads` are all of it unless given."""
 
     artifact: Artifact
@@ -101,14 +101,14 @@ class InRuntime:
     def facts(self) -> dict[str, Any]:
         return {"format": self.artifact.format, "architecture": self.name, "sha256": self.artifact.sha256}
 
-    def logits(self, images: Images, *, listener: Listener) -> np.ndarray:
-        """float32 (N, classes)."""
+    def predict(self, images: Images, *, listener: Listener) -> np.ndarray:
+        """Outputs for all images, float32 (N, ...)."""
         from edgecnn.measure.connection import connect
         from edgecnn.measure.untrusted import Untrusted
-        from edgecnn.predict.runtime import logits
+        from edgecnn.predict.runtime import run_file
 
         with connect(self.target, [self.backend]) as connection:
-            return logits(
+            return run_file(
                 self.artifact,
                 images,
                 backend=self.backend,
@@ -119,10 +119,10 @@ class InRuntime:
             )
 
 
-Classifier = InTorch | InRuntime
+Predictor = TorchPredictor | RuntimePredictor
 
 
-def open_classifier(source: Source, *, device: str | None, threads: int | None, listener: Listener) -> Classifier:
+def open_predictor(source: Source, *, device: str | None, threads: int | None, listener: Listener) -> Predictor:
     """Open what `source.checkpoint` names; its preprocessing from the flags, the file, or a guess with a warning.
 
     `device` is this host unless given: PyTorch's name for a checkpoint (cpu, cuda, cuda:1, mps), one of the user's
@@ -134,7 +134,7 @@ def open_classifier(source: Source, *, device: str | None, threads: int | None, 
     return _checkpoint(source, device=device, threads=threads or usable_cores(), listener=listener)
 
 
-def _checkpoint(source: Source, *, device: str | None, threads: int, listener: Listener) -> InTorch:
+def _checkpoint(source: Source, *, device: str | None, threads: int, listener: Listener) -> TorchPredictor:
     from edgecnn.models import open_model
 
     where = "cpu" if device in (None, "host") else device
@@ -147,10 +147,12 @@ def _checkpoint(source: Source, *, device: str | None, threads: int, listener: L
     model = open_model(source.checkpoint, architecture=source.architecture)
     stated = (model.preprocessing, model.preprocessing_source) if model.preprocessing is not None else None
     preprocessing, origin = settle_preprocessing(stated, model.input_shape, source, listener=listener)
-    return InTorch(model.with_preprocessing(preprocessing), preprocessing, origin, where, threads)
+    return TorchPredictor(model.with_preprocessing(preprocessing), preprocessing, origin, where, threads)
 
 
-def _exported(source: Source, kind: str, *, device: str | None, threads: int | None, listener: Listener) -> InRuntime:
+def _exported(
+    source: Source, kind: str, *, device: str | None, threads: int | None, listener: Listener
+) -> RuntimePredictor:
     from edgecnn.config.devices import load_device
     from edgecnn.formats.files import open_artifact
     from edgecnn.formats.inspect import read_onnx, read_tflite
@@ -181,7 +183,7 @@ def _exported(source: Source, kind: str, *, device: str | None, threads: int | N
             why=f"it takes {channels} channels of {height or 'any'} x {width or 'any'} pixels",
             hint=f"--crop {usual[1]}x{usual[2]} --color {'L' if channels == 1 else 'RGB'}",
         )
-    return InRuntime(
+    return RuntimePredictor(
         artifact=artifact,
         preprocessing=preprocessing,
         preprocessing_source=origin,

@@ -1,4 +1,4 @@
-"""What the exported file answers, in the runtime that will run it: logits from a fresh process."""
+"""Outputs of an exported file in the runtime that will run it, from a fresh process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ READ_BATCH = 64
 TIMEOUT_S = 6 * 3600.0
 
 
-def logits(
+def run_file(
     artifact: Artifact,
     images: Images,
     *,
@@ -39,8 +39,9 @@ def logits(
     preprocessing: Preprocessing | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> np.ndarray:
-    """float32 (N, classes) of all images, computed by the probe on `device`, this host unless given; normalised with
-    `preprocessing`, else the images' own.
+    """The first output for all images, float32 (N, ...), computed by the probe on `device`, this host unless given.
+
+    Images are normalised with `preprocessing`, else with their own.
 
     `options` go to the backend. A `tensorrt` file on ONNX Runtime is computed as written unless they say otherwise:
     its Q/DQ pairs stay float arithmetic on the quantization grid, which is what TensorRT's integer kernels round to.
@@ -64,7 +65,7 @@ def logits(
     listener(Started(step))
     parts: list[np.ndarray] = []
     with _temporary_folder() as folder:
-        pixels, answers = folder / "pixels.npy", folder / "logits.npy"
+        pixels, answers = folder / "pixels.npy", folder / "outputs.npy"
         for start in _chunks(images, pixels):
             device.run(
                 job,
@@ -79,15 +80,15 @@ def logits(
 
 
 def _answers(path: Path, rows: int, name: str) -> np.ndarray:
-    """What device `name` says of a chunk. Raises StepError for anything but a row of numbers for each image."""
-    found: np.ndarray = np.load(path, allow_pickle=False)
-    if found.ndim != 2 or len(found) != rows or found.dtype != np.float32:
+    """What device `name` answered to a chunk. Raises StepError for anything but float32 with a row for each image."""
+    outputs: np.ndarray = np.load(path, allow_pickle=False)
+    if outputs.ndim < 2 or len(outputs) != rows or outputs.dtype != np.float32:
         raise StepError(
             "bad-answer",
-            f"{name} answered {rows} images with an array of shape {list(found.shape)} and type {found.dtype}",
+            f"{name} answered {rows} images with an array of shape {list(outputs.shape)} and type {outputs.dtype}",
             hint="run it again; if it happens twice, look at the board",
         )
-    return found
+    return outputs
 
 
 def _forward(listener: Listener, step: str, before: int, total: int, event: Mapping[str, Any]) -> None:

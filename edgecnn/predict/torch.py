@@ -1,4 +1,4 @@
-"""What a network answers in PyTorch, in this process."""
+"""Outputs of a network in PyTorch, in this process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BATCH_PIXELS = 32 * 224 * 224
 def forward(
     module: nn.Module, images: Images, *, shape: tuple[int, int], device: str, threads: int, listener: Listener
 ) -> np.ndarray:
-    """Logits float32 (N, classes) of all images, in FP32 in eval mode on `device` (cpu, cuda, cuda:1, mps).
+    """Outputs float32 (N, ...) for all images, in FP32 in eval mode on `device` (cpu, cuda, cuda:1, mps).
 
     `shape` is (height, width) of the input in pixels, `threads` are the CPU's; the module is moved. Raises MissingError
     where the device is not there, StepError when the network cannot be run.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -91,7 +92,11 @@ class Views:
         return len(_views(self.names, self.preprocessing))
 
     @property
-    def labels(self) -> list[int] | None:
+    def ids(self) -> list[str]:
+        return [f"{name}#{view}" for name in self.images.ids for view in range(self.per_image)][: self.limit]
+
+    @property
+    def labels(self) -> list[Any] | None:
         known = self.images.labels
         return None if known is None else [label for label in known for _ in range(self.per_image)][: self.limit]
 

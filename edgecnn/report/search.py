@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edgecnn.core.outcome import Outcome
-from edgecnn.tasks.classification.verdict import Judgement
 
 State = Literal["within", "over", "hopeless", "no better", "not possible", "failed"]
 
@@ -47,24 +46,3 @@ class Search:
     chosen: str
     outcome: Outcome | None
     why: str
-
-
-def lost(judgement: Judgement) -> float:
-    """The drop; without labels the share of answers that changed, which bounds it."""
-    return judgement.drop if judgement.drop is not None else 1 - (judgement.agreement or 0.0)
-
-
-def may_lose(judgement: Judgement) -> float:
-    """The upper bound of the drop (95 %), which is what has to be within the budget."""
-    return 1.0 if judgement.drop_high is None else judgement.drop_high
-
-
-def loss_in_words(judgement: Judgement) -> str:
-    if judgement.drop is None:
-        return f"agreement {judgement.agreement or 0:.2%}"
-    return f"drop {100 * judgement.drop:.2f} points"
-
-
-def beyond(share: float) -> str:
-    """How far a loss is over the budget."""
-    return f"{100 * share:.2f} points over it" if share > 0 else "within it, but not by enough to be proven"

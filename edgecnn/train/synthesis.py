@@ -45,6 +45,10 @@ class SyntheticImages:
     notes: tuple[str, ...] = ()
 
     @property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(map(str, range(len(self))))
+
+    @property
     def labels(self) -> None:
         return None
 

@@ -30,6 +30,10 @@ class SyntheticImages:
     listener: Listener
 
     @property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(map(str, range(self.count)))
+
+    @property
     def labels(self) -> None:
         return None
 

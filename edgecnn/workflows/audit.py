@@ -23,7 +23,7 @@ from edgecnn.data.images import ImageSet
 from edgecnn.data.listing import Listing, below
 from edgecnn.data.opening import list_images
 from edgecnn.data.preprocessing import Source
-from edgecnn.predict.predictor import Classifier, open_classifier
+from edgecnn.predict.predictor import Predictor, open_predictor
 from edgecnn.report.audit.findings import findings, outcome
 from edgecnn.report.audit.model import Audit, Doubts
 from edgecnn.report.evaluation.words import sure
@@ -72,7 +72,7 @@ def audit(request: Request, *, listener: Listener) -> Audit:
         copies=copies,
         doubts=_doubts(opened, looked, parts=parts, root=listing.root, listener=listener) if opened else None,
         skipped=dict(listing.skipped),
-        notes=(*listing.notes, *(opened.classifier.notes if opened else ())),
+        notes=(*listing.notes, *(opened.predictor.notes if opened else ())),
         seconds=time.monotonic() - began,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         version=__version__,
@@ -97,34 +97,34 @@ def _parts(listing: Listing) -> tuple[str, ...]:
 @dataclass(frozen=True, slots=True)
 class _Opened:
     file: str
-    classifier: Classifier
+    predictor: Predictor
     classes: ClassMap
 
 
 def _open(source: Source, listing: Listing, request: Request, *, listener: Listener) -> _Opened:
     given = replace(source, data=request.data)
-    classifier = open_classifier(given, device=request.device, threads=request.threads, listener=listener)
-    names = classifier.class_names
-    classes = class_map_for(listing, classifier.num_classes, path=source.class_map, class_names=names)
-    for note in classifier.notes:
+    predictor = open_predictor(given, device=request.device, threads=request.threads, listener=listener)
+    names = predictor.class_names
+    classes = class_map_for(listing, predictor.num_classes, path=source.class_map, class_names=names)
+    for note in predictor.notes:
         listener(Warned("assumed", note))
-    return _Opened(source.checkpoint.name, classifier, classes)
+    return _Opened(source.checkpoint.name, predictor, classes)
 
 
 def _doubts(opened: _Opened, looked: Looked, *, parts: tuple[str, ...], root: Path, listener: Listener) -> Doubts:
     """Each part has its own thresholds: a model is surer of the images it was trained on."""
-    classifier, classes = opened.classifier, opened.classes
+    predictor, classes = opened.predictor, opened.classes
     whole = np.array(looked.whole, np.int64)
     samples = [looked.samples[place] for place in whole]
     labels = np.array([classes.indices[sample.label] for sample in samples], np.int64)
-    images = ImageSet([sample.path for sample in samples], None, preprocessing=classifier.preprocessing, root=root)
+    images = ImageSet([sample.path for sample in samples], None, preprocessing=predictor.preprocessing, root=root)
     logits = (
-        classifier.logits(images, listener=listener) if len(images) else np.zeros((0, classes.num_classes), np.float32)
+        predictor.predict(images, listener=listener) if len(images) else np.zeros((0, classes.num_classes), np.float32)
     )
     if logits.shape[1:] != (classes.num_classes,) or not np.isfinite(logits).all():
         raise StepError(
             "bad-answer",
-            f"{classifier.runtime} answers with what are no numbers for {classes.num_classes} classes",
+            f"{predictor.runtime} answers with what are no numbers for {classes.num_classes} classes",
             hint="look at the model with edgecnn inspect",
         )
     right = float((logits.argmax(1) == labels).mean()) if len(labels) else 0.0
@@ -136,7 +136,7 @@ def _doubts(opened: _Opened, looked: Looked, *, parts: tuple[str, ...], root: Pa
         doubts = doubtful(probabilities[inside], labels[inside].tolist())
         found += [replace(doubt, place=int(whole[inside[doubt.place]])) for doubt in doubts]
     found.sort(key=lambda doubt: doubt.label_confidence - doubt.confidence)
-    return Doubts(opened.file, classifier.runtime, classes.names, len(labels), right, tuple(found))
+    return Doubts(opened.file, predictor.runtime, classes.names, len(labels), right, tuple(found))
 
 
 def serious(found: Audit) -> bool:

@@ -120,7 +120,9 @@ def _one(source: Source, recipe: Recipe, wanted: Kind, *, out: Path | None, list
         )
     inputs = open_inputs(source, recipe, listener=listener)
     with tempfile.TemporaryDirectory(prefix="edgecnn-") as folder:
-        context = RunContext(inputs.model, inputs.data, HERE, Store(Path(folder)), listener, source.seed)
+        context = RunContext(
+            inputs.model, inputs.data, HERE, Store(Path(folder)), listener, source.seed, task=inputs.task
+        )
         todo = steps(recipe, wanted.format, context)
         missing = next((step.missing for step in todo if step.missing), None)
         if missing:
@@ -140,7 +142,7 @@ def _one(source: Source, recipe: Recipe, wanted: Kind, *, out: Path | None, list
         images = (evaluation or inputs.data.calibration).take(32)
         lint(assessment, context)
         answer(assessment, images, context, threads=1)
-        verify(assessment, reference(assessment.model, images, context)[0])
+        verify(assessment, reference(assessment.model, images, context)[0], context.task)
         target = out or source.checkpoint.with_name(
             f"{source.checkpoint.stem}.{wanted.precision}{assessment.artifact.path.suffix}"
         )

@@ -187,5 +187,5 @@ class _Bench:
 
     def held(self, other: np.ndarray, student: np.ndarray) -> Against:
         found = judge(other, student, self.labels, max_drop=0.0)
-        assert found.drop is not None and found.drop_low is not None and found.drop_high is not None
-        return Against(found.drop, found.drop_low, found.drop_high)
+        assert found.drop is not None and found.drop.value is not None
+        return Against(found.drop.value, found.drop.low, found.drop.high)

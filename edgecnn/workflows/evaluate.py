@@ -18,7 +18,7 @@ from edgecnn.data.images import ImageSet
 from edgecnn.data.listing import below
 from edgecnn.data.preprocessing import Source
 from edgecnn.predict import tta
-from edgecnn.predict.predictor import Classifier, open_classifier
+from edgecnn.predict.predictor import Predictor, open_predictor
 from edgecnn.report.evaluation.model import Evaluation, Mistake
 from edgecnn.tasks.classification.metrics import classify, probabilities_of
 
@@ -32,7 +32,7 @@ ROWS_BYTES = 256 << 20
 class Request:
     """What to judge: `source.checkpoint` may be an exported file as well, `source.data` is needed.
 
-    `views` are names of `measure.tta.NAMES`. `device` and `threads`: see `classifier.open_classifier`.
+    `views` are names of `predict.tta.NAMES`. `device` and `threads`: see `predictor.open_predictor`.
     """
 
     source: Source
@@ -49,20 +49,20 @@ def evaluate(request: Request, *, listener: Listener) -> Evaluation:
     listener(Started("read inputs"))
     began = time.monotonic()
     listing = list_labelled(source.data)
-    classifier = open_classifier(source, device=request.device, threads=request.threads, listener=listener)
+    predictor = open_predictor(source, device=request.device, threads=request.threads, listener=listener)
     judging = open_judging(
         listing,
-        num_classes=classifier.num_classes,
-        preprocessing=tta.enlarged(request.views, classifier.preprocessing),
+        num_classes=predictor.num_classes,
+        preprocessing=tta.enlarged(request.views, predictor.preprocessing),
         class_map=source.class_map,
-        class_names=classifier.class_names,
+        class_names=predictor.class_names,
     )
-    notes = (*classifier.notes, *judging.notes)
+    notes = (*predictor.notes, *judging.notes)
     for note in notes:
         listener(Warned("assumed", note))
     listener(Finished("read inputs", time.monotonic() - began))
     began = time.monotonic()
-    scores, probabilities, given = answers(classifier, judging.images, request.views, listener=listener)
+    scores, probabilities, given = answers(predictor, judging.images, request.views, listener=listener)
     seconds = time.monotonic() - began
     if given:
         notes += ("the file answers with probabilities: they are taken as they are",)
@@ -70,13 +70,13 @@ def evaluate(request: Request, *, listener: Listener) -> Evaluation:
     result = classify(scores, labels, probabilities=probabilities, names=judging.class_names)
     return Evaluation(
         file=source.checkpoint.name,
-        model=classifier.facts(),
-        runtime=classifier.runtime,
+        model=predictor.facts(),
+        runtime=predictor.runtime,
         data=judging.facts,
-        preprocessing=classifier.preprocessing.to_dict(),
-        preprocessing_source=_origin(classifier, source),
-        tta=tta.in_words(request.views, classifier.preprocessing),
-        views=tta.Views(judging.images, request.views, classifier.preprocessing).per_image,
+        preprocessing=predictor.preprocessing.to_dict(),
+        preprocessing_source=_origin(predictor, source),
+        tta=tta.in_words(request.views, predictor.preprocessing),
+        views=tta.Views(judging.images, request.views, predictor.preprocessing).per_image,
         result=result,
         hardest=tuple(_hardest(judging, scores, probabilities)),
         notes=notes,
@@ -86,40 +86,40 @@ def evaluate(request: Request, *, listener: Listener) -> Evaluation:
     )
 
 
-def _origin(classifier: Classifier, source: Source) -> str:
+def _origin(predictor: Predictor, source: Source) -> str:
     """Where the preprocessing comes from; flags that say what matters make up for what nobody else said."""
     whole = {"mean", "std"} <= set(source.preprocessing or {})
-    return classifier.preprocessing_source.removesuffix(" over guessed" if whole else "")
+    return predictor.preprocessing_source.removesuffix(" over guessed" if whole else "")
 
 
 def answers(
-    classifier: Classifier, images: ImageSet, views: tuple[str, ...], *, listener: Listener
+    predictor: Predictor, images: ImageSet, views: tuple[str, ...], *, listener: Listener
 ) -> tuple[np.ndarray, np.ndarray, bool]:
     """(scores to rank classes by, probabilities, whether the file gave probabilities), each float32 (N, classes).
 
     Without augmentation the scores are the logits: a softmax in float32 would make ties of small differences.
     """
     if not views:
-        logits = _checked(classifier.logits(images, listener=listener), classifier)
+        logits = _checked(predictor.predict(images, listener=listener), predictor)
         probabilities, given = probabilities_of(logits.copy())
         return logits, probabilities, given
-    seen = tta.Views(images, views, classifier.preprocessing)
-    step = max(1, ROWS_BYTES // (4 * seen.per_image * classifier.num_classes))
+    seen = tta.Views(images, views, predictor.preprocessing)
+    step = max(1, ROWS_BYTES // (4 * seen.per_image * predictor.num_classes))
     parts, given = [], False
     for start in range(0, len(images), step):
         some = replace(seen, images=images.select(range(start, min(start + step, len(images)))))
-        probabilities, given = probabilities_of(_checked(classifier.logits(some, listener=listener), classifier))
+        probabilities, given = probabilities_of(_checked(predictor.predict(some, listener=listener), predictor))
         parts.append(tta.averaged(probabilities, seen.per_image))
     means = np.concatenate(parts)
     return means, means, given
 
 
-def _checked(logits: np.ndarray, classifier: Classifier) -> np.ndarray:
-    if logits.shape[1:] != (classifier.num_classes,):
+def _checked(logits: np.ndarray, predictor: Predictor) -> np.ndarray:
+    if logits.shape[1:] != (predictor.num_classes,):
         raise StepError(
             "bad-answer",
-            f"{classifier.runtime} answered with {list(logits.shape[1:])} numbers an image, not one for each of "
-            f"{classifier.num_classes} classes",
+            f"{predictor.runtime} answered with {list(logits.shape[1:])} numbers an image, not one for each of "
+            f"{predictor.num_classes} classes",
             hint="run it again; if it happens twice, look at the file with edgecnn inspect",
         )
     if not np.isfinite(logits).all():

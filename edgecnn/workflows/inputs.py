@@ -16,6 +16,7 @@ from edgecnn.core.stage import Images, LabelledImages
 from edgecnn.data.listing import EVALUATION_NAMES
 from edgecnn.data.preprocessing import Source, settle_preprocessing
 from edgecnn.models import LoadedModel, open_model
+from edgecnn.tasks.task import Task, find
 from edgecnn.train.synthetic import SyntheticImages
 
 if TYPE_CHECKING:
@@ -39,12 +40,14 @@ class Inputs:
     model: LoadedModel
     data: RunData
     preprocessing_source: str
+    task: Task
 
 
 def open_inputs(source: Source, recipe: Recipe, *, listener: Listener, judges: bool = True) -> Inputs:
     """Open the checkpoint and the images, of which some need classes where something `judges`. Raises InputError or
     MissingError before any work starts."""
     began = time.monotonic()
+    task = find(source.task)
     listener(Started("read inputs"))
     model = open_model(source.checkpoint, architecture=source.architecture)
     preprocessing, origin = choose_preprocessing(model, source, recipe, listener=listener)
@@ -53,7 +56,7 @@ def open_inputs(source: Source, recipe: Recipe, *, listener: Listener, judges: b
     for note in (*model.notes, *data.facts.get("notes", ())):
         listener(Warned("assumed", note))
     listener(Finished("read inputs", time.monotonic() - began))
-    return Inputs(model, data, origin)
+    return Inputs(model, data, origin, task)
 
 
 def choose_preprocessing(

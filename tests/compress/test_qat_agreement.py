@@ -10,7 +10,7 @@ from edgecnn.compress.qat.kernel import prepare
 from edgecnn.compress.qat.stage import Qat
 from edgecnn.core.artifact import Artifact, Format
 from edgecnn.core.events import ignore
-from edgecnn.predict.runtime import logits
+from edgecnn.predict.runtime import run_file
 from edgecnn.quantize.stage import Quantize
 
 BACKENDS: dict[Format, str] = {"onnx": "onnxruntime", "tensorrt": "onnxruntime", "tflite": "tflite"}
@@ -30,6 +30,6 @@ def test_the_file_answers_like_the_trained_network(around, exported, digits, for
     network = prepare(trained, stage, around.context("again", format)).network
     with torch.inference_mode():
         expected = np.concatenate([network(torch.from_numpy(batch)).numpy() for batch in everything.batches(256)])
-    found = logits(made, everything, backend=BACKENDS[format], threads=1, listener=ignore)
+    found = run_file(made, everything, backend=BACKENDS[format], threads=1, listener=ignore)
     agreement = (found.argmax(1) == expected.argmax(1)).mean()
     assert agreement >= AGREEMENT

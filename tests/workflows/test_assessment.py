@@ -18,6 +18,7 @@ from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.store import Store
 from edgecnn.measure.connection import Connection
 from edgecnn.measure.effort import profile_named
+from edgecnn.tasks.classification.task import TASK
 from edgecnn.workflows.optimize import assessment
 from edgecnn.workflows.optimize.assessment import Assessment, answer, time_all
 
@@ -68,7 +69,9 @@ def file(tmp_path: Path) -> Assessment:
 def context(store: Store, site: Connection) -> Any:
     preprocessing = Preprocessing(crop=(8, 8), resize=8, mean=(0.5,) * 3, std=(0.5,) * 3)
     model, data = SimpleNamespace(num_classes=10), SimpleNamespace(preprocessing=preprocessing)
-    return SimpleNamespace(store=store, site=site, listener=ignore, model=model, data=data, target=PI, seed=0)
+    return SimpleNamespace(
+        store=store, connection=site, listener=ignore, model=model, data=data, target=PI, seed=0, task=TASK
+    )
 
 
 def test_answers_with_another_number_of_classes_are_refused_and_not_kept(store: Store, file: Assessment) -> None:
@@ -76,7 +79,7 @@ def test_answers_with_another_number_of_classes_are_refused_and_not_kept(store: 
         answer(file, Four(), context(store, Connection(Answering(7), {})), threads=1)  # type: ignore[arg-type]
     assert caught.value.code == "bad-answer" and "pi" in caught.value.message
     answer(file, Four(), context(store, Connection(Answering(10), {})), threads=1)  # type: ignore[arg-type]
-    assert file.answers is not None and file.answers.shape == (4, 10)
+    assert file.answers is not None and file.answers.outputs.shape == (4, 10)
 
 
 def test_another_runtime_on_the_board_is_timed_anew(

@@ -84,10 +84,10 @@ def answers(bundle: Path, site: Path, images: Sequence[Path]) -> list[dict[str, 
 def judged(bench: Workbench, path: Path, backend: str) -> tuple[list[Path], list[int], np.ndarray]:
     """Image files, their labels, and what the judge's own process makes of them."""
     from edgecnn.data import open_data
-    from edgecnn.predict.runtime import logits
+    from edgecnn.predict.runtime import run_file
 
     images = open_data(bench.data, num_classes=4, preprocessing=PREPARED).evaluation
-    found = logits(open_artifact(path), images, backend=backend, threads=1, listener=ignore)
+    found = run_file(open_artifact(path), images, backend=backend, threads=1, listener=ignore)
     return list(images.paths), list(images.labels or ()), found
 
 

@@ -15,6 +15,8 @@ from edgecnn.core.device import Deployment, DeviceProfile
 from edgecnn.measure.effort import profile_named
 from edgecnn.measure.latency import Candidate, Process, summarise
 from edgecnn.report.model import Accuracy, Row, Speed
+from edgecnn.tasks.classification.task import TASK
+from edgecnn.tasks.task import Answers
 from edgecnn.workflows.optimize.assessment import Assessment, speeds
 from edgecnn.workflows.optimize.execution import Execution
 from edgecnn.workflows.optimize.file_names import network_files
@@ -56,20 +58,20 @@ def row(precision: str, outcome: Any = None, *, format: str = "onnx", status: st
 
 def test_pass_needs_every_file_to_have_been_made() -> None:
     made = [row("fp32"), row("int8", "PASS"), row("int8", format="tflite", status="failed")]
-    outcome, why = overall(made)
+    outcome, why = overall(made, TASK)
     assert outcome == "INCONCLUSIVE"
     assert "tflite int8" in why
 
 
 def test_a_skipped_file_is_named_beside_the_pass() -> None:
-    outcome, why = overall([row("fp32"), row("int8", "PASS"), row("fp32", format="tflite", status="skipped")])
+    outcome, why = overall([row("fp32"), row("int8", "PASS"), row("fp32", format="tflite", status="skipped")], TASK)
     assert outcome == "PASS"
     assert "not made: tflite fp32" in why
 
 
 @pytest.mark.parametrize("other", ["PASS", "INCONCLUSIVE"])
 def test_one_failed_judgement_is_enough(other: str) -> None:
-    assert overall([row("fp32"), row("int8", other), row("int8", "FAIL", format="tflite")])[0] == "FAIL"
+    assert overall([row("fp32"), row("int8", other), row("int8", "FAIL", format="tflite")], TASK)[0] == "FAIL"
 
 
 def test_a_proven_file_is_bundled_unless_it_is_proven_slower() -> None:
@@ -101,8 +103,8 @@ def test_files_that_all_gain_are_not_said_to_lose() -> None:
     better = row("int8", "PASS")
     assert better.accuracy is not None
     gained = replace(better, accuracy=replace(better.accuracy, drop=-0.004, drop_low=-0.006, drop_high=-0.002))
-    assert overall([row("fp32"), gained])[1].startswith("all gain 0.20 points of top-1 or more")
-    assert "nothing but FP32" in overall([row("fp32")])[1]
+    assert overall([row("fp32"), gained], TASK)[1].startswith("all gain 0.20 points of top-1 or more")
+    assert "nothing but FP32" in overall([row("fp32")], TASK)[1]
 
 
 def test_changed_checkpoints_that_differ_between_formats_are_both_delivered() -> None:
@@ -166,7 +168,8 @@ def test_memory_that_nobody_could_read_is_not_nought(tmp_path: Path) -> None:
 def test_agreeing_with_a_useless_baseline_proves_nothing(tmp_path: Path, useless: str) -> None:
     labels = [index % 10 for index in range(100)]
     wrong = [(label + 3) % 10 for label in labels] if useless == "chance" else [7] * 100
-    answers = np.eye(10, dtype=np.float32)[wrong]
+    images = SimpleNamespace(labels=labels, ids=tuple(map(str, range(100))))
+    answers = Answers(np.eye(10, dtype=np.float32)[wrong], images)  # type: ignore[arg-type]
     execution, found = Execution("onnx"), {}
     for precision in ("fp32", "int8"):
         path = tmp_path / f"{precision}.onnx"
@@ -176,6 +179,6 @@ def test_agreeing_with_a_useless_baseline_proves_nothing(tmp_path: Path, useless
         found[artifact.kind] = Assessment(
             artifact, HOST.deployments[0], "onnxruntime", SimpleNamespace(), answers=answers
         )
-    made = rows([execution], found, labels=labels, judged=True, max_drop=0.01, num_classes=10)
-    assert overall(made)[0] == "INCONCLUSIVE"
+    made = rows([execution], found, task=TASK, max_drop=0.01, judged=True)
+    assert overall(made, TASK)[0] == "INCONCLUSIVE"
     assert "the baseline" in made[1].outcome_why

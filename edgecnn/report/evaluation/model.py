@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edgecnn.tasks.classification.metrics import Classification, Share
+from edgecnn.tasks.classification.metrics import ClassificationScores, Share
 
 SCHEMA = "edgecnn.evaluation/1"
 
@@ -40,7 +40,7 @@ class Evaluation:
     preprocessing_source: str
     tta: str
     views: int
-    result: Classification
+    result: ClassificationScores
     hardest: tuple[Mistake, ...]
     notes: tuple[str, ...]
     seconds: float

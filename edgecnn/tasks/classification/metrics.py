@@ -69,7 +69,7 @@ class Bin:
 
 
 @dataclass(frozen=True, slots=True)
-class Classification:
+class ClassificationScores:
     """What a classifier is worth on labelled images. `confusion` is int64 (true class, predicted class) in images;
     `top5` is None for five classes and fewer; `confidence` is the mean of the winning probabilities and
     `calibration_error` the expected one, a share, over `bins`."""
@@ -105,7 +105,7 @@ class Classification:
 
 def classify(
     scores: np.ndarray, labels: Sequence[int], *, probabilities: np.ndarray, names: Sequence[str]
-) -> Classification:
+) -> ClassificationScores:
     """Judge `scores` (N, classes), whose largest is the answer and the first of equal ones, against labels.
 
     `probabilities` (N, classes) are for calibration alone. Per-class figures, confusion and calibration error are
@@ -131,7 +131,7 @@ def classify(
     found = _by_class(predictions, truth, names)
     top5 = Share.of(_within(scores, truth, TOP_K), count) if classes > TOP_K else None
     confusion, error = _torchmetrics_matrices(predictions, truth, probabilities)
-    return Classification(
+    return ClassificationScores(
         top1=Share.of(int(np.count_nonzero(predictions == truth)), count),
         top5=top5,
         classes=found,

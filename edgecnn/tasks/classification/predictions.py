@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-
-def at(positions: Sequence[int] | None, values: np.ndarray) -> np.ndarray:
-    """The values, one for each evaluation image, at `positions`; None for all."""
-    return values if positions is None else values[list(positions)]
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def top1(logits: np.ndarray) -> np.ndarray:
     """Predicted class per image; an answer that is not finite is no class at all (-1)."""
+    import numpy as np
+
     predicted: np.ndarray = logits.argmax(axis=1)
     predicted[~np.isfinite(logits).all(axis=1)] = -1
     return predicted

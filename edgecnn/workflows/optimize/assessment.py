@@ -1,5 +1,5 @@
-"""What is known of each artifact: what its runtime made of it, what it answers, how fast. Each finding is stored
-and found again."""
+"""Assessment of each artifact: what its runtime made of it, what it answers, how fast. All of it is cached in the
+store."""
 
 from __future__ import annotations
 
@@ -18,22 +18,24 @@ from edgecnn.core import plugins
 from edgecnn.core.artifact import Artifact, Format, Kind
 from edgecnn.core.device import Deployment
 from edgecnn.core.errors import EdgecnnError, StepError
-from edgecnn.core.events import Finished, Listener, Started, Warned, scoped
+from edgecnn.core.events import Finished, Started, Warned, scoped
 from edgecnn.core.stage import Images, Model
-from edgecnn.core.store import Store, Work, digest_of
+from edgecnn.core.store import Work, digest_of
 from edgecnn.formats.fusion import FloatLayer, Fusion
 from edgecnn.measure.effort import Profile
 from edgecnn.measure.latency import Candidate, Latency, compare, measure
-from edgecnn.predict.runtime import logits
+from edgecnn.predict.runtime import run_file
 from edgecnn.quantize.stage import Quantize
 from edgecnn.report.model import Parity, Speed
+from edgecnn.tasks.task import Answers, Task
 from edgecnn.workflows.optimize.execution import Execution, translated
 from edgecnn.workflows.optimize.planning import RunContext, versions
 
 VERIFIED = 128
-"""Images on which every artifact is compared with PyTorch, logit by logit."""
+"""Images on which every artifact is compared with PyTorch, output by output."""
 STAND_INS = {"tensorrt": "onnxruntime"}
 """Backends that this host cannot run, and what computes the same graph as written in their place."""
+OUTPUTS = "logits.npy"
 RANKED_ON = 64
 """Calibration images on which each layer alone is quantized, to find those that lose most."""
 RUNTIMES = ("onnxruntime", "ai-edge-litert", "numpy")
@@ -42,9 +44,9 @@ LINTERS = (*RUNTIMES, "tensorrt-rtx-cu13-bindings", "onnxruntime-ep-nv-tensorrt-
 
 @dataclass(slots=True)
 class Assessment:
-    """Findings on one artifact; None where there is none, `error` when a step failed on it.
+    """What is known of one artifact; None where nothing is, `error` when a step failed on it.
 
-    `answers` are to the evaluation images at `positions`, None for all: the others chose the artifact.
+    `answers` are to the images that had no part in choosing the artifact.
     """
 
     artifact: Artifact
@@ -52,11 +54,10 @@ class Assessment:
     runs_on: str
     model: Model
     fusion: Fusion | None = None
-    answers: np.ndarray | None = None
+    answers: Answers | None = None
     parity: Parity | None = None
     speed: Speed | None = None
     error: EdgecnnError | None = None
-    positions: list[int] | None = None
     records: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -69,7 +70,7 @@ class Assessment:
 
 
 def gather(executions: Sequence[Execution], context: RunContext) -> dict[Kind, Assessment]:
-    """One Evidence per artifact, in the order made, with nothing found yet. On a board each file runs in its own
+    """One assessment per artifact, in the order made, with nothing known yet. On a board each file runs in its own
     runtime."""
     stand_ins = STAND_INS if context.connection.local else {}
     found = {}
@@ -83,23 +84,34 @@ def gather(executions: Sequence[Execution], context: RunContext) -> dict[Kind, A
     return found
 
 
-def remembered(
-    store: Store, step: str, key: str, *, make: Callable[[Work], None], listener: Listener, label: str
+def _cached(
+    context: RunContext, step: str, key: str, compute: Callable[[Path], dict[str, Any]], *, label: str
 ) -> tuple[Work, dict[str, Any]]:
-    """A finished step, made now if it is not there, and a record of it."""
+    """A finished step of the store, computed now if it is not there, and a record of it."""
     began = time.monotonic()
-    found = store.find(step, key)
-    cached = found is not None
-    if found is None:
-        listener(Started(label))
-        with translated(label), store.work(step, key) as work:
-            make(work)
-        found = store.find(step, key)
-    if found is None:
-        raise StepError("lost-result", f"{label} left no result in {store.root}", hint="run the command again")
+
+    def announced(folder: Path) -> dict[str, Any]:
+        context.listener(Started(label))
+        with translated(label):
+            return compute(folder)
+
+    done, cached = context.store.cached(step, key, announced)
     seconds = time.monotonic() - began
-    listener(Finished(label, seconds, cached))
-    return found, {"stage": label, "key": key, "seconds": round(seconds, 3), "cached": cached}
+    context.listener(Finished(label, seconds, cached))
+    return done, {"stage": label, "key": key, "seconds": round(seconds, 3), "cached": cached}
+
+
+def _cached_outputs(
+    context: RunContext, step: str, key: str, compute: Callable[[], np.ndarray], *, label: str
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Outputs of a network from the store, computed now if they are not there, and a record of the step."""
+
+    def save(folder: Path) -> dict[str, Any]:
+        np.save(folder / OUTPUTS, compute(), allow_pickle=False)
+        return {}
+
+    done, record = _cached(context, step, key, save, label=label)
+    return np.load(done.folder / OUTPUTS, allow_pickle=False), record
 
 
 def _key(tools: tuple[str, ...], *parts: Any) -> str:
@@ -116,11 +128,12 @@ def lint(assessment: Assessment, context: RunContext) -> None:
     family = assessment.deployment.family
     key = _key(LINTERS, family, artifact.sha256, artifact.precision)
 
-    def make(work: Work) -> None:
-        work.facts["fusion"] = asdict(plugins.load("lints", family)(artifact))
-
-    done, record = remembered(
-        context.store, "lint", key, make=make, listener=context.listener, label=f"lint {assessment.name}"
+    done, record = _cached(
+        context,
+        "lint",
+        key,
+        lambda _: {"fusion": asdict(plugins.load("lints", family)(artifact))},
+        label=f"lint {assessment.name}",
     )
     raw = done.facts["fusion"]
     if raw["status"] == "skipped":
@@ -138,64 +151,51 @@ def lint(assessment: Assessment, context: RunContext) -> None:
 
 
 def answer(assessment: Assessment, images: Images, context: RunContext, *, threads: int) -> None:
-    """Logits of the file for all images, in the runtime that will run it or its stand-in, where it will run if that
+    """What the file answers to all images, in the runtime that will run it or its stand-in, where it will run if that
     can be reached."""
-    artifact = assessment.artifact
+    artifact, connection = assessment.artifact, context.connection
     runs_on = assessment.runs_on
-    where = (
-        () if context.connection.local else context.connection.answers_as(runs_on)
-    )  # this host's runtimes are in RUNTIMES
+    where = () if connection.local else connection.answers_as(runs_on)  # this host's runtimes are in RUNTIMES
     key = _key((*RUNTIMES, "pillow"), artifact.sha256, artifact.format, images.digest, runs_on, *where)
 
-    def make(work: Work) -> None:
-        found = logits(
+    def compute() -> np.ndarray:
+        outputs = run_file(
             artifact,
             images,
-            backend=assessment.runs_on,
+            backend=runs_on,
             threads=threads,
             listener=scoped(f"judge {assessment.name}", context.listener),
-            device=context.connection.device,
+            device=connection.device,
             preprocessing=context.data.preprocessing,
         )
-        if found.shape[1:] != (context.model.num_classes,):
-            raise StepError(
-                "bad-answer",
-                f"{context.connection.device.name} answered with {found.shape[1]} numbers an image, not one for each "
-                f"of {context.model.num_classes} classes",
-                hint="run it again; if it happens twice, look at the board",
-            )
-        np.save(work.folder / "logits.npy", found, allow_pickle=False)
+        context.task.validate(outputs, width=context.model.num_classes, runtime=connection.device.name)
+        return outputs
 
-    done, record = remembered(
-        context.store, "answer", key, make=make, listener=context.listener, label=f"judge {assessment.name}"
-    )
-    assessment.answers = np.load(done.folder / "logits.npy", allow_pickle=False)
+    outputs, record = _cached_outputs(context, "answer", key, compute, label=f"judge {assessment.name}")
+    assessment.answers = Answers(outputs, images)
     assessment.records.append(record)
 
 
 def reference(model: Model, images: Images, context: RunContext) -> tuple[np.ndarray, dict[str, Any]]:
-    """Logits of a torch network on the first `VERIFIED` images, and a record of the step."""
-    from edgecnn.predict.parity import torch_logits
+    """Outputs of a torch network for the first `VERIFIED` images, and a record of the step."""
+    from edgecnn.predict.parity import torch_outputs
 
-    first = images.take(VERIFIED)
+    first, label = images.take(VERIFIED), "verify PyTorch"
     key = _key(("torch", "torchvision", "timm", "pillow"), model.sha256, first.digest)
-
-    def make(work: Work) -> None:
-        found = torch_logits(model, first, listener=scoped("verify PyTorch", context.listener))
-        np.save(work.folder / "logits.npy", found, allow_pickle=False)
-
-    done, record = remembered(
-        context.store, "reference", key, make=make, listener=context.listener, label="verify PyTorch"
+    listener = scoped(label, context.listener)
+    return _cached_outputs(
+        context, "reference", key, lambda: torch_outputs(model, first, listener=listener), label=label
     )
-    return np.load(done.folder / "logits.npy", allow_pickle=False), record
 
 
-def verify(assessment: Assessment, expected: np.ndarray) -> None:
+def verify(assessment: Assessment, expected: np.ndarray, task: Task) -> None:
     """Compare the file's first answers with PyTorch's."""
     from edgecnn.predict.parity import parity
 
     if assessment.answers is not None and len(assessment.answers):
-        assessment.parity = Parity(**parity(expected, assessment.answers[: len(expected)]))  # type: ignore[arg-type]
+        outputs = assessment.answers.outputs[: len(expected)]
+        figures: dict[str, Any] = parity(expected, outputs)
+        assessment.parity = Parity(**figures, agreement=task.agreement(expected, outputs))
 
 
 def rank(model: Model, format: Format, context: RunContext) -> list[str]:
@@ -204,15 +204,15 @@ def rank(model: Model, format: Format, context: RunContext) -> list[str]:
     family = deployment.family if deployment else ""
     key = _key(("torch", *Quantize.tools), model.sha256, context.data.calibration.digest, family, RANKED_ON)
 
-    def make(work: Work) -> None:
+    def errors(_: Path) -> dict[str, Any]:
         from edgecnn.compress.sensitivity import rank_layers
 
         with tempfile.TemporaryDirectory(prefix="edgecnn-layers-") as folder:
             place = Path(folder)
             stage_context = context.stage_context(place, place, model=model, format=format, name=label)
-            work.facts["errors"] = list(rank_layers(stage_context, count=RANKED_ON).items())
+            return {"errors": list(rank_layers(stage_context, count=RANKED_ON).items())}
 
-    done, _ = remembered(context.store, "sensitivity", key, make=make, listener=context.listener, label=label)
+    done, _ = _cached(context, "sensitivity", key, errors, label=label)
     return [layer for layer, _ in done.facts["errors"]]
 
 
@@ -253,7 +253,7 @@ def time_all(
     if again or (before is not None and before.facts["failed"]):
         context.store.forget("measure", key)
 
-    def make(work: Work) -> None:
+    def take(folder: Path) -> dict[str, Any]:
         failed: list[str] = []
 
         def on_failure(candidate: Candidate, error: EdgecnnError) -> None:
@@ -270,13 +270,10 @@ def time_all(
             on_failure=on_failure,
             expect=context.target,
         )
-        (work.folder / "samples.json").write_text(json.dumps([latency.to_dict() for latency in taken]))
-        work.facts["speeds"] = {name: asdict(speed) for name, speed in speeds(taken, timed).items()}
-        work.facts["failed"] = failed
+        (folder / "samples.json").write_text(json.dumps([latency.to_dict() for latency in taken]))
+        return {"speeds": {name: asdict(speed) for name, speed in speeds(taken, timed).items()}, "failed": failed}
 
-    done, record = remembered(
-        context.store, "measure", key, make=make, listener=context.listener, label=f"measure {profile.name}"
-    )
+    done, record = _cached(context, "measure", key, take, label=f"measure {profile.name}")
     raw = done.facts["speeds"]
     for name, assessment in timed.items():
         if name in raw:

@@ -172,7 +172,9 @@ def _begin(request: Request, listener: Listener, connection: Connection) -> tupl
     store = Store(request.out / ".store")
     times = layer_times_on(connection, request.target, threads=request.threads, listener=listener)
     seed = request.source.seed
-    return inputs, RunContext(inputs.model, inputs.data, request.target, store, listener, seed, connection, times)
+    return inputs, RunContext(
+        inputs.model, inputs.data, request.target, store, listener, seed, connection, times, inputs.task
+    )
 
 
 def _examine(found: Mapping[Any, Assessment], inputs: Inputs, context: RunContext, request: Request) -> None:
@@ -188,7 +190,7 @@ def _examine(found: Mapping[Any, Assessment], inputs: Inputs, context: RunContex
             for warning in assessment.fusion.warnings if assessment.fusion else ():
                 context.listener(Warned("fusion", f"{assessment.name}: {warning}"))
             answer(assessment, images, context, threads=request.threads)
-            verify(assessment, expected)
+            verify(assessment, expected, context.task)
         except (InputError, CannotWrite):
             raise
         except EdgecnnError as error:
@@ -206,21 +208,13 @@ def _report(
     searches: Sequence[Search],
 ) -> Report:
     inputs, connection = begun[0], begun[1].connection
-    evaluation = inputs.data.evaluation
-    labels = evaluation.labels if evaluation is not None else None
-    rows = results.rows(
-        executions,
-        found,
-        labels=labels,
-        judged=evaluation is not None,
-        max_drop=request.budget.max_drop,
-        num_classes=inputs.model.num_classes,
-    )
+    judged, task = inputs.data.evaluation is not None, begun[1].task
+    rows = results.rows(executions, found, task=task, max_drop=request.budget.max_drop, judged=judged)
     rows = results.limited(
         rows, [last_made(execution) for execution in executions], budget=request.budget, here=request.here
     )
-    outcome, why = recommendation.overall(rows)
-    doubts = results.doubts(found, labels, inputs.model.num_classes) if evaluation is not None else []
+    outcome, why = recommendation.overall(rows, task)
+    doubts = results.doubts(found, task) if judged else []
     records = [record for execution in executions for record in execution.records]
     records += _first_of_each(record for item in found.values() for record in item.records)
     return Report(

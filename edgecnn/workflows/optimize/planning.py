@@ -16,6 +16,8 @@ from edgecnn.core.events import Listener, Warned, scoped
 from edgecnn.core.stage import Context, Data, LayerTimes, Model, Stage
 from edgecnn.core.store import Store, digest_of
 from edgecnn.measure.connection import Connection, this_host
+from edgecnn.tasks import task as tasks
+from edgecnn.tasks.task import Task
 
 CHECKPOINT = Kind("torch", "fp32")
 
@@ -62,6 +64,7 @@ class RunContext:
     seed: int
     connection: Connection = field(default_factory=this_host)
     layer_times: LayerTimes | None = None
+    task: Task = field(default_factory=lambda: tasks.find(tasks.DEFAULT))
 
     def stage_context(self, workdir: Path, scratch: Path, *, model: Model, format: Format, name: str) -> Context:
         """What a stage is given that works on `model`; its progress is told under `name`."""

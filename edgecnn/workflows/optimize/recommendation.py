@@ -7,11 +7,12 @@ from typing import Any
 
 from edgecnn.core.outcome import Outcome
 from edgecnn.report.model import Row
+from edgecnn.tasks.task import Task
 
 OUTCOMES_WORST_FIRST: tuple[Outcome, ...] = ("FAIL", "INCONCLUSIVE")
 
 
-def overall(made: Sequence[Row]) -> tuple[Outcome, str]:
+def overall(made: Sequence[Row], task: Task) -> tuple[Outcome, str]:
     """The worst of the candidates' outcomes: one file that lost its accuracy is enough to stop a release. Files
     that could not be made are not passed in silence."""
     judged = [row for row in made if row.outcome is not None]
@@ -25,8 +26,8 @@ def overall(made: Sequence[Row]) -> tuple[Outcome, str]:
     if not judged:
         return "INCONCLUSIVE", f"nothing but FP32 was made, so there is nothing to judge{_not_made(made)}"
     high = max(row.accuracy.drop_high for row in judged if row.accuracy and row.accuracy.drop_high is not None)
-    lost = f"no candidate loses more than {100 * high:.2f} points of top-1"
-    gained = f"all gain {-100 * high:.2f} points of top-1 or more"
+    lost = f"no candidate loses more than {task.amount(high)} of {task.metric}"
+    gained = f"all gain {task.amount(-high)} of {task.metric} or more"
     why = f"{lost if high >= 0 else gained}, with 95 % confidence each"
     return "PASS", f"{why}{_stand_ins(judged)}{_not_made(made)}"
 

@@ -1,11 +1,9 @@
-"""From evidence to a report: rows, judgements, what follows from them."""
+"""Results: the rows of a report, from what is known of each artifact."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-
-import numpy as np
 
 from edgecnn.config.recipe import Budget
 from edgecnn.core.artifact import Kind
@@ -13,36 +11,39 @@ from edgecnn.core.errors import EdgecnnError
 from edgecnn.core.outcome import Outcome
 from edgecnn.core.quantities import in_words
 from edgecnn.report.model import Accuracy, Row
-from edgecnn.tasks.classification.predictions import at, top1
-from edgecnn.tasks.classification.verdict import Judgement, judge, suspicions
+from edgecnn.tasks.task import Judgement, Task
 from edgecnn.workflows.optimize.assessment import Assessment
 from edgecnn.workflows.optimize.execution import Execution
 from edgecnn.workflows.optimize.file_names import file_name
 from edgecnn.workflows.optimize.recommendation import OUTCOMES_WORST_FIRST, _timed
 
 NO_DATA = "no images were given, so nothing could be judged: use --data"
+FEW_IMAGES = 50
+"""Fewer than these prove next to nothing."""
 
 
 def rows(
     executions: Sequence[Execution],
-    found: Mapping[Kind, Assessment],
+    assessments: Mapping[Kind, Assessment],
     *,
-    labels: Sequence[int] | None,
-    judged: bool,
+    task: Task,
     max_drop: float,
-    num_classes: int,
+    judged: bool,
 ) -> list[Row]:
-    """One row per artifact made, failed or skipped, lane by lane, FP32 first.
+    """One row per artifact made, failed or skipped, format by format, FP32 first. `judged` is False without images to
+    judge on.
 
     Where FP32 itself is no better than chance, or answers one class only, agreeing with it proves nothing: its
     candidates are INCONCLUSIVE.
     """
     made: list[Row] = []
     for execution in executions:
-        baseline = found.get(Kind(execution.format, "fp32"))
-        doubt = next(iter(_doubts_of(baseline, labels, num_classes)), "") if judged and baseline is not None else ""
+        baseline = assessments.get(Kind(execution.format, "fp32"))
+        doubt = _doubt(baseline, task) if judged and baseline else ""
         for kind in execution.artifacts:
-            row = _row(found[kind], baseline, labels=labels, judged=judged, max_drop=max_drop)
+            assessment = assessments[kind]
+            judgement = None if assessment is baseline else _judgement(assessment, baseline, task, max_drop, judged)
+            row = _row(assessment, judgement, task if judged else None)
             if doubt and row.outcome is not None:
                 row = replace(row, outcome="INCONCLUSIVE", outcome_why=doubt)
             made.append(row)
@@ -59,13 +60,10 @@ def _lost(kind: Kind, error: EdgecnnError) -> Row:
     return Row(kind.format, kind.precision, "", "failed", f"{error.message}{why}", variant=kind.variant)
 
 
-def _row(
-    assessment: Assessment, baseline: Assessment | None, *, labels: Sequence[int] | None, judged: bool, max_drop: float
-) -> Row:
+def _row(assessment: Assessment, judgement: Judgement | None, task: Task | None) -> Row:
     artifact = assessment.artifact
     if assessment.error is not None:
         return _lost(artifact.kind, assessment.error)
-    judgement = _judgement(assessment, baseline, labels=labels, judged=judged, max_drop=max_drop)
     return Row(
         format=artifact.format,
         precision=artifact.precision,
@@ -76,7 +74,7 @@ def _row(
         sha256=artifact.sha256,
         outcome=judgement.outcome if judgement else None,
         outcome_why=_why(judgement),
-        accuracy=_accuracy(assessment, judgement, labels) if judged else None,
+        accuracy=_accuracy(assessment, judgement, task) if task else None,
         parity=assessment.parity,
         speed=assessment.speed,
         fusion=asdict(assessment.fusion) if assessment.fusion else None,
@@ -86,20 +84,13 @@ def _row(
 
 
 def _judgement(
-    assessment: Assessment, baseline: Assessment | None, *, labels: Sequence[int] | None, judged: bool, max_drop: float
-) -> Judgement | None:
-    if assessment is baseline:
-        return None
+    assessment: Assessment, baseline: Assessment | None, task: Task, max_drop: float, judged: bool
+) -> Judgement:
     if not judged:
-        return Judgement("INCONCLUSIVE", NO_DATA, None, None, None, None, None, None, None)
+        return Judgement("INCONCLUSIVE", NO_DATA)
     if baseline is None or baseline.answers is None or assessment.answers is None:
-        return Judgement(
-            "INCONCLUSIVE", "there is no FP32 file to compare with", None, None, None, None, None, None, None
-        )
-    positions = assessment.positions
-    expected = top1(at(positions, baseline.answers))
-    truth = None if labels is None else at(positions, np.asarray(labels)).tolist()
-    return judge(expected, top1(assessment.answers), truth, max_drop=max_drop)
+        return Judgement("INCONCLUSIVE", "there is no FP32 file to compare with")
+    return task.compare(baseline.answers, assessment.answers, max_drop=max_drop)
 
 
 def _why(judgement: Judgement | None) -> str:
@@ -110,33 +101,38 @@ def _why(judgement: Judgement | None) -> str:
     return judgement.why
 
 
-def _accuracy(assessment: Assessment, judgement: Judgement | None, labels: Sequence[int] | None) -> Accuracy | None:
-    if assessment.answers is None:
+def _accuracy(assessment: Assessment, judgement: Judgement | None, task: Task) -> Accuracy | None:
+    answers = assessment.answers
+    if answers is None:
         return None
-    predicted = top1(assessment.answers)
-    correct = None if labels is None else int((predicted == at(assessment.positions, np.asarray(labels))).sum())
-    stand_in = ""
-    if assessment.is_stand_in:
-        half = assessment.artifact.precision == "fp16"
-        how = "with weights in FP16 and its CPU kernels' arithmetic" if half else "as written"
-        stand_in = f"{assessment.deployment.backend} is not on this host; the graph is computed {how}"
+    quality = None if answers.labels is None else task.quality(answers)
+    drop = judgement.drop if judgement else None
+    flips = judgement.flips if judgement else None
     return Accuracy(
         runtime=assessment.runs_on,
-        images=len(predicted),
-        correct=correct,
-        top1=None if correct is None else correct / len(predicted),
+        images=len(answers),
+        correct=quality.correct if quality else None,
+        top1=quality.value if quality else None,
         agreement=judgement.agreement if judgement else None,
-        broke=judgement.broke if judgement else None,
-        fixed=judgement.fixed if judgement else None,
-        drop=judgement.drop if judgement else None,
-        drop_low=judgement.drop_low if judgement else None,
-        drop_high=judgement.drop_high if judgement else None,
-        stand_in=stand_in,
+        broke=flips.broke if flips else None,
+        fixed=flips.fixed if flips else None,
+        drop=drop.value if drop else None,
+        drop_low=drop.low if drop else None,
+        drop_high=drop.high if drop else None,
+        stand_in=_stand_in(assessment),
     )
 
 
+def _stand_in(assessment: Assessment) -> str:
+    if not assessment.is_stand_in:
+        return ""
+    half = assessment.artifact.precision == "fp16"
+    how = "with weights in FP16 and its CPU kernels' arithmetic" if half else "as written"
+    return f"{assessment.deployment.backend} is not on this host; the graph is computed {how}"
+
+
 def limited(made: Sequence[Row], finals: Sequence[Kind | None], *, budget: Budget, here: bool) -> list[Row]:
-    """The rows, with the size and the latency of what each lane ends in held against the budget.
+    """The rows, with the size and the latency of what each format ends in held against the budget.
 
     `here`: times were taken on the target itself.
     """
@@ -172,23 +168,23 @@ def _latency(row: Row, limit: float, *, here: bool) -> tuple[Outcome, str]:
     return ("FAIL" if speed.median_low_ms > limit else "INCONCLUSIVE"), said
 
 
-def _doubts_of(baseline: Assessment, labels: Sequence[int] | None, num_classes: int) -> list[str]:
+def _doubt(baseline: Assessment, task: Task) -> str:
     """What is wrong with the FP32 file's own answers."""
-    if baseline.answers is None or labels is None:
-        return []
-    answers = top1(baseline.answers)
-    return [said for said in suspicions(answers, answers, labels, num_classes=num_classes) if "the baseline" in said]
+    answers = baseline.answers
+    if answers is None or answers.labels is None or len(answers) < FEW_IMAGES:
+        return ""
+    return next(iter(task.suspicions(answers)), "")
 
 
-def doubts(found: Mapping[Kind, Assessment], labels: Sequence[int] | None, num_classes: int) -> list[str]:
+def doubts(assessments: Mapping[Kind, Assessment], task: Task) -> list[str]:
     """Signs that something other than compression is wrong, each said once."""
     said: list[str] = []
-    for assessment in found.values():
-        if assessment.answers is None or labels is None:
+    for assessment in assessments.values():
+        answers, baseline = assessment.answers, assessments.get(Kind(assessment.artifact.format, "fp32"))
+        if not answers or answers.labels is None or baseline is None or baseline.answers is None:
             continue
-        base = found.get(Kind(assessment.artifact.format, "fp32"))
-        if base is None or base.answers is None:
-            continue
-        expected, truth = at(assessment.positions, base.answers), at(assessment.positions, np.asarray(labels))
-        said.extend(suspicions(top1(expected), top1(assessment.answers), truth.tolist(), num_classes=num_classes))
+        if len(answers) < FEW_IMAGES:
+            said.append(f"only {len(answers)} images: expect INCONCLUSIVE; add images")
+        else:
+            said.extend(task.suspicions(baseline.answers.on(answers.images), answers))
     return list(dict.fromkeys(said))

@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
 from edgecnn.compress.fallbacks import Attempt, Fallback, Known
 from edgecnn.config.recipe import Budget, Recipe
 from edgecnn.core.artifact import Artifact, Kind
@@ -24,10 +22,8 @@ from edgecnn.core.stage import Images
 from edgecnn.core.store import CannotWrite
 from edgecnn.data.folds import halves
 from edgecnn.measure.effort import Profile
-from edgecnn.report.search import Search, State, Trial, beyond, loss_in_words, lost, may_lose
-from edgecnn.statistics.proportions import fewest_images
-from edgecnn.tasks.classification.predictions import at, top1
-from edgecnn.tasks.classification.verdict import Judgement, judge, points, would_pass
+from edgecnn.report.search import Search, State, Trial
+from edgecnn.tasks.task import Answers, Judgement, Task
 from edgecnn.workflows.optimize.assessment import Assessment, answer, gather, lint, rank, reference, time_all, verify
 from edgecnn.workflows.optimize.execution import Execution, execute, translated
 from edgecnn.workflows.optimize.planning import RunContext, steps
@@ -86,7 +82,7 @@ class _Climber:
 
     def gap(self) -> float:
         """How much more than the budget the best attempt so far may lose (95 %), as a share of the images."""
-        return max(0.0, min(may_lose(item.judgement) for item in self.candidates) - self.ladder.max_drop)
+        return max(0.0, min(item.judgement.largest_loss for item in self.candidates) - self.ladder.max_drop)
 
     def known(self) -> Known:
         seen = [item.judgement.agreement for item in self.candidates]
@@ -114,7 +110,7 @@ def search(
     climber = _Climber(execution, found, context, ladder, source, *halves(images))
     answers = found[final].answers
     assert answers is not None
-    first = _judged(climber, answers, None)
+    first = _judged(climber, answers)
     too_large = _too_large(found[final], climber)
     within: State = "within" if first.outcome == "PASS" and not too_large else "over"
     row = replace(_row("", AS_WRITTEN, within, first, found[final]), why=too_large)
@@ -122,7 +118,7 @@ def search(
     refusal = "" if first.outcome == "PASS" else _cannot_certify(climber)
     if first.outcome == "PASS" or refusal:
         return execution, _told(climber, AS_WRITTEN, None, refusal or (NOTHING_SMALLER if too_large else ""))
-    searched = _judged(climber, at(climber.searching, answers), climber.searching)
+    searched = _judged(climber, answers.on(images.select(climber.searching)))
     climber.tried.append(replace(_row("", SEARCHED, "over", searched, found[final]), why=too_large))
     climber.candidates.append(_Candidate(row, execution, found[final], searched))
     chosen = _search(climber)
@@ -149,11 +145,12 @@ def _can_be_judged(execution: Execution, final: Kind, found: dict[Kind, Assessme
 def _cannot_certify(climber: _Climber) -> str:
     """Why climbing would be for nothing: too few images to prove the budget even of a file that changes no answer."""
     count, max_drop = len(climber.certifying), climber.ladder.max_drop
-    needed = fewest_images(max_drop, labels=climber.images.labels is not None)
+    task = climber.context.task
+    needed = task.fewest_images(max_drop, labels=climber.images.labels is not None)
     if needed is not None and count >= needed and climber.searching:
         return ""
     more = f": about {2 * needed:,} evaluation images could" if needed else ", and no number would: allow a little"
-    return f"not climbed: {count:,} images to certify on prove no drop of at most {points(max_drop)}{more}"
+    return f"not climbed: {count:,} images to certify on prove no drop of at most {task.budget(max_drop)}{more}"
 
 
 def _search(climber: _Climber) -> _Candidate:
@@ -182,7 +179,7 @@ def _search(climber: _Climber) -> _Candidate:
             climber.tried.append(
                 Trial(fallback.kind, fallback.kind, "not possible", "there is nothing left that it could change")
             )
-    return min(climber.candidates, key=lambda item: may_lose(item.judgement))
+    return min(climber.candidates, key=lambda item: item.judgement.largest_loss)
 
 
 def _impossible(fallback: Fallback, climber: _Climber) -> str:
@@ -220,7 +217,7 @@ def _try(fallback: Fallback, attempt: Attempt, climber: _Climber) -> _Candidate 
             return twin
         answer(assessment, climber.images.select(climber.searching), context, threads=climber.ladder.threads)
         assert assessment.answers is not None
-        judgement = _judged(climber, assessment.answers, climber.searching)
+        judgement = _judged(climber, assessment.answers)
         too_much = _too_large(assessment, climber) or _too_slow(fallback, assessment, climber)
     except CannotWrite:
         raise
@@ -230,12 +227,9 @@ def _try(fallback: Fallback, attempt: Attempt, climber: _Climber) -> _Candidate 
         climber.tried.append(Trial(fallback.kind, attempt.label, "failed", why))
         return None
     seconds = time.monotonic() - began
-    context.listener(Finished(step, seconds, note=loss_in_words(judgement)))
-    passes = not too_much and would_pass(
-        judgement,
-        images=len(climber.searching),
-        others=len(climber.certifying),
-        max_drop=climber.ladder.max_drop,
+    context.listener(Finished(step, seconds, note=_loss_in_words(judgement, context.task)))
+    passes = not too_much and context.task.would_pass(
+        judgement, images=len(climber.certifying), max_drop=climber.ladder.max_drop
     )
     row = _row(fallback.kind, attempt.label, "within" if passes else "over", judgement, assessment)
     row = replace(row, why=too_much, seconds=round(seconds, 1))
@@ -283,13 +277,11 @@ def _too_slow(fallback: Fallback, assessment: Assessment, climber: _Climber) -> 
     return f"{assessment.speed.median_ms:.3g} ms, and the budget is {limit:g} ms"
 
 
-def _judged(climber: _Climber, answers: np.ndarray, positions: list[int] | None) -> Judgement:
-    """`answers`, which are to the images at `positions` (None: all), against the baseline's to the same."""
+def _judged(climber: _Climber, answers: Answers) -> Judgement:
+    """`answers` against the baseline's to the same images."""
     baseline = climber.found[Kind(climber.execution.format, "fp32")]
     assert baseline.answers is not None
-    labels = climber.images.labels
-    truth = None if labels is None else at(positions, np.asarray(labels)).tolist()
-    return judge(top1(at(positions, baseline.answers)), top1(answers), truth, max_drop=climber.ladder.max_drop)
+    return climber.context.task.compare(baseline.answers, answers, max_drop=climber.ladder.max_drop)
 
 
 def _certify(climber: _Climber, chosen: _Candidate) -> tuple[Execution, Search]:
@@ -301,13 +293,12 @@ def _certify(climber: _Climber, chosen: _Candidate) -> tuple[Execution, Search]:
         known = climber.found.get(kind)
         if known is not None and known.artifact.sha256 == assessment.artifact.sha256:
             continue
-        assessment.positions = climber.certifying
         try:
             lint(assessment, context)
             answer(assessment, images, context, threads=climber.ladder.threads)
             expected, record = reference(assessment.model, images, context)
             assessment.records.append(record)
-            verify(assessment, expected)
+            verify(assessment, expected, context.task)
         except CannotWrite:
             raise
         except EdgecnnError as error:
@@ -319,7 +310,7 @@ def _certify(climber: _Climber, chosen: _Candidate) -> tuple[Execution, Search]:
     if final.error is not None or final.answers is None:
         why = final.error.message if final.error else "there are no answers"
         return execution, _told(climber, chosen.tried.label, None, f"could not be certified: {why}")
-    judgement = _judged(climber, final.answers, final.positions)
+    judgement = _judged(climber, final.answers)
     return execution, _told(climber, chosen.tried.label, judgement, _outcome_in_words(climber, chosen, judgement))
 
 
@@ -333,8 +324,19 @@ def _outcome_in_words(climber: _Climber, chosen: _Candidate, judgement: Judgemen
 
 
 def _closest_in_words(climber: _Climber, chosen: _Candidate) -> str:
-    missing = chosen.tried.why or beyond(lost(chosen.judgement) - climber.ladder.max_drop)
+    missing = chosen.tried.why or _beyond(chosen.judgement.loss - climber.ladder.max_drop, climber.context.task)
     return f"no rung is within the budget; {chosen.tried.label} came closest, {missing}"
+
+
+def _loss_in_words(judgement: Judgement, task: Task) -> str:
+    if judgement.drop is None or judgement.drop.value is None:
+        return f"agreement {judgement.agreement or 0:.2%}"
+    return f"drop {task.amount(judgement.drop.value)}"
+
+
+def _beyond(loss: float, task: Task) -> str:
+    """How far a loss is over the budget."""
+    return f"{task.amount(loss)} over it" if loss > 0 else "within it, but not by enough to be proven"
 
 
 def _row(fallback: str, label: str, state: State, judgement: Judgement, assessment: Assessment) -> Trial:
@@ -342,9 +344,9 @@ def _row(fallback: str, label: str, state: State, judgement: Judgement, assessme
         rung=fallback,
         label=label,
         state=state,
-        drop=judgement.drop,
-        drop_low=judgement.drop_low,
-        drop_high=judgement.drop_high,
+        drop=judgement.drop.value if judgement.drop else None,
+        drop_low=judgement.drop.low if judgement.drop else None,
+        drop_high=judgement.drop.high if judgement.drop else None,
         agreement=judgement.agreement,
         size_bytes=assessment.artifact.size_bytes,
     )

@@ -57,7 +57,7 @@ def test_logits_are_those_of_the_file_in_its_runtime(make_onnx: Callable[..., Pa
     model, images = make_onnx("m.onnx"), Pixels(130)
     events: list[Event] = []
     artifact = open_artifact(model)
-    found = runtime.logits(
+    found = runtime.run_file(
         artifact, images, backend="onnxruntime", threads=1, listener=events.append, preprocessing=PREPROCESSING
     )
     assert found.shape == (130, 5) and found.dtype == np.float32
@@ -77,7 +77,7 @@ def test_chunks_that_do_not_fit_the_batches_give_the_same_rows(
         if isinstance(event, Progress):
             done.append(event.done)
 
-    found = runtime.logits(
+    found = runtime.run_file(
         open_artifact(model), images, backend="onnxruntime", threads=1, listener=listener, preprocessing=PREPROCESSING
     )
     np.testing.assert_allclose(found, expected(model, images), atol=1e-5)
@@ -87,15 +87,15 @@ def test_chunks_that_do_not_fit_the_batches_give_the_same_rows(
 def test_the_images_own_preprocessing_is_used_when_none_is_given(make_onnx: Callable[..., Path]) -> None:
     model, images = make_onnx("m.onnx"), Pixels(3)
     images.preprocessing = PREPROCESSING  # type: ignore[attr-defined]
-    found = runtime.logits(open_artifact(model), images, backend="onnxruntime", threads=1, listener=ignore)
+    found = runtime.run_file(open_artifact(model), images, backend="onnxruntime", threads=1, listener=ignore)
     np.testing.assert_allclose(found, expected(model, images), atol=1e-5)
     with pytest.raises(InputError, match="mean and std"):
-        runtime.logits(open_artifact(model), Pixels(3), backend="onnxruntime", threads=1, listener=ignore)
+        runtime.run_file(open_artifact(model), Pixels(3), backend="onnxruntime", threads=1, listener=ignore)
 
 
 def test_no_images_give_no_rows(make_onnx: Callable[..., Path]) -> None:
     artifact = open_artifact(make_onnx("m.onnx"))
-    found = runtime.logits(
+    found = runtime.run_file(
         artifact, Pixels(0), backend="onnxruntime", threads=1, listener=ignore, preprocessing=PREPROCESSING
     )
     assert found.shape[0] == 0
@@ -104,7 +104,7 @@ def test_no_images_give_no_rows(make_onnx: Callable[..., Path]) -> None:
 def test_images_that_do_not_come_are_not_made_up(make_onnx: Callable[..., Path]) -> None:
     artifact = open_artifact(make_onnx("m.onnx"))
     with pytest.raises(InputError, match="10 images were announced but only 4 came"):
-        runtime.logits(
+        runtime.run_file(
             artifact, Pixels(4, 10), backend="onnxruntime", threads=1, listener=ignore, preprocessing=PREPROCESSING
         )
 
@@ -132,7 +132,7 @@ def test_a_tensorrt_file_is_computed_as_written(
 
     device = SimpleNamespace(name="fake", local=False, run=run)
     artifact = replace(open_artifact(make_onnx("m.onnx")), format=kind)  # type: ignore[arg-type]
-    runtime.logits(
+    runtime.run_file(
         artifact,
         Pixels(2),
         backend="onnxruntime",
@@ -148,7 +148,7 @@ def test_a_tensorrt_file_is_computed_as_written(
 def test_images_of_another_size_are_the_runtimes_error(make_onnx: Callable[..., Path]) -> None:
     artifact = open_artifact(make_onnx("m.onnx", width=16))
     with pytest.raises(StepError) as caught:
-        runtime.logits(
+        runtime.run_file(
             artifact, Pixels(2), backend="onnxruntime", threads=1, listener=ignore, preprocessing=PREPROCESSING
         )
     assert caught.value.code == "cannot-run"
@@ -173,7 +173,7 @@ def test_a_full_temporary_folder_is_called_so(
     monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
     artifact = open_artifact(make_onnx("m.onnx"))
     with pytest.raises(StepError) as caught:
-        runtime.logits(
+        runtime.run_file(
             artifact, Pixels(8000), backend="onnxruntime", threads=1, listener=ignore, preprocessing=PREPROCESSING
         )
     assert caught.value.code == "cannot-write" and "No space left" in caught.value.why
@@ -187,7 +187,7 @@ def test_a_temporary_folder_that_refuses_is_called_so(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
     artifact = open_artifact(make_onnx("m.onnx"))
     with pytest.raises(StepError, match="cannot write") as caught:
-        runtime.logits(
+        runtime.run_file(
             artifact, Pixels(2), backend="onnxruntime", threads=1, listener=ignore, preprocessing=PREPROCESSING
         )
     assert caught.value.code == "cannot-write" and "TMPDIR" in caught.value.hint

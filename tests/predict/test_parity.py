@@ -12,12 +12,14 @@ from torch import nn
 
 from edgecnn.core.errors import StepError
 from edgecnn.core.events import Event, Progress, ignore
-from edgecnn.predict.parity import parity, torch_logits
+from edgecnn.predict.parity import parity, torch_outputs
+from edgecnn.tasks.classification.task import TASK
 
 
 class FakeImages:
     digest = "fake"
     labels = None
+    ids = ()
 
     def __init__(self, images: np.ndarray) -> None:
         self.images = images
@@ -46,7 +48,6 @@ def test_equal_logits_have_no_noise() -> None:
     assert found["max_abs_diff"] == 0.0
     assert found["cosine"] == pytest.approx(1.0)
     assert found["sqnr_db"] is None
-    assert found["agreement"] == 1.0
     assert found["images"] == 2
 
 
@@ -55,7 +56,7 @@ def test_the_figures_by_hand() -> None:
     candidate = np.array([[4.0, 3.0], [10.0, 1.0]], dtype=np.float32)
     found = parity(reference, candidate)
     assert found["max_abs_diff"] == 1.0
-    assert found["agreement"] == 0.5
+    assert TASK.agreement(reference, candidate) == 0.5
     assert found["sqnr_db"] == pytest.approx(10 * np.log10(125 / 3))
     assert found["cosine"] == pytest.approx((24 / 25 + 100 / (10 * np.sqrt(101))) / 2)
 
@@ -67,11 +68,11 @@ def test_zero_logits_do_not_divide_by_zero() -> None:
     assert found["cosine"] == 0.0
 
 
-def test_the_torch_logits_of_every_image_in_order() -> None:
+def test_the_torch_outputs_of_every_image_in_order() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(48, 5)).eval()
     told: list[Event] = []
     model = SimpleNamespace(name="tests:linear", module=lambda: net)
-    found = torch_logits(model, images(19), listener=told.append)
+    found = torch_outputs(model, images(19), listener=told.append)
     with torch.inference_mode():
         expected = net(torch.from_numpy(images(19).images)).numpy()
     assert found.dtype == np.float32
@@ -84,6 +85,6 @@ def test_a_network_that_answers_nan_is_refused_by_name() -> None:
     nn.init.constant_(net[1].bias, float("nan"))
     model = SimpleNamespace(name="tests:broken", module=lambda: net)
     with pytest.raises(StepError) as caught:
-        torch_logits(model, images(2), listener=ignore)
+        torch_outputs(model, images(2), listener=ignore)
     assert caught.value.code == "not-finite"
     assert "tests:broken" in caught.value.message

@@ -1,0 +1,69 @@
+"""Classification as a task: one class per image, judged by top-1."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgecnn.core.errors import StepError
+from edgecnn.statistics import proportions
+from edgecnn.tasks.classification import verdict
+from edgecnn.tasks.classification.predictions import top1
+from edgecnn.tasks.task import Answers, Judgement, Quality
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Classification:
+    """The largest of the outputs (N, classes) is the class; labels are output indices. Satisfies `tasks.task.Task`."""
+
+    name = "classification"
+    metric = "top-1"
+    decoder = Path(__file__).with_name("decode.py")
+
+    def validate(self, outputs: np.ndarray, *, width: int, runtime: str) -> None:
+        if outputs.shape[1:] != (width,):
+            raise StepError(
+                "bad-answer",
+                f"{runtime} answered with {list(outputs.shape[1:])} numbers an image, not one for each of {width} "
+                "classes",
+                hint="run it again; if it happens twice, look at the file with edgecnn inspect",
+            )
+
+    def agreement(self, reference: np.ndarray, candidate: np.ndarray) -> float:
+        """Share of images of one top-1 class."""
+        return float((reference.argmax(1) == candidate.argmax(1)).mean())
+
+    def quality(self, answers: Answers) -> Quality:
+        correct = int((top1(answers.outputs) == list(answers.labels or ())).sum())
+        return Quality(correct / len(answers), correct)
+
+    def compare(self, baseline: Answers, candidate: Answers, *, max_drop: float) -> Judgement:
+        """`max_drop` is a share of the images: 0.01 is one point of top-1."""
+        before = top1(baseline.on(candidate.images).outputs)
+        return verdict.judge(before, top1(candidate.outputs), candidate.labels, max_drop=max_drop)
+
+    def would_pass(self, judgement: Judgement, *, images: int, max_drop: float) -> bool:
+        return verdict.would_pass(judgement, images=images, max_drop=max_drop)
+
+    def fewest_images(self, max_drop: float, *, labels: bool) -> int | None:
+        return proportions.fewest_images(max_drop, labels=labels)
+
+    def amount(self, loss: float) -> str:
+        return f"{100 * loss:.2f} points"
+
+    def budget(self, max_drop: float) -> str:
+        return verdict.points(max_drop)
+
+    def suspicions(self, baseline: Answers, candidate: Answers | None = None) -> tuple[str, ...]:
+        labels, classes = baseline.labels, baseline.outputs.shape[1]
+        before = top1(baseline.outputs)
+        signs = verdict.collapse(before, labels, name="baseline", num_classes=classes)
+        if candidate is not None:
+            after = top1(candidate.outputs)
+            signs += verdict.collapse(after, labels, name="candidate", num_classes=classes)
+        return (*signs, *verdict.chance(before, labels, num_classes=classes))
+
+
+TASK = Classification()

@@ -1,0 +1,203 @@
+"""Task: what a network is for, and therefore what its outputs mean, how good they are, and what compression may cost.
+
+A task is a plug-in: an object that satisfies `Task`, registered under the entry-point group `edgecnn.tasks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from edgecnn.core import plugins
+from edgecnn.core.errors import StepError
+from edgecnn.core.outcome import Outcome
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from edgecnn.core.stage import Images
+
+DEFAULT = "classification"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answers:
+    """What a network answers to a set of images: `outputs` is float32 (images, ...), row by row in their order."""
+
+    outputs: np.ndarray
+    images: Images
+
+    @property
+    def labels(self) -> Sequence[Any] | None:
+        """One label per answer, in the task's terms; None where nobody knows them."""
+        return self.images.labels
+
+    def __len__(self) -> int:
+        return len(self.outputs)
+
+    def on(self, images: Images) -> Answers:
+        """The answers to `images`, each of which is among these."""
+        if images is self.images or tuple(images.ids) == tuple(self.images.ids):
+            return Answers(self.outputs, images)
+        row_of = {name: row for row, name in enumerate(self.images.ids)}
+        return Answers(self.outputs[[row_of[name] for name in images.ids]], images)
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """How much worse a candidate is than its baseline, in the unit of the task's metric; negative where it is better.
+
+    `low` and `high` are one-sided 95 % bounds. `value` is None where there are no labels: then the bounds hold for the
+    size of the change.
+    """
+
+    value: float | None
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Flips:
+    """Images whose answer changed sides: `broke` that the baseline gets right and the candidate wrong, `fixed` the
+    reverse."""
+
+    broke: int
+    fixed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A candidate against its baseline on the same `images`; `drop` is None where nothing could be compared.
+
+    `agreement` is the share of images that both answer alike. `flips` are for tasks whose answers are right or wrong.
+    `images_needed` is for an INCONCLUSIVE outcome: how many images decide it with 80 % power if the models keep
+    behaving as on these; None when no number does, or the outcome is already decided.
+    """
+
+    outcome: Outcome
+    why: str
+    images: int = 0
+    drop: Drop | None = None
+    agreement: float | None = None
+    flips: Flips | None = None
+    images_needed: int | None = None
+
+    @property
+    def loss(self) -> float:
+        """The drop; without labels the share of answers that changed, which bounds it."""
+        return self.drop.value if self.drop and self.drop.value is not None else 1 - (self.agreement or 0.0)
+
+    @property
+    def largest_loss(self) -> float:
+        """The upper bound of the drop (95 %), which is what has to be within the budget."""
+        return self.drop.high if self.drop else float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """The one figure a budget is about: `value` of the task's metric, and `correct` images where the task counts
+    them."""
+
+    value: float
+    correct: int | None = None
+
+
+class LabelMap(Protocol):
+    """What the labels of a data set stand for; `data.classes.ClassMap` is one."""
+
+    @property
+    def source(self) -> str:
+        """Where this is from, for a report."""
+        ...
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """One name per output of the network."""
+        ...
+
+    @property
+    def indices(self) -> Mapping[str, Any]:
+        """The label of an image by the text in its folder's name or in the table."""
+        ...
+
+
+class Task(Protocol):
+    """What is asked of a task. Heavy packages are imported where they are used, not when a task is loaded."""
+
+    @property
+    def name(self) -> str:
+        """The word after `--task`."""
+        ...
+
+    @property
+    def metric(self) -> str:
+        """What `Quality.value` and `Drop` are of, such as `top-1`."""
+        ...
+
+    @property
+    def decoder(self) -> Path:
+        """A Python file (3.8, numpy alone) that travels in the bundle.
+
+        It defines `decode(output, labels) -> dict` for the raw output of one image, float32 without the batch, and
+        `line(answer) -> str` for what a person reads of it.
+        """
+        ...
+
+    def validate(self, outputs: np.ndarray, *, width: int, runtime: str) -> None:
+        """Raise StepError unless `outputs` are what a network with `width` outputs answers to a batch of images."""
+        ...
+
+    def agreement(self, reference: np.ndarray, candidate: np.ndarray) -> float:
+        """Share in [0, 1] of images that two networks, or two files of one network, answer alike."""
+        ...
+
+    def quality(self, answers: Answers) -> Quality:
+        """How good labelled answers are."""
+        ...
+
+    def compare(self, baseline: Answers, candidate: Answers, *, max_drop: float) -> Judgement:
+        """Judge a candidate against its baseline, image by image, on the same images. `max_drop` is the largest loss
+        that passes, in the task's own unit. Without labels the judgement goes by the agreement."""
+        ...
+
+    def would_pass(self, judgement: Judgement, *, images: int, max_drop: float) -> bool:
+        """Whether a candidate judged so would pass on so many other `images` if it behaves the same there."""
+        ...
+
+    def fewest_images(self, max_drop: float, *, labels: bool) -> int | None:
+        """How many images prove the budget for a candidate that answers as the baseline does on every one of them;
+        None where no number does."""
+        ...
+
+    def amount(self, loss: float) -> str:
+        """A loss in words, with its unit: `0.42 points`."""
+        ...
+
+    def budget(self, max_drop: float) -> str:
+        """A budget in words: `1.00 %`."""
+        ...
+
+    def suspicions(self, baseline: Answers, candidate: Answers | None = None) -> tuple[str, ...]:
+        """Signs that the baseline's answers, or a candidate's to the same images, are not what they seem; with what to
+        do."""
+        ...
+
+
+def find(name: str) -> Task:
+    """The task of that name. Raises InputError for an unknown one."""
+    task: Task = plugins.load("tasks", name)
+    return task
+
+
+def require_finite(outputs: np.ndarray) -> None:
+    """Raise StepError for NaN and infinity."""
+    import numpy as np
+
+    if not np.isfinite(outputs).all():
+        raise StepError(
+            "not-finite",
+            "the model answers NaN or infinity",
+            hint="check the weights and the preprocessing: `edgecnn inspect` shows both",
+        )
