@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from edgecnn.report import wording
+from edgecnn.report.facts import StageFacts
 from edgecnn.report.model import Report, Row, Speed
 
 
@@ -72,7 +73,7 @@ def _climbs(report: Report) -> str:
     """A table for each format that was climbed."""
     titles = ("attempt", "drop, points", "agreement %", "size", "budget", "s")
     parts = []
-    for climb in filter(wording.worth_showing, report.climbs):
+    for climb in filter(wording.worth_showing, report.searches):
         cells = [[*wording.climb_cells(tried, climb), f"{tried.seconds:.0f}"] for tried in climb.attempts]
         parts += [_text(wording.climb_title(climb)), _table(titles, cells, left=(0, 4)), _text(climb.why)]
     return "\n\n".join(part for part in parts if part)
@@ -159,11 +160,11 @@ def _fusion(rows: Sequence[Row]) -> str:
         found = row.fusion
         if not found:
             continue
-        counts = found.get("counts") or {}
+        counts = found.counts
         operators = ", ".join(
             f"{count} {op}" for op, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         )
-        said = wording.fusion(row) or f"read by {found.get('runtime', row.backend)}"
+        said = wording.fusion(row) or f"read by {found.runtime}"
         lines = [f"- **{row.name}**: {_text(said)}{f' ({_text(operators)})' if operators else ''}"]
         lines += [f"  - float: {_text(layer)}" for layer in wording.float_layers(row)]
         parts.append("\n".join(lines))
@@ -175,13 +176,13 @@ def _files(rows: Sequence[Row]) -> str:
     return _table(("artifact", "file", "bytes", "sha256"), cells, left=(0, 1, 3)) if cells else ""
 
 
-def _stages(stages: Sequence[Mapping[str, Any]]) -> str:
+def _stages(stages: Sequence[StageFacts]) -> str:
     cells = [
         [
-            str(stage.get("stage", wording.NOTHING)),
-            str(stage.get("makes", wording.NOTHING)),
-            wording.seconds(stage.get("seconds")),
-            "yes" if stage.get("cached") else "no",
+            stage.stage,
+            stage.makes or wording.NOTHING,
+            wording.seconds(stage.seconds),
+            "yes" if stage.cached else "no",
         ]
         for stage in stages
     ]
@@ -190,9 +191,10 @@ def _stages(stages: Sequence[Mapping[str, Any]]) -> str:
 
 def _provenance(report: Report) -> str:
     """Every fact of the inputs, flattened to `model.sha256: …`, so that a run can be repeated."""
+    raw = report.to_dict()
     lines = [f"- edgecnn {report.version}, {report.created}, report schema `{report.schema}`"]
     for name in ("model", "data", "recipe", "target", "host"):
-        lines += [f"- {key}: {_code(value)}" for key, value in _flat(name, getattr(report, name))]
+        lines += [f"- {key}: {_code(value)}" for key, value in _flat(name, raw[name])]
     return "\n".join(lines)
 
 

@@ -1,15 +1,28 @@
-"""Everything a renderer needs. The JSON of it is the archive; its shape is `SCHEMA`."""
+"""Report: the result of one run as dataclasses, written to report.json and read back from it (`Report.load`).
+
+The JSON's shape is `SCHEMA`. Keys may be added to it; a change that an old reader would misread takes a new number.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
+from functools import cache
+from math import nan
+from pathlib import Path
+from typing import Annotated, Any
 
+from pydantic import BeforeValidator, Field, TypeAdapter
+
+from edgecnn.core import plugins
 from edgecnn.core.outcome import EXIT_CODES, Outcome
+from edgecnn.formats.fusion import Fusion
+from edgecnn.report import archive
+from edgecnn.report.facts import NO_BUDGET, BudgetFacts, DataFacts, Facts, ModelFacts, RecipeFacts, StageFacts
 from edgecnn.report.search import Search
 
 SCHEMA = "edgecnn.report/1"
+Time = Annotated[float, BeforeValidator(lambda value: nan if value is None else value)]
+"""A time; NaN where the archive has none, because the board was emulated or the figure was not finite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +65,14 @@ class Speed:
     are never shown as its speed, and `Report.to_dict` leaves them out. `energy_mj` is per inference, gross, where
     power could be read (`power_source`: measured, sum of rails or estimated)."""
 
-    median_ms: float
-    median_low_ms: float
-    median_high_ms: float
+    median_ms: Time
+    median_low_ms: Time
+    median_high_ms: Time
     interval: str
-    p90_ms: float
+    p90_ms: Time
     p90_bound_ms: float | None
-    load_ms: float
-    first_ms: float
+    load_ms: Time
+    first_ms: Time
     peak_rss_bytes: int | None
     threads: int
     processes: int
@@ -105,7 +118,7 @@ class Row:
     accuracy: Accuracy | None = None
     parity: Parity | None = None
     speed: Speed | None = None
-    fusion: Mapping[str, Any] | None = None
+    fusion: Fusion | None = None
     warnings: tuple[str, ...] = ()
     variant: str = ""
 
@@ -127,24 +140,24 @@ class Report:
     title: str
     outcome: Outcome
     outcome_why: str
-    target: Mapping[str, Any]
-    host: Mapping[str, Any]
+    target: Facts
+    host: Facts
     measured_on: str
     elsewhere: str
-    model: Mapping[str, Any]
-    data: Mapping[str, Any]
-    recipe: Mapping[str, Any]
+    model: ModelFacts
+    data: DataFacts
+    recipe: RecipeFacts
     max_drop: float
     profile: str
     rows: tuple[Row, ...]
     conclusions: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    stages: tuple[Mapping[str, Any], ...] = ()
+    stages: tuple[StageFacts, ...] = ()
     created: str = ""
     version: str = ""
-    device: Mapping[str, Any] = field(default_factory=dict)
-    budget: Mapping[str, Any] = field(default_factory=dict)
-    climbs: tuple[Search, ...] = ()
+    device: Facts = field(default_factory=dict)
+    budget: BudgetFacts = NO_BUDGET
+    searches: Annotated[tuple[Search, ...], Field(alias="climbs")] = ()
     schema: str = field(default=SCHEMA)
 
     @property
@@ -153,10 +166,34 @@ class Report:
         failed = any(row.status == "failed" for row in self.rows)
         return 5 if failed and self.outcome != "FAIL" else EXIT_CODES[self.outcome]
 
+    @property
+    def verdict(self) -> Outcome:
+        """PASS, FAIL or INCONCLUSIVE."""
+        return self.outcome
+
     def to_dict(self) -> dict[str, Any]:
-        """The whole of it. An emulated board's times are None: only samples.json keeps them."""
-        found = {"schema": self.schema, "exit_code": self.exit_code, **asdict(self)}
-        for row in found["rows"]:
+        """The report as plain JSON values. An emulated board's times are None: only samples.json keeps them."""
+        raw = {"schema": self.schema, "exit_code": self.exit_code, **_adapter().dump_python(self, **archive.DUMP)}
+        for row in raw["rows"]:
             if row["speed"] and row["speed"]["emulated"]:
                 row["speed"].update(dict.fromkeys(TIMES))
-        return found
+        return {key: archive.finite(value) for key, value in raw.items()}
+
+    def to_markdown(self) -> str:
+        """The whole report as Markdown, as in report.md."""
+        text: str = plugins.load("reporters", "markdown")(self)
+        return text
+
+    @classmethod
+    def load(cls, path: Path) -> Report:
+        """The report of a finished run, from its folder or its report.json.
+
+        Raises InputError where there is none, where it is damaged, or where a newer edgecnn wrote it.
+        """
+        return archive.load(path, "report.json", SCHEMA, _adapter())
+
+
+@cache
+def _adapter() -> TypeAdapter[Report]:
+    """What turns a report into JSON values and back."""
+    return TypeAdapter(Report)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from edgecnn.core.outcome import Outcome
 
@@ -19,7 +21,7 @@ class Trial:
     what it took; next to nothing where it was found finished.
     """
 
-    rung: str
+    fallback: Annotated[str, Field(alias="rung")]
     label: str
     state: State
     why: str = ""

@@ -47,7 +47,7 @@ def render(report: Report) -> RenderableType:
 
 def _climbs(report: Report) -> RenderableType | None:
     """A table for each format that was climbed."""
-    shown = [climb for climb in report.climbs if wording.worth_showing(climb)]
+    shown = [climb for climb in report.searches if wording.worth_showing(climb)]
     parts: list[RenderableType] = []
     for climb in shown:
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="dim")

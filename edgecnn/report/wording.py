@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from edgecnn.report.model import Report, Row
 from edgecnn.report.search import Search, Trial
@@ -96,13 +95,13 @@ def verdict(row: Row) -> str:
 
 def model(report: Report) -> str:
     facts = report.model
-    parts = [str(facts.get("name", "unknown"))]
-    if facts.get("parameters"):
-        parts.append(f"{facts['parameters'] / 1e6:.2f} M parameters")
-    if facts.get("input_shape"):
-        parts.append("input " + "x".join(str(side) for side in facts["input_shape"]))
-    if facts.get("num_classes"):
-        parts.append(f"{facts['num_classes']} classes")
+    parts = [facts.name]
+    if facts.parameters:
+        parts.append(f"{facts.parameters / 1e6:.2f} M parameters")
+    if facts.input_shape:
+        parts.append("input " + "x".join(str(side) for side in facts.input_shape))
+    if facts.num_classes:
+        parts.append(f"{facts.num_classes} classes")
     return ", ".join(parts)
 
 
@@ -111,8 +110,8 @@ def target(report: Report) -> str:
 
 
 def data(report: Report) -> str:
-    calibration, evaluation = images(report.data, "calibration"), images(report.data, "evaluation")
-    if report.data.get("form") == "synthetic":
+    calibration, evaluation = report.data.count("calibration"), report.data.count("evaluation")
+    if report.data.form == "synthetic":
         return f"none given: calibrated on {calibration} images made from batch-norm statistics, none to judge on"
     if not calibration and not evaluation:
         return "none"
@@ -121,25 +120,15 @@ def data(report: Report) -> str:
     return ", ".join([*parts, judged])
 
 
-def images(data: Mapping[str, Any], part: str) -> int:
-    """How many images a part (`calibration`, `evaluation`) of the data has; 0 where nothing is known."""
-    counts = data.get("images")
-    facts = counts.get(part) if isinstance(counts, Mapping) else data.get(part)
-    count = facts.get("images") if isinstance(facts, Mapping) else facts
-    return count if isinstance(count, int) else 0
-
-
 def recipe(report: Report) -> str:
-    stages = report.recipe.get("stages", ())
-    words = [str(next(iter(stage), "")) if isinstance(stage, Mapping) else str(stage) for stage in stages]
-    name = str(report.recipe.get("name", "unknown"))
-    return f"{name}: {' → '.join(words)}" if words else name
+    stages = " → ".join(str(next(iter(stage), "")) for stage in report.recipe.stages)
+    return f"{report.recipe.name}: {stages}" if stages else report.recipe.name
 
 
 def allowed(report: Report) -> str:
-    budget = f"{report.max_drop * 100:g}"
-    said = f"at most {budget} point{'' if budget == '1' else 's'} of top-1 accuracy may be lost"
-    latency, largest = report.budget.get("max_latency"), report.budget.get("max_size")
+    drop = f"{report.max_drop * 100:g}"
+    said = f"at most {drop} point{'' if drop == '1' else 's'} of top-1 accuracy may be lost"
+    latency, largest = report.budget.max_latency, report.budget.max_size
     said += f", at most {latency:g} ms for one image" if latency is not None else ""
     return said + (f", at most {size(largest)}" if largest is not None else "")
 
@@ -169,35 +158,26 @@ def worth_showing(climb: Search) -> bool:
 def fusion(row: Row) -> str:
     """What the runtime made of the file, in one line; empty where nobody looked."""
     found = row.fusion
-    if not found:
+    if found is None:
         return ""
-    runtime = found.get("runtime", row.backend)
-    if found.get("status") == "skipped":
-        return f"not checked in {runtime}: {found.get('note') or 'no reason given'}"
-    integer, floating = int(found.get("integer", 0)), int(found.get("floating", 0))
+    if found.status == "skipped":
+        return f"not checked in {found.runtime}: {found.note or 'no reason given'}"
     if row.precision != "int8":
         return ""
-    if found.get("runtime") == "tensorrt":
+    integer, floating = found.integer, found.floating
+    if found.runtime == "tensorrt":
         share = "all" if not floating else f"{integer} of"
-        return (
-            f"{share} {integer + floating} layers with weights have Q/DQ on input and weight; {found.get('note', '')}"
-        )
+        return f"{share} {integer + floating} layers with weights have Q/DQ on input and weight; {found.note}"
     if not floating:
-        return f"all {integer} layers run in INT8 in {runtime}" if integer else f"{runtime} accepts it"
+        return f"all {integer} layers run in INT8 in {found.runtime}" if integer else f"{found.runtime} accepts it"
     layers = "layer stays" if floating == 1 else "layers stay"
-    return f"{floating} of {integer + floating} {layers} float in {runtime}"
+    return f"{floating} of {integer + floating} {layers} float in {found.runtime}"
 
 
 def float_layers(row: Row) -> list[str]:
     """The layers an INT8 file still computes in float, and why."""
-    layers = (row.fusion or {}).get("float_layers", ())
-    return [f"{layer['name']} ({layer['op']}): {layer['why']}" for layer in map(_fields, layers)]
-
-
-def _fields(layer: Any) -> Mapping[str, Any]:
-    if isinstance(layer, Mapping):
-        return layer
-    return {"name": layer.name, "op": layer.op, "why": layer.why}
+    layers = row.fusion.float_layers if row.fusion else ()
+    return [f"{layer.name} ({layer.op}): {layer.why}" for layer in layers]
 
 
 def notes(row: Row) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from edgecnn.formats.fusion import FloatLayer, Fusion
+from edgecnn.report.facts import DataFacts, ModelFacts, RecipeFacts, StageFacts
 from edgecnn.report.model import Accuracy, Parity, Report, Row, Speed
 
 PARITY = Parity(images=32, max_abs_diff=0.4312, cosine=0.9987, sqnr_db=25.83, agreement=0.96875)
@@ -52,13 +54,7 @@ PASSED = Row(
     accuracy=Accuracy("onnxruntime", 400, 301, 0.7525, 0.9875, 2, 1, 0.0025, -0.0041, 0.0091),
     parity=PARITY,
     speed=_speed(7.02, speedup=1.753, speedup_low=1.702, speedup_high=1.794, conclusion="faster"),
-    fusion={
-        "runtime": "onnxruntime",
-        "status": "checked",
-        "counts": {"QLinearConv": 49, "QLinearAdd": 10, "QGemm": 1},
-        "integer": 60,
-        "floating": 0,
-    },
+    fusion=Fusion("onnxruntime", "checked", {"QLinearConv": 49, "QLinearAdd": 10, "QGemm": 1}, 60, 0),
 )
 FAILED_VERDICT = Row(
     format="tflite",
@@ -84,17 +80,17 @@ FAILED_VERDICT = Row(
         conclusion="INT8 is not faster here",
         reasons=("other programs used 31 % of the CPU while this was measured",),
     ),
-    fusion={
-        "runtime": "litert",
-        "status": "checked",
-        "counts": {"DELEGATE": 3, "CONV_2D": 2},
-        "integer": 47,
-        "floating": 2,
-        "float_layers": [
-            {"name": "stem/conv", "op": "CONV_2D", "why": "its weights are per tensor"},
-            {"name": "head|pool", "op": "MEAN", "why": "no integer kernel"},
-        ],
-    },
+    fusion=Fusion(
+        runtime="litert",
+        status="checked",
+        counts={"DELEGATE": 3, "CONV_2D": 2},
+        integer=47,
+        floating=2,
+        float_layers=(
+            FloatLayer("stem/conv", "CONV_2D", "its weights are per tensor"),
+            FloatLayer("head|pool", "MEAN", "no integer kernel"),
+        ),
+    ),
     warnings=("3 delegate partitions instead of one",),
 )
 STAND_IN = Row(
@@ -110,7 +106,7 @@ STAND_IN = Row(
     accuracy=Accuracy(
         "onnxruntime", 400, 298, 0.745, 0.97, 8, 4, 0.01, -0.006, 0.026, "this host has no GPU for TensorRT"
     ),
-    fusion={"runtime": "tensorrt", "status": "skipped", "note": "TensorRT is not installed"},
+    fusion=Fusion("tensorrt", "skipped", note="TensorRT is not installed"),
 )
 FAILED_ROW = Row("tensorrt", "fp16", "tensorrt", "failed", reason="a weight does not fit into FP16")
 SKIPPED = Row("tflite", "fp32", "tflite", "skipped", reason='the extra is missing: pip install "edgecnn[tflite]"')
@@ -126,31 +122,31 @@ def report() -> Report:
         host={"cpu": "Example CPU", "cores": 4, "usable_cores": 4, "python": "3.11.7", "board": None},
         measured_on="this host (Example CPU, 4 cores)",
         elsewhere="This is not a Raspberry Pi 5: its times will differ, and INT8 may gain more or less there.",
-        model={
-            "name": "timm:efficientnet_lite0",
-            "num_classes": 1000,
-            "input_shape": [3, 224, 224],
-            "parameters": 4_652_008,
-            "sha256": "e5" * 32,
-        },
-        data={
-            "source": "photos",
-            "form": "folder",
-            "images": {"training": 500, "calibration": 200, "evaluation": 400},
-            "digests": {"calibration": "f6" * 32, "evaluation": "07" * 32},
-        },
-        recipe={
-            "name": "int8",
-            "stages": [{"export": {}}, {"quantize": {"observer": "percentile", "keep_float": ["a", "b"]}}],
-        },
+        model=ModelFacts(
+            name="timm:efficientnet_lite0",
+            sha256="e5" * 32,
+            parameters=4_652_008,
+            input_shape=(3, 224, 224),
+            num_classes=1000,
+        ),
+        data=DataFacts(
+            source="photos",
+            form="folder",
+            images={"training": 500, "calibration": 200, "evaluation": 400},
+            digests={"calibration": "f6" * 32, "evaluation": "07" * 32},
+        ),
+        recipe=RecipeFacts(
+            name="int8",
+            stages=({"export": {}}, {"quantize": {"observer": "percentile", "keep_float": ["a", "b"]}}),
+        ),
         max_drop=0.01,
         profile="quick",
         rows=(BASELINE, PASSED, SKIPPED, FAILED_VERDICT, FAILED_ROW, STAND_IN),
         conclusions=("Ship onnx int8: 1.75x faster than FP32, 0.25 points lost, a quarter of the size.",),
         warnings=("13 layers were calibrated on a narrow range",),
         stages=(
-            {"stage": "export", "makes": "onnx fp32", "seconds": 3.14, "cached": False},
-            {"stage": "quantize", "makes": "onnx int8", "seconds": 21.0, "cached": True},
+            StageFacts("export", "onnx fp32", seconds=3.14),
+            StageFacts("quantize", "onnx int8", seconds=21.0, cached=True),
         ),
         created="2026-11-22T17:00:00+00:00",
         version="0.1.0",

@@ -9,6 +9,7 @@ from dataclasses import replace
 from edgecnn.core import plugins
 from edgecnn.report import json as json_report
 from edgecnn.report import markdown
+from edgecnn.report.facts import DataFacts, ModelFacts, RecipeFacts
 from edgecnn.report.model import SCHEMA, Report
 
 Golden = Callable[[str, str], None]
@@ -41,9 +42,9 @@ def test_markdown_of_a_report_with_nothing_in_it(report: Report) -> None:
         warnings=(),
         conclusions=(),
         stages=(),
-        model={},
-        data={},
-        recipe={},
+        model=ModelFacts(),
+        data=DataFacts(),
+        recipe=RecipeFacts(),
         target={},
         host={},
         elsewhere="",

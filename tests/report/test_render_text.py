@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from edgecnn.report import text, wording
+from edgecnn.report.facts import DataFacts, ImagesFacts
 from edgecnn.report.model import Report
 
 
@@ -84,5 +85,5 @@ def test_it_says_what_it_was_calibrated_and_judged_on(report: Report) -> None:
 
 
 def test_it_says_that_there_were_no_images(report: Report) -> None:
-    data = {"form": "synthetic", "calibration": {"images": 16}, "evaluation": {"images": 0}}
+    data = DataFacts(form="synthetic", calibration=ImagesFacts(16), evaluation=ImagesFacts(0))
     assert "none given: calibrated on 16 images made from batch-norm" in shown(replace(report, data=data), 140)

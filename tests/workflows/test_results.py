@@ -14,6 +14,7 @@ from edgecnn.core.artifact import Artifact, Kind
 from edgecnn.core.device import Deployment, DeviceProfile
 from edgecnn.measure.effort import profile_named
 from edgecnn.measure.latency import Candidate, Process, summarise
+from edgecnn.report.facts import BudgetFacts
 from edgecnn.report.model import Accuracy, Row, Speed
 from edgecnn.tasks.classification.task import TASK
 from edgecnn.tasks.task import Answers
@@ -85,10 +86,10 @@ def test_a_file_on_the_way_that_is_over_the_budget_is_not_bundled() -> None:
     pruned = row("fp32", "PASS", variant="pruned", speed=speed(1.0))
     made = [row("fp32", speed=speed(3.0)), replace(pruned, size_bytes=40), row("int8", "PASS", speed=speed(2.0))]
     assert recommended(made) is made[1]
-    assert recommended(made, {"max_size": 20, "max_latency": None}) is made[2]
-    assert recommended(made, {"max_size": None, "max_latency": 0.5}) is made[1], "nothing fits: the fastest"
-    assert recommended(made, {"max_size": 5}) is made[2], "nothing fits: the smallest that passed, not FP32"
-    assert "over the budget" in conclusions(made, here=True, budget={"max_latency": 0.5})[-1]
+    assert recommended(made, BudgetFacts(max_size=20)) is made[2]
+    assert recommended(made, BudgetFacts(max_latency=0.5)) is made[1], "nothing fits: the fastest"
+    assert recommended(made, BudgetFacts(max_size=5)) is made[2], "nothing fits: the smallest that passed, not FP32"
+    assert "over the budget" in conclusions(made, here=True, budget=BudgetFacts(max_latency=0.5))[-1]
 
 
 def test_of_files_that_no_interval_tells_apart_the_smallest_is_bundled() -> None:

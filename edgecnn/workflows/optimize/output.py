@@ -56,7 +56,7 @@ def _write(
 ) -> None:
     for reporter, name in REPORTS.items():
         write_atomically(out / name, plugins.load("reporters", reporter)(report))
-    run = {**provenance, "outcome": report.outcome, "created": report.created, "stages": list(report.stages)}
+    run = {**provenance, "outcome": report.outcome, "created": report.created, "stages": report.to_dict()["stages"]}
     write_atomically(out / "run.json", json.dumps(run, indent=2, ensure_ascii=False, default=str) + "\n")
     if samples is not None:
         copy_into_place(samples / "samples.json", out / "samples.json")

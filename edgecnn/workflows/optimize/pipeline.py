@@ -7,7 +7,7 @@ import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgecnn import __version__
@@ -19,6 +19,7 @@ from edgecnn.measure.connection import Connection, connect, this_host
 from edgecnn.measure.effort import profile_named
 from edgecnn.measure.layer_times import layer_times_on
 from edgecnn.probe import facts
+from edgecnn.report.facts import BudgetFacts, DataFacts, ModelFacts, RecipeFacts, StageFacts, facts_of
 from edgecnn.report.model import Report
 from edgecnn.report.search import Search
 from edgecnn.workflows.inputs import Inputs, open_inputs
@@ -217,6 +218,7 @@ def _report(
     doubts = results.doubts(found, task) if judged else []
     records = [record for execution in executions for record in execution.records]
     records += _first_of_each(record for item in found.values() for record in item.records)
+    budget = BudgetFacts(request.budget.max_drop, request.budget.max_latency, request.budget.max_size)
     return Report(
         title=f"{request.source.checkpoint.name} for {request.target.title}",
         outcome=outcome,
@@ -227,21 +229,21 @@ def _report(
         measured_on=_measured_on(request, connection),
         elsewhere=_elsewhere(request, connection),
         model=_model_facts(inputs),
-        data={**_data_facts(request, inputs), "preprocessing": inputs.data.preprocessing.to_dict()},
-        recipe=request.recipe.to_dict(),
+        data=facts_of(DataFacts, _data_facts(request, inputs) | {"preprocessing": inputs.data.preprocessing.to_dict()}),
+        recipe=facts_of(RecipeFacts, request.recipe.to_dict()),
         max_drop=request.budget.max_drop,
         profile=request.profile,
         rows=tuple(rows),
         conclusions=(
             *recommendation.changes(records),
-            *recommendation.conclusions(rows, here=request.here, budget=request.budget.model_dump()),
+            *recommendation.conclusions(rows, here=request.here, budget=budget),
         ),
         warnings=tuple(dict.fromkeys([*warnings, *doubts])),
-        stages=tuple(records),
+        stages=tuple(facts_of(StageFacts, record) for record in records),
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         version=__version__,
-        budget=request.budget.model_dump(mode="json"),
-        climbs=tuple(searches),
+        budget=budget,
+        searches=tuple(searches),
     )
 
 
@@ -278,19 +280,19 @@ def _data_facts(request: Request, inputs: Inputs) -> dict[str, Any]:
     return facts
 
 
-def _model_facts(inputs: Inputs) -> dict[str, Any]:
+def _model_facts(inputs: Inputs) -> ModelFacts:
     model = inputs.model
-    return {
-        "name": model.name,
-        "sha256": model.sha256,
-        "form": model.form,
-        "parameters": model.parameters,
-        "input_shape": list(model.input_shape),
-        "num_classes": model.num_classes,
-        "preprocessing_source": inputs.preprocessing_source,
-        "notes": list(model.notes),
-        "source_files": dict(model.source_files),
-    }
+    return ModelFacts(
+        name=model.name,
+        sha256=model.sha256,
+        form=model.form,
+        parameters=model.parameters,
+        input_shape=tuple(model.input_shape),
+        num_classes=model.num_classes,
+        preprocessing_source=inputs.preprocessing_source,
+        notes=tuple(model.notes),
+        source_files=dict(model.source_files),
+    )
 
 
 def _provenance(request: Request, inputs: Inputs, connection: Connection) -> dict[str, Any]:
@@ -307,7 +309,7 @@ def _provenance(request: Request, inputs: Inputs, connection: Connection) -> dic
             "data": str(request.source.data) if request.source.data else None,
             "class_map": str(request.source.class_map) if request.source.class_map else None,
         },
-        "model": _model_facts(inputs),
+        "model": asdict(_model_facts(inputs)),
         "data": _data_facts(request, inputs),
         "preprocessing": inputs.data.preprocessing.to_dict(),
         "recipe": request.recipe.to_dict(),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgecnn.core.outcome import Outcome
+from edgecnn.report.facts import NO_BUDGET, BudgetFacts
 from edgecnn.report.model import Row
 from edgecnn.tasks.task import Task
 
@@ -42,7 +43,7 @@ def _stand_ins(judged: Sequence[Row]) -> str:
     return f"; {', '.join(names)} judged in a stand-in" if names else ""
 
 
-def conclusions(made: Sequence[Row], *, here: bool, budget: Mapping[str, Any] | None = None) -> list[str]:
+def conclusions(made: Sequence[Row], *, here: bool, budget: BudgetFacts = NO_BUDGET) -> list[str]:
     """What an engineer would say who had read the table. `here`: it was measured on the target itself."""
     said = []
     elsewhere = "" if here else " on this host"
@@ -56,7 +57,7 @@ def conclusions(made: Sequence[Row], *, here: bool, budget: Mapping[str, Any] | 
         said.append(f"{row.name}: {', '.join(part for part in (size, _speed_words(row, elsewhere)) if part)}")
     chosen = recommended(made, budget)
     if chosen is not None:
-        fits = _fits(chosen, budget or {})
+        fits = _fits(chosen, budget)
         over = " (over the budget, as is everything that kept its accuracy)"
         why = _because(chosen, made, elsewhere=elsewhere) if fits else over
         said.append(f"bundled: {chosen.name}{why}")
@@ -96,16 +97,16 @@ def _speed_words(row: Row, elsewhere: str) -> str:
     return f"{claims.get(speed.conclusion, speed.conclusion + ':')} {figures}"
 
 
-def recommended(made: Sequence[Row], budget: Mapping[str, Any] | None = None) -> Row | None:
+def recommended(made: Sequence[Row], budget: BudgetFacts = NO_BUDGET) -> Row | None:
     """What to ship: of the files that passed and fit the budget's `max_size` and `max_latency`, the fastest one that is
     not slower than FP32, or the smallest where nothing was timed; else the fastest FP32 file that fits. Where nothing
     fits, that which comes nearest of what kept its accuracy. What is not proven is never chosen, and of files whose
     times no interval tells apart the smallest is taken."""
     proven = [row for row in made if row.outcome == "PASS" and not _seems_slower(row)]
     baselines = [row for row in made if row.status == "ok" and row.outcome is None]
-    fitting = [[row for row in rows if _fits(row, budget or {})] for rows in (proven, baselines)]
+    fitting = [[row for row in rows if _fits(row, budget)] for rows in (proven, baselines)]
     candidates = fitting[0] or fitting[1] or [*proven, *baselines]
-    too_large = (budget or {}).get("max_size") is not None and not any(fitting)
+    too_large = budget.max_size is not None and not any(fitting)
     timed = [] if too_large else [(row.speed, row) for row in candidates if row.speed is not None and row.speed.counts]
     if timed:
         limit = min(timed, key=lambda item: item[0].median_ms)[0].median_high_ms
@@ -113,9 +114,9 @@ def recommended(made: Sequence[Row], budget: Mapping[str, Any] | None = None) ->
     return min(candidates, key=lambda row: row.size_bytes or 0, default=None)
 
 
-def _fits(row: Row, budget: Mapping[str, Any]) -> bool:
+def _fits(row: Row, budget: BudgetFacts) -> bool:
     """What is made on the way to the shipped file passes by its accuracy alone, and may be too large or too slow."""
-    size, latency = budget.get("max_size"), budget.get("max_latency")
+    size, latency = budget.max_size, budget.max_latency
     if size is not None and (row.size_bytes or 0) > size:
         return False
     return latency is None or row.speed is None or not _timed(row) or row.speed.median_high_ms <= latency

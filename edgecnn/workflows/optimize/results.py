@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from edgecnn.config.recipe import Budget
 from edgecnn.core.artifact import Kind
@@ -77,7 +77,7 @@ def _row(assessment: Assessment, judgement: Judgement | None, task: Task | None)
         accuracy=_accuracy(assessment, judgement, task) if task else None,
         parity=assessment.parity,
         speed=assessment.speed,
-        fusion=asdict(assessment.fusion) if assessment.fusion else None,
+        fusion=assessment.fusion,
         warnings=assessment.fusion.warnings if assessment.fusion else (),
         variant=artifact.variant,
     )

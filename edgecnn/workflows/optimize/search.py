@@ -341,7 +341,7 @@ def _beyond(loss: float, task: Task) -> str:
 
 def _row(fallback: str, label: str, state: State, judgement: Judgement, assessment: Assessment) -> Trial:
     return Trial(
-        rung=fallback,
+        fallback=fallback,
         label=label,
         state=state,
         drop=judgement.drop.value if judgement.drop else None,
