@@ -18,7 +18,7 @@ from edgecnn.data.opening import list_images, require_classes
 
 
 @dataclass(frozen=True, slots=True)
-class Judging:
+class EvaluationSet:
     """Labelled images, the names of the outputs, and where both come from as plain JSON values."""
 
     images: ImageSet
@@ -41,23 +41,23 @@ def list_labelled(path: Path) -> Listing:
     return listing
 
 
-def to_judge(listing: Listing) -> tuple[Sample, ...]:
+def evaluation_samples(listing: Listing) -> tuple[Sample, ...]:
     """The files that are for judging; all where the data is not divided."""
     return listing.evaluation or listing.undivided or listing.train
 
 
-def open_judging(
+def open_evaluation_set(
     listing: Listing,
     *,
     num_classes: int,
     preprocessing: Preprocessing,
     class_map: Path | None = None,
     class_names: Sequence[str] | None = None,
-) -> Judging:
+) -> EvaluationSet:
     """The images of `DIR/val`, or all of an undivided folder or table. Raises InputError for classes that do not fit
     the network and for a file that is no image."""
     classes = class_map_for(listing, num_classes, path=class_map, class_names=class_names)
-    samples = to_judge(listing)
+    samples = evaluation_samples(listing)
     images = ImageSet(
         [sample.path for sample in samples],
         [classes.indices[sample.label] for sample in samples],
@@ -75,7 +75,7 @@ def open_judging(
         "skipped": dict(listing.skipped),
         "digest": images.digest,
     }
-    return Judging(images, classes.names, facts, tuple(_notes(listing)))
+    return EvaluationSet(images, classes.names, facts, tuple(_notes(listing)))
 
 
 def _lies_flat(folder: Path) -> bool:

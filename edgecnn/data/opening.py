@@ -84,7 +84,7 @@ def open_data(
     calibration.check()
     if evaluation is not None:
         evaluation.check()
-        _refuse_overlap(calibration, evaluation)
+        _validate_no_overlap(calibration, evaluation)
     facts: dict[str, Any] = {
         "source": str(path),
         "form": listing.form,
@@ -275,7 +275,7 @@ def require_classes(path: Path, listing: Listing) -> None:
         )
 
 
-def _refuse_overlap(calibration: ImageSet, evaluation: ImageSet) -> None:
+def _validate_no_overlap(calibration: ImageSet, evaluation: ImageSet) -> None:
     shared = first_shared(calibration.file_digests(), evaluation.file_digests())
     if shared is None:
         return

@@ -14,7 +14,7 @@ from edgecnn.core.artifact import sha256_of
 from edgecnn.core.errors import EdgecnnError, InputError, StepError
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.models import facts, match, open, reference, registry
-from edgecnn.models.pruned import Plan
+from edgecnn.models.pruned import PruningPlan
 from edgecnn.models.rebuilding import for_other_classes, plan_in, stated_of
 from edgecnn.models.registry import Entry, Form, shapes
 from edgecnn.models.sources import source_files
@@ -28,7 +28,7 @@ _ASKED = (1009, 1013)
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class LoadedWeights:
     """Which weights of a file a network took. `fresh` are the network's keys that start anew, `unused` the file's."""
 
     file: Path
@@ -47,7 +47,7 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True)
-class Built:
+class BuiltNetwork:
     """A network ready to be trained, on the CPU in FP32. `architecture` is what `open_model` finds it by.
 
     `needs_model` tells that it is built by somebody's code, which a checkpoint cannot name: `--model` is then needed.
@@ -62,10 +62,10 @@ class Built:
     input_shape: tuple[int, int, int]
     preprocessing: Preprocessing | None = None
     preprocessing_source: str = ""
-    taken: Taken | None = None
+    taken: LoadedWeights | None = None
     needs_model: bool = False
     source_files: tuple[tuple[str, str], ...] = field(default=())
-    plan: Plan | None = None
+    plan: PruningPlan | None = None
     history: tuple[str, ...] = ()
 
 
@@ -77,7 +77,7 @@ def build(
     pretrained: Path | None = None,
     dropout: float | None = None,
     stochastic_depth: float | None = None,
-) -> Built:
+) -> BuiltNetwork:
     """Build a network with `num_classes` outputs; random weights come from torch's global generator.
 
     `architecture` is what `--model` takes; None is the one `pretrained` names or is recognised as. The head starts anew
@@ -103,7 +103,7 @@ def build(
     rates.set(module, maker.name)
     taken = _take(maker, module, (pretrained, weights), num_classes=num_classes, class_names=class_names)
     preprocessing, source = _preprocessing(maker, taken)
-    return Built(
+    return BuiltNetwork(
         module=module.float().requires_grad_(True),
         architecture=maker.name,
         notes=(str(taken),) if taken else (),
@@ -156,7 +156,7 @@ class _EntryMaker:
             refused = [flag for name, flag in _TIMM_OPTIONS.items() if name in self._options and name in error.why]
             if not refused:
                 raise
-            raise _has_none(self.name, refused[0].strip("-").replace("-", " "), refused[0]) from error
+            raise _without_module_error(self.name, refused[0].strip("-").replace("-", " "), refused[0]) from error
 
     def head(self) -> frozenset[str]:
         """Keys of the weights whose shape follows the number of classes."""
@@ -215,9 +215,9 @@ class _Rates:
     def set(self, module: nn.Module, name: str) -> None:
         """Raises InputError where the network has no such module."""
         if self.dropout is not None and not _set_dropout(module, self.dropout) and self.dropout:
-            raise _has_none(name, "dropout", "--dropout")
+            raise _without_module_error(name, "dropout", "--dropout")
         if self.depth is not None and not _set_depth(module, self.depth) and self.depth:
-            raise _has_none(name, "stochastic depth", "--stochastic-depth")
+            raise _without_module_error(name, "stochastic depth", "--stochastic-depth")
 
 
 def _set_dropout(module: nn.Module, rate: float) -> bool:
@@ -238,7 +238,7 @@ def _set_depth(module: nn.Module, rate: float) -> bool:
     return bool(paths)
 
 
-def _has_none(name: str, what: str, flag: str) -> InputError:
+def _without_module_error(name: str, what: str, flag: str) -> InputError:
     return InputError(
         f"no-{what.replace(' ', '-')}",
         f"{name} has no {what} whose rate could be set",
@@ -254,7 +254,7 @@ def _take(
     *,
     num_classes: int,
     class_names: Sequence[str] | None,
-) -> Taken | None:
+) -> LoadedWeights | None:
     """Load what fits of the file's weights into the network; only a head may differ."""
     path, weights = given
     if path is None or weights is None:
@@ -268,11 +268,11 @@ def _take(
     if classes is not None:
         require_classes(weights, classes)
     names = facts.class_names(weights.metadata, classes or num_classes)[0]
-    why = _why_anew(head, (wanted, have), (class_names, names))
+    why = _fresh_head_reason(head, (wanted, have), (class_names, names))
     fresh = tuple(key for key in wanted if key in head) if why else ()
     taken = {key: value for key, value in state.items() if key in module.state_dict() and key not in fresh}
     module.load_state_dict({**module.state_dict(), **taken})
-    return Taken(
+    return LoadedWeights(
         file=path,
         sha256=sha256_of(path),
         taken=tuple(key for key in wanted if key not in fresh),
@@ -288,15 +288,15 @@ def _not_heads(keys: Sequence[str], head: frozenset[str]) -> tuple[str, ...]:
     return tuple(key for key in keys if key not in head and not key.startswith(registry.TRAINING_HEADS))
 
 
-def _outputs(head: frozenset[str], wanted: match.Shapes, have: match.Shapes) -> int | None:
+def _outputs(head: frozenset[str], wanted: registry.Shapes, have: registry.Shapes) -> int | None:
     """How many classes the file's head has, where it has one."""
     counts = {have[key][0] for key in head if key in have and have[key][1:] == wanted[key][1:]}
     return counts.pop() if len(counts) == 1 else None
 
 
-def _why_anew(
+def _fresh_head_reason(
     head: frozenset[str],
-    shapes_of: tuple[match.Shapes, match.Shapes],
+    shapes_of: tuple[registry.Shapes, registry.Shapes],
     names_of: tuple[Sequence[str] | None, Sequence[str] | None],
 ) -> str:
     """Why the head cannot be taken; empty where it can."""
@@ -313,7 +313,7 @@ def _why_anew(
     return ""
 
 
-def _preprocessing(maker: _Maker, taken: Taken | None) -> tuple[Preprocessing | None, str]:
+def _preprocessing(maker: _Maker, taken: LoadedWeights | None) -> tuple[Preprocessing | None, str]:
     if taken is not None and taken.preprocessing is not None:
         return taken.preprocessing, "checkpoint"
     found = facts.library_preprocessing(maker.entry) if maker.entry is not None else None
@@ -326,28 +326,8 @@ def _input_shape(module: nn.Module, preprocessing: Preprocessing | None) -> tupl
     return open.input_shape(module)
 
 
-def in_words_of_training(error: EdgecnnError) -> EdgecnnError:
+def with_training_flags(error: EdgecnnError) -> EdgecnnError:
     """The same error with the option's name on the command line of training: `--arch` where others have `--model`."""
     for name in ("message", "why", "hint"):
         setattr(error, name, getattr(error, name).replace("--model", "--arch"))
     return error
-
-
-def smallest_map(module: nn.Module, shape: tuple[int, int, int]) -> tuple[int, int] | None:
-    """(height, width) of what the last batch norm sees of an input (C, H, W); None where there is no batch norm.
-
-    Raises StepError when the network does not run on that size.
-    """
-    seen: list[tuple[int, int]] = []
-
-    def look(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
-        seen.append((inputs[0].shape[-2], inputs[0].shape[-1]))
-
-    layers = [item for item in module.modules() if isinstance(item, nn.BatchNorm2d)]
-    handles = [layer.register_forward_pre_hook(look) for layer in layers]
-    try:
-        match.run(module, torch.zeros(1, *shape))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return seen[-1] if seen else None

@@ -11,18 +11,17 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from edgecnn.models.registry import LIBRARIES, Entry, Form, names, outline, without_training_heads
+from edgecnn.models.registry import LIBRARIES, Entry, Form, Shapes, names, outline, without_training_heads
 
 PATH = Path(__file__).with_name("catalog.json")
 _ASKED = 1009
 _SKETCH = 16
-Shapes = Mapping[str, tuple[int, ...]]
 
 
 def key_hash(keys: Iterable[str]) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from edgecnn.models import match
 from edgecnn.models.open import LoadedModel
 from edgecnn.models.pruned import skeleton
 from edgecnn.models.reference import quiet_stdout
@@ -36,3 +39,23 @@ def layer_macs(module: nn.Module, shape: tuple[int, ...]) -> tuple[int, dict[str
         found = {path: sum(counts.get(f"{root}.{path}", {}).values()) // 2 for path in leaves}
         return int(counter.get_total_flops()) // 2, found
     return 0, {}
+
+
+def smallest_feature_map(module: nn.Module, shape: tuple[int, int, int]) -> tuple[int, int] | None:
+    """(height, width) of what the last batch norm sees of an input (C, H, W); None where there is no batch norm.
+
+    Raises StepError when the network does not run on that size.
+    """
+    seen: list[tuple[int, int]] = []
+
+    def look(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
+        seen.append((inputs[0].shape[-2], inputs[0].shape[-1]))
+
+    layers = [item for item in module.modules() if isinstance(item, nn.BatchNorm2d)]
+    handles = [layer.register_forward_pre_hook(look) for layer in layers]
+    try:
+        match.run(module, torch.zeros(1, *shape))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return seen[-1] if seen else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from edgecnn.core.errors import InputError
 from edgecnn.core.preprocessing import INTERPOLATIONS, Preprocessing
@@ -13,7 +13,6 @@ from edgecnn.models.registry import Entry
 
 _ARCHITECTURE_KEYS = ("architecture", "arch", "model_name", "model_arch", "backbone", "arch_name")
 _NAMES_KEYS = ("class_names", "classes", "labels", "categories")
-Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
 
 def stated_architecture(metadata: Mapping[str, Any]) -> str | None:
@@ -109,7 +108,7 @@ def _from_timm_words(raw: Mapping[str, Any]) -> Preprocessing:
         crop=crop,
         resize=None if mode == "squash" else max(*crop, math.floor(max(crop) / float(raw.get("crop_pct") or 0.875))),
         stretch=mode == "squash",
-        interpolation=cast(Interpolation, interpolation),
+        interpolation=cast(Any, interpolation),
         mean=tuple(float(item) for item in raw["mean"]),
         std=tuple(float(item) for item in raw["std"]),
     )
@@ -132,7 +131,7 @@ def _torchvision(name: str) -> Preprocessing | None:
     return Preprocessing(
         crop=(steps.crop_size[0], steps.crop_size[-1]),
         resize=max(steps.resize_size[0], steps.crop_size[0]),
-        interpolation=cast(Interpolation, steps.interpolation.value),
+        interpolation=cast(Any, steps.interpolation.value),
         mean=tuple(steps.mean),
         std=tuple(steps.std),
     )

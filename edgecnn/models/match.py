@@ -13,10 +13,9 @@ from torch import nn
 from edgecnn.core.errors import EdgecnnError, InputError, MissingError, StepError, install_hint
 from edgecnn.models import catalog, statistics
 from edgecnn.models.reference import quiet_stdout
-from edgecnn.models.registry import Entry, Form, build_empty, form_for, has_timm, shapes, without_training_heads
+from edgecnn.models.registry import Entry, Form, Shapes, build_empty, form_for, has_timm, shapes, without_training_heads
 from edgecnn.models.weights import Weights, listing
 
-Shapes = Mapping[str, tuple[int, ...]]
 # Equal networks from two libraries add in another order; a different pooling or epsilon shows in the third digit.
 _EQUAL = 1e-4
 _UNLISTED_SECONDS = 20.0

@@ -15,7 +15,7 @@ from torch import nn
 from edgecnn.core.errors import EdgecnnError, InputError, MissingError, StepError
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.models import facts, match, reference
-from edgecnn.models.pruned import Plan
+from edgecnn.models.pruned import PruningPlan
 from edgecnn.models.rebuilding import plan_in, rebuild
 from edgecnn.models.registry import Entry, build_empty, shapes
 from edgecnn.models.sources import library_versions, source_files
@@ -46,7 +46,7 @@ class LoadedModel:
     dtype: str
     notes: tuple[str, ...]
     source_files: tuple[tuple[str, str], ...]
-    plan: Plan | None
+    plan: PruningPlan | None
     _network: nn.Module = field(repr=False, compare=False)
 
     def module(self) -> nn.Module:
@@ -83,7 +83,7 @@ class _Found:
     entry: Entry | None = None
     notes: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
-    plan: Plan | None = None
+    plan: PruningPlan | None = None
 
 
 def open_model(path: Path, *, architecture: str | None = None) -> LoadedModel:
@@ -112,11 +112,11 @@ def _opened(weights: Weights, architecture: str | None) -> LoadedModel:
     plan = plan_in(weights)
     if plan is not None:
         return _complete(_rebuilt(weights, plan, architecture), weights)
-    found = _given(weights, architecture) if architecture else _stated(weights) or _searched(weights)
+    found = _named_by_user(weights, architecture) if architecture else _stated(weights) or _searched(weights)
     return _complete(found, weights)
 
 
-def _rebuilt(weights: Weights, plan: Plan, architecture: str | None) -> _Found:
+def _rebuilt(weights: Weights, plan: PruningPlan, architecture: str | None) -> _Found:
     """The architecture with the channels that are left, and the weights of those."""
     text = architecture or _named(weights)
     wanted = reference.parse(text) if text is not None else None
@@ -125,7 +125,7 @@ def _rebuilt(weights: Weights, plan: Plan, architecture: str | None) -> _Found:
     return _Found(str(entry or text), identity, network, entry, (note,), modules, plan)
 
 
-def _given(weights: Weights, text: str) -> _Found:
+def _named_by_user(weights: Weights, text: str) -> _Found:
     wanted = reference.parse(text)
     if isinstance(wanted, reference.Factory):
         return _from_factory(wanted, weights)
@@ -160,7 +160,7 @@ def _stated(weights: Weights) -> _Found | None:
     if text is None:
         return None
     try:
-        return _given(weights, text)
+        return _named_by_user(weights, text)
     except MissingError:
         raise
     except InputError as error:

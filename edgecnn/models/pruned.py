@@ -30,7 +30,7 @@ _RANGES = re.compile(r"\d{1,7}(?:-\d{1,7})?(?:,\d{1,7}(?:-\d{1,7})?)*")
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class Channels:
     """The original's channels that are left, ascending; None where all are. `dim` is that of a plain parameter."""
 
     out: tuple[int, ...] | None = None
@@ -39,32 +39,32 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class PruningPlan:
     """What is left of each module or plain parameter that changed, by its path in the original network."""
 
-    kept: Mapping[str, Kept]
+    kept: Mapping[str, Channels]
 
     def to_dict(self) -> dict[str, Any]:
         return {"version": VERSION, "kept": {path: _written(item) for path, item in sorted(self.kept.items())}}
 
     @classmethod
-    def from_dict(cls, raw: Any) -> Plan:
+    def from_dict(cls, raw: Any) -> PruningPlan:
         """The plan in a checkpoint's metadata. Raises InputError when it is none."""
         if not isinstance(raw, Mapping) or raw.get("version") != VERSION or not isinstance(raw.get("kept"), Mapping):
             raise bad_plan(f"version {VERSION} and the channels kept were expected")
         return cls({str(path): _read(str(path), item) for path, item in raw["kept"].items()})
 
-    def after(self, earlier: Plan | None) -> Plan:
+    def after(self, earlier: PruningPlan | None) -> PruningPlan:
         """This plan of a network that `earlier` made, as one of the network it was made from."""
         if earlier is None:
             return self
         kept = {path: _composed(earlier.kept.get(path), item) for path, item in self.kept.items()}
-        return Plan({**earlier.kept, **kept})
+        return PruningPlan({**earlier.kept, **kept})
 
-    def for_head(self, paths: Collection[str]) -> Plan:
+    def for_head(self, paths: Collection[str]) -> PruningPlan:
         """The same, where these modules keep all outputs: a head that is made for classes of its own."""
         kept = {path: replace(item, out=None) if path in paths else item for path, item in self.kept.items()}
-        return Plan({path: item for path, item in kept.items() if item != Kept()})
+        return PruningPlan({path: item for path, item in kept.items() if item != Channels()})
 
     def contradiction(self, given: Mapping[str, tuple[int, ...]]) -> str:
         """Where weights of these shapes (by key) have another number of outputs than the plan keeps, whatever the
@@ -108,10 +108,10 @@ def sizes(module: nn.Module) -> tuple[int, int] | None:
     return None if count is None else (count, count)
 
 
-def narrowed(network: nn.Module, plan: Plan) -> nn.Module:
+def narrowed(network: nn.Module, plan: PruningPlan) -> nn.Module:
     """A copy of the network with the channels of the plan alone. Raises InputError where the plan does not fit it."""
     memo: dict[int, Any] = {}
-    counts: list[tuple[str, Kept]] = []
+    counts: list[tuple[str, Channels]] = []
     for path, kept in plan.kept.items():
         if kept.dim is not None:
             parameter = _parameter(network, path)
@@ -155,7 +155,7 @@ def _parameter(network: nn.Module, path: str) -> nn.Parameter:
         raise bad_plan(f"the network has no parameter '{path}'") from error
 
 
-def _tensors(path: str, module: nn.Module, kept: Kept) -> Iterator[tuple[str, Tensor]]:
+def _tensors(path: str, module: nn.Module, kept: Channels) -> Iterator[tuple[str, Tensor]]:
     """The tensors of a module that change, by their names in it."""
     outputs, inputs = sizes(module) or (0, 0)
     _check(path, kept.out, outputs)
@@ -173,7 +173,7 @@ def _tensors(path: str, module: nn.Module, kept: Kept) -> Iterator[tuple[str, Te
         _equal_blocks(path, kept.out, outputs, module.num_groups)
 
 
-def _layer_weight(path: str, module: nn.Module, kept: Kept) -> Tensor:
+def _layer_weight(path: str, module: nn.Module, kept: Channels) -> Tensor:
     assert isinstance(module, _ConvNd | nn.Linear)
     weight = module.weight
     if isinstance(module, _ConvNd) and module.groups > 1:
@@ -186,7 +186,7 @@ def _layer_weight(path: str, module: nn.Module, kept: Kept) -> Tensor:
     return _select(_select(weight, out_dim, kept.out), 1 - out_dim, kept.into)
 
 
-def _grouped_weight(path: str, module: _ConvNd, kept: Kept) -> Tensor:
+def _grouped_weight(path: str, module: _ConvNd, kept: Channels) -> Tensor:
     """Each group of a grouped convolution keeps as many channels as the others, but may keep other ones."""
     if isinstance(module, _ConvTransposeNd):
         raise bad_plan(f"'{path}' is a grouped transposed convolution")
@@ -219,7 +219,7 @@ def _select(tensor: Tensor, dim: int, kept: tuple[int, ...] | None, *, like: Ten
     return nn.Parameter(chosen, requires_grad=kind.requires_grad) if isinstance(kind, nn.Parameter) else chosen
 
 
-def _set_counts(module: nn.Module, kept: Kept) -> None:
+def _set_counts(module: nn.Module, kept: Channels) -> None:
     out = None if kept.out is None else len(kept.out)
     into = None if kept.into is None else len(kept.into)
     if isinstance(module, _ConvNd):
@@ -244,10 +244,10 @@ def _check(path: str, kept: tuple[int, ...] | None, size: int) -> None:
         raise bad_plan(f"'{path}' has {size} channels, and the plan keeps {f'number {kept[-1]}' if kept else 'none'}")
 
 
-def _composed(earlier: Kept | None, later: Kept) -> Kept:
+def _composed(earlier: Channels | None, later: Channels) -> Channels:
     if earlier is None:
         return later
-    return Kept(_chosen(earlier.out, later.out), _chosen(earlier.into, later.into), later.dim)
+    return Channels(_chosen(earlier.out, later.out), _chosen(earlier.into, later.into), later.dim)
 
 
 def _chosen(earlier: tuple[int, ...] | None, later: tuple[int, ...] | None) -> tuple[int, ...] | None:
@@ -256,12 +256,12 @@ def _chosen(earlier: tuple[int, ...] | None, later: tuple[int, ...] | None) -> t
     return tuple(earlier[index] for index in later)
 
 
-def _loses_outputs(plan: Plan, path: str) -> bool:
+def _loses_outputs(plan: PruningPlan, path: str) -> bool:
     kept = plan.kept.get(path)
     return kept is not None and kept.out is not None
 
 
-def _written(kept: Kept) -> dict[str, Any]:
+def _written(kept: Channels) -> dict[str, Any]:
     about: dict[str, Any] = {"dim": kept.dim} if kept.dim is not None else {}
     for name, channels in (("out", kept.out), ("in", kept.into)):
         if channels is not None:
@@ -275,13 +275,13 @@ def _ranges(channels: Iterable[int]) -> str:
     return ",".join(f"{run[0][1]}-{run[-1][1]}" if len(run) > 1 else f"{run[0][1]}" for run in runs)
 
 
-def _read(path: str, raw: Any) -> Kept:
+def _read(path: str, raw: Any) -> Channels:
     if not isinstance(raw, Mapping) or not raw or not set(raw) <= {"out", "in", "dim"}:
         raise bad_plan(f"'{path}' does not say what is kept")
     dim = raw.get("dim")
     if dim is not None and (type(dim) is not int or not 0 <= dim < 8 or "in" in raw or "out" not in raw):
         raise bad_plan(f"'{path}' has the dimension {dim!r}")
-    return Kept(_parsed(path, raw.get("out")), _parsed(path, raw.get("in")), dim)
+    return Channels(_parsed(path, raw.get("out")), _parsed(path, raw.get("in")), dim)
 
 
 def _parsed(path: str, text: Any) -> tuple[int, ...] | None:

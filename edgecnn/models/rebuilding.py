@@ -10,20 +10,22 @@ from torch import nn
 
 from edgecnn.core.errors import EdgecnnError, InputError
 from edgecnn.models import facts, match, reference
-from edgecnn.models.pruned import LARGEST, PLAN_KEY, Plan, bad_plan, is_layer, narrowed
-from edgecnn.models.registry import TRAINING_HEADS, Entry, build_empty, form_for, shapes
+from edgecnn.models.pruned import LARGEST, PLAN_KEY, PruningPlan, bad_plan, is_layer, narrowed
+from edgecnn.models.registry import TRAINING_HEADS, Entry, Shapes, build_empty, form_for, shapes
 from edgecnn.models.weights import Weights, require_classes
 
-Wanted = reference.Factory | list[Entry]
+Architecture = reference.Factory | list[Entry]
 """What a person or a file names: code, or entries of the libraries."""
 
 
-def plan_in(weights: Weights) -> Plan | None:
+def plan_in(weights: Weights) -> PruningPlan | None:
     """The plan of a pruned file; None for another. Raises InputError `bad-plan`."""
-    return Plan.from_dict(weights.metadata[PLAN_KEY]) if PLAN_KEY in weights.metadata else None
+    return PruningPlan.from_dict(weights.metadata[PLAN_KEY]) if PLAN_KEY in weights.metadata else None
 
 
-def rebuild(weights: Weights, plan: Plan, wanted: Wanted | None) -> tuple[Entry | None, str, nn.Module, str]:
+def rebuild(
+    weights: Weights, plan: PruningPlan, wanted: Architecture | None
+) -> tuple[Entry | None, str, nn.Module, str]:
     """(registered entry if it is one, what identifies the code, the network with its weights, a note for the reader).
 
     Raises InputError where the plan or the weights do not fit `wanted`, and what building it raises.
@@ -58,8 +60,8 @@ def rebuild(weights: Weights, plan: Plan, wanted: Wanted | None) -> tuple[Entry 
 
 
 def for_other_classes(
-    whole: nn.Module, plan: Plan, given: tuple[Weights, Wanted], *, head: frozenset[str]
-) -> tuple[nn.Module, Plan]:
+    whole: nn.Module, plan: PruningPlan, given: tuple[Weights, Architecture], *, head: frozenset[str]
+) -> tuple[nn.Module, PruningPlan]:
     """The network with the channels of the plan, which it carries from now on, and the plan as it holds for it.
 
     `whole` is built for classes of its own and without the heads that only training has; `head` are the keys whose
@@ -67,7 +69,7 @@ def for_other_classes(
     """
     weights, wanted = given
     kept = {path: item for path, item in plan.kept.items() if not path.startswith(TRAINING_HEADS)}
-    plan = Plan(kept).for_head({key.rpartition(".")[0] for key in head})
+    plan = PruningPlan(kept).for_head({key.rpartition(".")[0] for key in head})
     try:
         module = narrowed(whole, plan)
     except InputError as error:
@@ -80,19 +82,19 @@ def for_other_classes(
     return module, plan
 
 
-def contradiction(plan: Plan, weights: Weights) -> str:
+def contradiction(plan: PruningPlan, weights: Weights) -> str:
     """Where a file's plan and its weights speak of different numbers of channels; empty where nowhere."""
     given = shapes(weights.state)
     return plan.contradiction({weights.prefix + key: shape for key, shape in given.items()} | given)
 
 
-def _is_head(wanted: match.Shapes, given: match.Shapes, *, made_for: object) -> bool:
+def _is_head(wanted: Shapes, given: Shapes, *, made_for: object) -> bool:
     """Whether nothing differs but the outputs of layers that have one for each of the classes the file speaks of."""
     differ = [key for key in wanted if given.get(key) != wanted[key]]
     return match.other_classes(wanted, given) is not None and all(wanted[key][0] == made_for for key in differ)
 
 
-def refusal(weights: Weights, plan: Plan, wanted: Wanted, *, why: str) -> InputError:
+def refusal(weights: Weights, plan: PruningPlan, wanted: Architecture, *, why: str) -> InputError:
     """The error for a pruned file that makes no network of `wanted`: its plan is damaged, or it is of another one."""
     said = contradiction(plan, weights)
     stated = facts.stated_architecture(weights.metadata)
@@ -114,7 +116,7 @@ def refusal(weights: Weights, plan: Plan, wanted: Wanted, *, why: str) -> InputE
     )
 
 
-def stated_of(wanted: list[Entry], weights: Weights, plan: Plan) -> list[Entry]:
+def stated_of(wanted: list[Entry], weights: Weights, plan: PruningPlan) -> list[Entry]:
     """Of the entries a name may mean, the one a pruned file is of. Raises InputError where it is of another."""
     stated = facts.stated_architecture(weights.metadata)
     if stated is None:
@@ -128,12 +130,12 @@ def stated_of(wanted: list[Entry], weights: Weights, plan: Plan) -> list[Entry]:
     return found
 
 
-def _is_of(stated: str, wanted: Wanted) -> bool:
+def _is_of(stated: str, wanted: Architecture) -> bool:
     known = _parsed(stated)
     return known is not None and reference.same(known, wanted)
 
 
-def _parsed(stated: str) -> Wanted | None:
+def _parsed(stated: str) -> Architecture | None:
     """What a file calls its architecture; None where nobody knows it here."""
     try:
         return reference.parse(stated)
@@ -141,7 +143,7 @@ def _parsed(stated: str) -> Wanted | None:
         return None
 
 
-def _whole(wanted: Wanted, weights: Weights) -> Iterator[tuple[Entry | None, str, nn.Module]]:
+def _whole(wanted: Architecture, weights: Weights) -> Iterator[tuple[Entry | None, str, nn.Module]]:
     """Networks it may have been pruned from, with weights that mean nothing."""
     if not isinstance(wanted, reference.Factory):
         for entry in wanted:

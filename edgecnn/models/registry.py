@@ -16,6 +16,8 @@ from torch.overrides import TorchFunctionMode
 
 from edgecnn.core.errors import InputError, MissingError, StepError, did_you_mean, install_hint
 
+Shapes = Mapping[str, tuple[int, ...]]
+"""Names of weights and their shapes."""
 LIBRARIES = ("torchvision", "timm")
 # Heads used in training only; a checkpoint may have them or not.
 TRAINING_HEADS = ("aux1.", "aux2.", "AuxLogits.")

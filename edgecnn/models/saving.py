@@ -11,7 +11,7 @@ from torch import nn
 
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.store import write_atomically
-from edgecnn.models.pruned import PLAN_KEY, Plan
+from edgecnn.models.pruned import PLAN_KEY, PruningPlan
 from edgecnn.models.weights import METADATA_KEY
 
 
@@ -23,7 +23,7 @@ def save(
     num_classes: int | None = None,
     preprocessing: Preprocessing | None = None,
     class_names: Sequence[str] | None = None,
-    plan: Plan | None = None,
+    plan: PruningPlan | None = None,
     history: Sequence[str] = (),
 ) -> None:
     """Write weights and what is known about them as .safetensors, for `open_model` to read back bit for bit.

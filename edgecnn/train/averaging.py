@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 
-class Average:
+class WeightAverage:
     """Exponential moving average over a module's parameters and floating buffers; whole-number buffers follow.
 
     Batch-norm statistics are averaged with the weights they belong to: those of the live network fit weights that the

@@ -19,7 +19,7 @@ def snapshot(module: nn.Module) -> dict[str, Any]:
     }
 
 
-class Kept:
+class BestWeights:
     """The best epoch so far: highest validation accuracy, then lowest validation loss, then the earliest.
 
     `weights` are those of epoch `number`, or of the start while there is none.

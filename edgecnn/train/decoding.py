@@ -28,7 +28,7 @@ GAP = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class BatchTask:
     """One batch to make: which images of the set (N,), their files, and what chance decided for them."""
 
     indices: np.ndarray
@@ -37,7 +37,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class DecodedImages:
     """Decoded images in one block of memory, uint8, one after the other as HWC; `shapes` are (images, 3).
 
     `block` is (images, H, W, C) where all are alike, else flat.
@@ -63,7 +63,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class PixelSource:
     """Makes the pixels of a task: decoded, cropped, moved, and varied by random operations.
 
     `held` are the images as the network takes them, or whole where `augment` crops them at random; None reads files.
@@ -71,21 +71,21 @@ class Source:
 
     preprocessing: Preprocessing
     augment: Augment
-    held: Held | None = None
+    held: DecodedImages | None = None
 
     @property
     def by_image(self) -> bool:
         """Whether there is work to do image by image, which other processes could do."""
         return self.held is None or self.augment.random_resized_crop is not None or self.augment.randaugment is not None
 
-    def pixels(self, task: Task) -> Tensor:
+    def pixels(self, task: BatchTask) -> Tensor:
         """The batch, uint8 (N, H, W, C). Raises InputError naming a file that cannot be decoded."""
         if self.held is not None and task.draws.crops is None:
             block = self.held.block
             return self.vary(block[torch.from_numpy(task.indices).to(block.device)], task.draws)
         return self.vary(stack([self.image(task, row) for row in range(len(task.indices))]), task.draws)
 
-    def image(self, task: Task, row: int) -> np.ndarray:
+    def image(self, task: BatchTask, row: int) -> np.ndarray:
         """The task's image number `row`, decoded and cropped: uint8 HWC."""
         crops = task.draws.crops
         if crops is None:
@@ -122,7 +122,7 @@ def stack(images: Sequence[np.ndarray]) -> Tensor:
     return torch.from_numpy(np.stack(images))
 
 
-def hold(images: LabelledImages, *, whole: bool, limit: int | None) -> Held | None:
+def decode_all(images: LabelledImages, *, whole: bool, limit: int | None) -> DecodedImages | None:
     """Decode all images into memory; None where that takes more than `limit` bytes.
 
     `whole` keeps them as photographed, else they are resized and cropped as the preprocessing says. Raises InputError
@@ -148,7 +148,7 @@ def hold(images: LabelledImages, *, whole: bool, limit: int | None) -> Held | No
             hint="set cache to auto or off (--cache off)",
         ) from error
     alike = bool((shapes == shapes[0]).all())
-    held = Held(block.view(count, *shapes[0].tolist()) if alike else block, shapes, ends - lengths)
+    held = DecodedImages(block.view(count, *shapes[0].tolist()) if alike else block, shapes, ends - lengths)
     for index, image in enumerate(_photographs(images.paths, prepared) if whole else _prepared(images)):
         held.image(index)[...] = image
     return held

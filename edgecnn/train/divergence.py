@@ -16,7 +16,7 @@ UNREAD = 32
 CODE = "training-diverged"
 
 
-class Lookout:
+class DivergenceCheck:
     """On the CPU every value is read; elsewhere many at once, for reading one makes the loop wait for the device."""
 
     def __init__(self, images: LabelledImages, device: torch.device) -> None:

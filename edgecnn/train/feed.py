@@ -15,8 +15,8 @@ from torch import Tensor
 from edgecnn.core.errors import InputError
 from edgecnn.core.stage import LabelledImages
 from edgecnn.train import augment, mixing, sampling
-from edgecnn.train.decoding import Held, Source, Task, hold
-from edgecnn.train.loading import Here, Loader, Workers, worker_count
+from edgecnn.train.decoding import BatchTask, DecodedImages, PixelSource, decode_all
+from edgecnn.train.loading import InProcessLoader, Loader, WorkerLoader, worker_count
 from edgecnn.train.settings import Feed, TrainSettings
 
 HELD_IN_MEMORY_BYTES = 1 << 29
@@ -54,7 +54,7 @@ def open_feed(
     if len(images) < world:
         raise _too_few(len(images), world)
     sampling.require_labels(images.labels, settings.sampling)
-    source = Source(images.preprocessing, settings.augment, _held(images, settings))
+    source = PixelSource(images.preprocessing, settings.augment, _held(images, settings))
     if device.type == "cuda" and source.held is not None and not source.by_image:
         source = _on_device(source, device)
     loader = _loader(source, settings, device=device, images=len(images), world=world)
@@ -107,7 +107,7 @@ class ImageFeed:
         """End worker processes; the feed gives no more epochs."""
         self._loader.close()
 
-    def _tasks(self, number: int) -> Iterator[Task]:
+    def _tasks(self, number: int) -> Iterator[BatchTask]:
         batches = sampling.order(
             len(self._images),
             self._images.labels,
@@ -122,9 +122,9 @@ class ImageFeed:
             )
             indices = whole[self._rank :: self._world].copy()
             files = tuple(os.fspath(paths[index]) for index in indices)
-            yield Task(indices, files, draws.share(self._rank, self._world))
+            yield BatchTask(indices, files, draws.share(self._rank, self._world))
 
-    def _batch(self, task: Task, pixels: Tensor, rng: np.random.Generator) -> FedBatch:
+    def _batch(self, task: BatchTask, pixels: Tensor, rng: np.random.Generator) -> FedBatch:
         """The arithmetic of `probe.normalise`, on the device; what is varied in real numbers is varied here."""
         how, prepared, indices = self._settings.augment, self._images.preprocessing, torch.from_numpy(task.indices)
         count, height, width, channels = pixels.shape
@@ -154,14 +154,14 @@ class ImageFeed:
         return torch.tensor(values, device=self._device).repeat(self._images.preprocessing.crop[1])
 
 
-def _held(images: LabelledImages, settings: TrainSettings) -> Held | None:
+def _held(images: LabelledImages, settings: TrainSettings) -> DecodedImages | None:
     if settings.cache == "off":
         return None
     whole = settings.augment.random_resized_crop is not None
-    return hold(images, whole=whole, limit=None if settings.cache == "on" else HELD_IN_MEMORY_BYTES)
+    return decode_all(images, whole=whole, limit=None if settings.cache == "on" else HELD_IN_MEMORY_BYTES)
 
 
-def _on_device(source: Source, device: torch.device) -> Source:
+def _on_device(source: PixelSource, device: torch.device) -> PixelSource:
     """Held images move to the accelerator, where they are shifted and mirrored in microseconds."""
     held = source.held
     if held is None or held.block.nbytes > HELD_IN_MEMORY_BYTES:
@@ -169,11 +169,11 @@ def _on_device(source: Source, device: torch.device) -> Source:
     return replace(source, held=replace(held, block=held.block.to(device)))
 
 
-def _loader(source: Source, settings: TrainSettings, *, device: torch.device, images: int, world: int) -> Loader:
+def _loader(source: PixelSource, settings: TrainSettings, *, device: torch.device, images: int, world: int) -> Loader:
     count = worker_count(settings.workers, device=device, images=images * settings.epochs // world, world=world)
     if not count or not source.by_image or (source.held is not None and not source.held.share()):
-        return Here(source)
-    return Workers(source, count, pin_memory=device.type == "cuda")
+        return InProcessLoader(source)
+    return WorkerLoader(source, count, pin_memory=device.type == "cuda")
 
 
 def _too_few(images: int, world: int) -> InputError:

@@ -13,9 +13,9 @@ from edgecnn.core.events import Listener, ignore
 from edgecnn.core.stage import LabelledImages
 from edgecnn.train import heap, interruption, optimizer, parallel, randomness
 from edgecnn.train.losses import Labels
-from edgecnn.train.session import Run, Task, Watch
+from edgecnn.train.session import EpochCallback, TrainingInputs, TrainingRun
 from edgecnn.train.settings import Feed, History, Objective, TrainingImages, TrainSettings
-from edgecnn.train.state import Disk, identity
+from edgecnn.train.state import RunState, identity
 from edgecnn.train.validation import measure, measure_accuracy, require_labels
 
 __all__ = ["fit", "measure", "measure_accuracy"]
@@ -30,7 +30,7 @@ def fit(
     scratch: Path | None = None,
     listener: Listener = ignore,
     seed: int = 0,
-    watch: Watch | None = None,
+    watch: EpochCallback | None = None,
 ) -> History:
     """Train `module` in place; it is left in eval mode, where it was, with the kept weights.
 
@@ -54,7 +54,7 @@ def fit(
     with ExitStack() as around:
         around.enter_context(heap.kept())
         group = around.enter_context(parallel.joined(settings.device))
-        around.enter_context(randomness.given_back(group.device))
+        around.enter_context(randomness.restored(group.device))
         around.callback(lambda: module.eval().to(home).to(memory_format=torch.contiguous_format))
         still = around.enter_context(optimizer.frozen(module, settings.freeze))
         module.to(group.device).to(memory_format=torch.channels_last)
@@ -66,10 +66,12 @@ def fit(
         goal.to(str(group.device))
         feed = _open(images.train, settings, group, seed, classes)
         around.callback(feed.close)
-        run = Run(Task(module, images, settings, goal, feed, seed, still), group)
+        run = TrainingRun(TrainingInputs(module, images, settings, goal, feed, seed, still), group)
         if scratch is not None:
             about = {"seed": seed, "objective": _name(goal), "processes": group.world, "arithmetic": run.arithmetic}
-            run.resume(Disk(scratch, identity(module, settings, images=images, **about)) if group.is_first else None)
+            run.resume(
+                RunState(scratch, identity(module, settings, images=images, **about)) if group.is_first else None
+            )
         with interruption.noticed() as asked:
             history = run.go(asked, listener=listener if group.is_first else ignore, watch=watch)
         if settings.bn_images:
@@ -121,7 +123,9 @@ def _outputs(module: nn.Module, images: TrainingImages, device: torch.device) ->
     return classes
 
 
-def _open(images: LabelledImages, settings: TrainSettings, group: parallel.Group, seed: int, classes: int) -> Feed:
+def _open(
+    images: LabelledImages, settings: TrainSettings, group: parallel.ProcessGroup, seed: int, classes: int
+) -> Feed:
     from edgecnn.train.feed import open_feed
 
     return open_feed(

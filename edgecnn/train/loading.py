@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from edgecnn.core.errors import EdgecnnError, InputError, StepError
 from edgecnn.data.images import in_order
-from edgecnn.train.decoding import Source, Task, stack
+from edgecnn.train.decoding import BatchTask, PixelSource, stack
 
 MOST_WORKERS = 8
 WORTH_STARTING = 5_000
@@ -35,7 +35,7 @@ ENDING_S = 5.0
 class Loader(Protocol):
     """Makes batches in the order of the tasks."""
 
-    def batches(self, tasks: Iterable[Task]) -> Generator[tuple[Task, Tensor], None, None]:
+    def batches(self, tasks: Iterable[BatchTask]) -> Generator[tuple[BatchTask, Tensor], None, None]:
         """Each task with its uint8 (N, H, W, C)."""
         ...
 
@@ -57,13 +57,13 @@ def worker_count(wanted: int | None, *, device: torch.device, images: int, world
     return min(MOST_WORKERS, max(1, cores // here - 1))
 
 
-class Here:
+class InProcessLoader:
     """This process: held images in the loop itself, files by threads that decode a few images ahead."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: PixelSource) -> None:
         self._source = source
 
-    def batches(self, tasks: Iterable[Task]) -> Generator[tuple[Task, Tensor], None, None]:
+    def batches(self, tasks: Iterable[BatchTask]) -> Generator[tuple[BatchTask, Tensor], None, None]:
         if self._source.held is not None:
             for task in tasks:
                 yield task, self._source.pixels(task)
@@ -78,13 +78,13 @@ class Here:
         """Nothing to end: the threads end with their epoch."""
 
 
-class Workers:
+class WorkerLoader:
     """Processes that work ahead of the loop, started at the first epoch and kept until `close`.
 
     They are spawned, not forked: a fork copies locks that other threads hold. Raises StepError when one of them dies.
     """
 
-    def __init__(self, source: Source, count: int, *, pin_memory: bool) -> None:
+    def __init__(self, source: PixelSource, count: int, *, pin_memory: bool) -> None:
         self._queue = _Queue()
         self._processes: list[BaseProcess] = []
         self._iterator: Any = None
@@ -103,7 +103,7 @@ class Workers:
                 generator=torch.Generator(),  # else it draws from the global one
             )
 
-    def batches(self, tasks: Iterable[Task]) -> Generator[tuple[Task, Tensor], None, None]:
+    def batches(self, tasks: Iterable[BatchTask]) -> Generator[tuple[BatchTask, Tensor], None, None]:
         self._queue.begin(tasks)
         with self._errors():
             results = self._start()
@@ -173,13 +173,13 @@ class _Queue:
     """What the data loader takes its work from: the tasks of this epoch. `given` are those not back yet."""
 
     def __init__(self) -> None:
-        self._tasks: Iterable[Task] = ()
-        self.given: deque[Task] = deque()
+        self._tasks: Iterable[BatchTask] = ()
+        self.given: deque[BatchTask] = deque()
 
-    def begin(self, tasks: Iterable[Task]) -> None:
+    def begin(self, tasks: Iterable[BatchTask]) -> None:
         self._tasks = tasks
 
-    def __iter__(self) -> Iterator[Task]:
+    def __iter__(self) -> Iterator[BatchTask]:
         self.given.clear()
         for task in self._tasks:
             self.given.append(task)
@@ -189,10 +189,10 @@ class _Queue:
 class _Work(Dataset[Any]):
     """A worker's side: a task in, pixels or what went wrong out."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: PixelSource) -> None:
         self._source = source
 
-    def __getitem__(self, task: Task) -> Tensor | _Failed:
+    def __getitem__(self, task: BatchTask) -> Tensor | _Failed:
         try:
             pixels = self._source.pixels(task)
         except EdgecnnError as error:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from edgecnn.train import optimizer, precision, schedule
-from edgecnn.train.averaging import Average
-from edgecnn.train.parallel import Group
+from edgecnn.train.averaging import WeightAverage
+from edgecnn.train.parallel import ProcessGroup
 from edgecnn.train.settings import Batch, Objective, TrainSettings
 
 
@@ -20,13 +20,13 @@ class Stepper:
     `module` is the network itself, already on the group's device; frozen parameters want no gradient.
     """
 
-    def __init__(self, module: nn.Module, settings: TrainSettings, *, group: Group, steps: int) -> None:
+    def __init__(self, module: nn.Module, settings: TrainSettings, *, group: ProcessGroup, steps: int) -> None:
         self.module = module
         self._dtype = precision.choose(settings.mixed_precision, module, group.device)
         self.format = precision.name_of(self._dtype)
         self.taken = 0
         self.rate = 0.0
-        self.average = Average(module, settings.ema) if settings.ema is not None else None
+        self.average = WeightAverage(module, settings.ema) if settings.ema is not None else None
         self._settings = settings
         self._steps = steps
         self._group = group

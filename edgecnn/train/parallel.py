@@ -44,7 +44,7 @@ def place() -> tuple[int, int]:
     return 0, 1
 
 
-class Group:
+class ProcessGroup:
     """The processes of one training, seen from one of them. Alone, nothing here costs anything."""
 
     def __init__(self, rank: int, world: int, device: torch.device) -> None:
@@ -123,7 +123,7 @@ class Group:
 
 
 @contextmanager
-def joined(device: str | None) -> Iterator[Group]:
+def joined(device: str | None) -> Iterator[ProcessGroup]:
     """The group of this process on `device` (None: CUDA where there is one, else the CPU); alone, a group of one.
 
     A group made here ends with the block. Raises MissingError for a device that is not there, StepError when another
@@ -138,7 +138,7 @@ def joined(device: str | None) -> Iterator[Group]:
         backend = "nccl" if chosen.type == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=LONGEST_WAIT, device_id=chosen if chosen.type == "cuda" else None)
     try:
-        yield Group(rank, world, chosen)
+        yield ProcessGroup(rank, world, chosen)
     except RuntimeError as error:
         known = problem_of_many(error) if world > 1 else None
         if known is None:

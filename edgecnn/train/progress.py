@@ -19,7 +19,7 @@ WAITING_S = 1.0
 
 
 @dataclass(slots=True)
-class Sums:
+class EpochSums:
     """Over an epoch's batches so far, on the device: nothing waits for them. `labelled` images have a label."""
 
     lost: Tensor
@@ -28,7 +28,7 @@ class Sums:
     labelled: int = 0
 
     @classmethod
-    def of(cls, device: torch.device, values: tuple[float, ...] = (0, 0, 0, 0)) -> Sums:
+    def of(cls, device: torch.device, values: tuple[float, ...] = (0, 0, 0, 0)) -> EpochSums:
         lost, right, seen, labelled = values
         start = torch.tensor([lost, right], dtype=torch.float64).to(device)
         return cls(start[0], start[1], int(seen), int(labelled))
@@ -45,7 +45,7 @@ class Sums:
         return float(self.lost), float(self.right), float(self.seen), float(self.labelled)
 
 
-class Teller:
+class ProgressReporter:
     """Tells Progress: often within an epoch (steps of the whole run), once for each epoch; warns once of waiting."""
 
     def __init__(self, listener: Listener, settings: TrainSettings, *, batches: int, world: int) -> None:
@@ -59,12 +59,12 @@ class Teller:
         self._validation = ""
         self._warned = False
 
-    def begin(self, sums: Sums) -> None:
+    def begin(self, sums: EpochSums) -> None:
         """An epoch begins, or goes on where it was interrupted."""
         self._epoch_began = time.perf_counter()
         self._seen_before = sums.seen
 
-    def batch(self, number: int, done: int, sums: Sums) -> None:
+    def batch(self, number: int, done: int, sums: EpochSums) -> None:
         """`done` batches of epoch `number` are done."""
         self._done += 1
         now = time.perf_counter()
@@ -79,7 +79,7 @@ class Teller:
         taken = (number - 1) * self._batches + done
         self._tell(Progress(STEP, taken, steps, unit="step", note=", ".join(words), fine=True))
 
-    def rate(self, sums: Sums) -> float:
+    def rate(self, sums: EpochSums) -> float:
         """Images per second of this epoch so far, of all processes together."""
         return (sums.seen - self._seen_before) * self._world / max(1e-9, time.perf_counter() - self._epoch_began)
 

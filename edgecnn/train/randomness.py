@@ -38,7 +38,7 @@ def _mixed(value: int) -> int:
 
 
 @contextmanager
-def given_back(device: torch.device) -> Iterator[None]:
+def restored(device: torch.device) -> Iterator[None]:
     """torch's generators and cuDNN's switches are as before afterwards; inside, cuDNN chooses exact algorithms."""
     exact = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
     with torch.random.fork_rng(devices=[device.index or 0] if device.type == "cuda" else []):

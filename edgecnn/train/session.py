@@ -15,18 +15,18 @@ from torch import nn
 from edgecnn.core.errors import StepError
 from edgecnn.core.events import Listener, ignore
 from edgecnn.train import norms
-from edgecnn.train.best_weights import Kept
-from edgecnn.train.divergence import CODE, Lookout
+from edgecnn.train.best_weights import BestWeights
+from edgecnn.train.divergence import CODE, DivergenceCheck
 from edgecnn.train.interruption import Interruption
 from edgecnn.train.optimizer_step import Stepper
-from edgecnn.train.parallel import Group
-from edgecnn.train.progress import Sums, Teller
+from edgecnn.train.parallel import ProcessGroup
+from edgecnn.train.progress import EpochSums, ProgressReporter
 from edgecnn.train.randomness import Randomness
 from edgecnn.train.settings import Batch, Epoch, Feed, History, Objective, TrainingImages, TrainSettings
-from edgecnn.train.state import Disk, unpack
-from edgecnn.train.validation import Judge
+from edgecnn.train.state import RunState, unpack
+from edgecnn.train.validation import Validator
 
-Watch = Callable[[int, Epoch, nn.Module], None]
+EpochCallback = Callable[[int, Epoch, nn.Module], None]
 LOOKED_AT = 8
 """Training images that a network without validation images answers after each epoch."""
 AGREE_EVERY = 8
@@ -34,7 +34,7 @@ AGREE_EVERY = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class TrainingInputs:
     """What a run works on. `still` are the batch-norm layers whose statistics stay."""
 
     module: nn.Module
@@ -46,35 +46,35 @@ class Task:
     still: Sequence[nn.Module] = ()
 
 
-class Run:
+class TrainingRun:
     """The epochs of one run. `go` ends with the kept weights in the module."""
 
-    def __init__(self, task: Task, group: Group) -> None:
+    def __init__(self, task: TrainingInputs, group: ProcessGroup) -> None:
         self._task, self._group = task, group
         settings, validation = task.settings, task.images.validation
         steps = -(-len(task.feed) // settings.accumulate)
         self._stepper = Stepper(task.module, settings, group=group, steps=settings.epochs * steps)
         self._random = Randomness(task.seed, group.rank, group.device)
-        self._lookout = Lookout(task.images.train, group.device)
-        self._judge: Judge | None = None
+        self._lookout = DivergenceCheck(task.images.train, group.device)
+        self._judge: Validator | None = None
         if validation is not None and group.is_first:
-            self._judge = Judge(validation, hold=settings.cache != "off")
-        self._kept = Kept(task.module)
+            self._judge = Validator(validation, hold=settings.cache != "off")
+        self._kept = BestWeights(task.module)
         self._epochs: list[Epoch] = []
         self._stopped = ""
         self._done = 0
         """Batches of the epoch under way that have been learned from."""
-        self._sums = Sums.of(group.device)
-        self._disk: Disk | None = None
+        self._sums = EpochSums.of(group.device)
+        self._disk: RunState | None = None
         self._asked = Interruption()
-        self._teller = Teller(ignore, settings, batches=len(task.feed), world=group.world)
+        self._teller = ProgressReporter(ignore, settings, batches=len(task.feed), world=group.world)
 
     @property
     def arithmetic(self) -> str:
         """Kind of device and number format: with another, the same run ends with other weights."""
         return f"{self._group.device.type} {self._stepper.format}"
 
-    def resume(self, disk: Disk | None) -> None:
+    def resume(self, disk: RunState | None) -> None:
         """Go on from the state on the first process's disk, if there is one, and save there from now on."""
         self._disk = disk
         raw = self._group.bytes_of_first(disk.load() if disk else b"")
@@ -87,13 +87,13 @@ class Run:
         self._epochs = [Epoch(**epoch) for epoch in state["epochs"]]
         self._stopped, self._done = state["stopped"], state["done"]
         if self._group.is_first:  # the sums are of all processes
-            self._sums = Sums.of(self._group.device, state["sums"])
+            self._sums = EpochSums.of(self._group.device, state["sums"])
 
-    def go(self, asked: Interruption, *, listener: Listener, watch: Watch | None) -> History:
+    def go(self, asked: Interruption, *, listener: Listener, watch: EpochCallback | None) -> History:
         """Train to the end. Raises KeyboardInterrupt when `asked`, StepError when the loss is no number."""
         settings = self._task.settings
         self._asked = asked
-        self._teller = Teller(listener, settings, batches=len(self._task.feed), world=self._group.world)
+        self._teller = ProgressReporter(listener, settings, batches=len(self._task.feed), world=self._group.world)
         try:
             while len(self._epochs) < settings.epochs and not self._stopped:
                 self._epoch(len(self._epochs) + 1, watch if self._group.is_first else None)
@@ -123,7 +123,7 @@ class Run:
         epochs[history.best - 1] = replace(epochs[history.best - 1], **self._judged())
         return replace(history, epochs=tuple(epochs))
 
-    def _epoch(self, number: int, watch: Watch | None) -> None:
+    def _epoch(self, number: int, watch: EpochCallback | None) -> None:
         started = time.perf_counter()
         self._teller.begin(self._sums)
         self._learn(number)
@@ -146,11 +146,11 @@ class Run:
                 self._kept.offer(number, epoch, self._task.module)
                 if watch is not None:
                     watch(number, epoch, self._task.module)
-        except _Asked:
+        except _StopRequested:
             self._save()
             raise self._asked.error() from None
         self._epochs.append(epoch)
-        self._done, self._sums = 0, Sums.of(self._group.device)
+        self._done, self._sums = 0, EpochSums.of(self._group.device)
         patience = self._task.settings.early_stopping
         if patience is not None and number - self._kept.number >= patience and number < self._task.settings.epochs:
             self._stopped = f"no better validation accuracy for {patience} epoch{'s' * (patience > 1)}"
@@ -220,11 +220,11 @@ class Run:
         if self._judge is not None:
             try:
                 found = self._judge(self._task.module, between=self._look_up)
-            except _Asked:
+            except _StopRequested:
                 asked = True
         loss, accuracy, asked_first = self._group.of_first(*found, asked)
         if asked_first:
-            raise _Asked
+            raise _StopRequested
         return {"validation_loss": loss, "validation_accuracy": accuracy}
 
     def _require_numbers(self, number: int, loss: float | None) -> None:
@@ -253,7 +253,7 @@ class Run:
 
     def _look_up(self) -> None:
         if self._asked.asked:
-            raise _Asked
+            raise _StopRequested
 
     def _save(self) -> None:
         sums = self._group.total(*self._sums.values())
@@ -270,5 +270,5 @@ class Run:
         self._disk.save(state, self._kept.weights, number=self._kept.number)
 
 
-class _Asked(Exception):
+class _StopRequested(Exception):
     """Somebody pressed Ctrl-C while the network was judged."""

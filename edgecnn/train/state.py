@@ -51,7 +51,7 @@ def identity(module: nn.Module, settings: TrainSettings, *, images: TrainingImag
     }
 
 
-class Disk:
+class RunState:
     """The state under `folder`. Raises CannotWrite when the disk refuses; what was there before is then still whole."""
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Synthetic images from a network's batch-norm statistics, made when they are first looked at."""
+"""Synthetic images that are made from a network's batch-norm statistics when they are first read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class SyntheticImages:
+class LazySyntheticImages:
     """Images made from the network's batch-norm statistics when they are first looked at; satisfies
     `core.stage.Images`. Their digest is of what decides them, so a finished run is found again without making any."""
 

@@ -25,10 +25,10 @@ def measure(module: nn.Module, images: LabelledImages, *, batch: int = BATCH) ->
 
     Its mode is as before afterwards. Raises InputError for images without labels.
     """
-    return Judge(images, batch=batch, hold=False)(module)
+    return Validator(images, batch=batch, hold=False)(module)
 
 
-class Judge:
+class Validator:
     """`measure` again and again on the same images: with `hold` their pixels stay in memory, up to 0.5 GB."""
 
     def __init__(self, images: LabelledImages, *, batch: int = BATCH, hold: bool = True) -> None:
@@ -41,7 +41,7 @@ class Judge:
         self._std = torch.tensor(prepared.std).view(1, -1, 1, 1)
         size = len(images) * prepared.channels * prepared.crop[0] * prepared.crop[1]
         self._hold = hold and size <= HELD_IN_MEMORY_BYTES
-        self._held: list[np.ndarray] = []
+        self._cached_pixels: list[np.ndarray] = []
 
     def __call__(self, module: nn.Module, *, between: Callable[[], None] = lambda: None) -> tuple[float, float]:
         """`between` is called after every batch, and may raise to end it."""
@@ -70,15 +70,15 @@ class Judge:
             yield x.div_(255).sub_(mean).div_(std)
 
     def _pixels(self) -> Iterator[np.ndarray]:
-        if self._held:
-            yield from self._held
+        if self._cached_pixels:
+            yield from self._cached_pixels
             return
         held = []
         for pixels in self._images.pixels(self._batch):
             if self._hold:
                 held.append(pixels)
             yield pixels
-        self._held = held
+        self._cached_pixels = held
 
 
 def require_labels(images: LabelledImages) -> tuple[int, ...]:

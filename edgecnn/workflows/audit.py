@@ -16,8 +16,8 @@ from edgecnn.core.events import Finished, Listener, Started, Warned
 from edgecnn.core.store import cannot_write, write_atomically
 from edgecnn.data.audit.classes import balance, oddities, sizes
 from edgecnn.data.audit.copies import exact_copies, near_copies
-from edgecnn.data.audit.images import Looked, look_at
-from edgecnn.data.audit.labels import Doubt, doubtful
+from edgecnn.data.audit.images import ScannedImages, look_at
+from edgecnn.data.audit.labels import LabelDoubt, doubtful
 from edgecnn.data.classes import ClassMap, class_map_for
 from edgecnn.data.images import ImageSet
 from edgecnn.data.listing import Listing, below
@@ -79,7 +79,7 @@ def audit(request: Request, *, listener: Listener) -> Audit:
     )
 
 
-def look(listing: Listing, *, listener: Listener) -> Looked:
+def look(listing: Listing, *, listener: Listener) -> ScannedImages:
     """Decode and hash every file of a listing."""
     listener(Started(LOOK))
     began = time.monotonic()
@@ -111,7 +111,9 @@ def _open(source: Source, listing: Listing, request: Request, *, listener: Liste
     return _Opened(source.checkpoint.name, predictor, classes)
 
 
-def _doubts(opened: _Opened, looked: Looked, *, parts: tuple[str, ...], root: Path, listener: Listener) -> Doubts:
+def _doubts(
+    opened: _Opened, looked: ScannedImages, *, parts: tuple[str, ...], root: Path, listener: Listener
+) -> Doubts:
     """Each part has its own thresholds: a model is surer of the images it was trained on."""
     predictor, classes = opened.predictor, opened.classes
     whole = np.array(looked.whole, np.int64)
@@ -130,7 +132,7 @@ def _doubts(opened: _Opened, looked: Looked, *, parts: tuple[str, ...], root: Pa
     right = float((logits.argmax(1) == labels).mean()) if len(labels) else 0.0
     probabilities, _ = probabilities_of(logits)
     of_part = np.array([parts[place] for place in whole])
-    found: list[Doubt] = []
+    found: list[LabelDoubt] = []
     for part in dict.fromkeys(parts):
         inside = np.flatnonzero(of_part == part)
         doubts = doubtful(probabilities[inside], labels[inside].tolist())

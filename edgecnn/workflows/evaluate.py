@@ -13,7 +13,7 @@ from edgecnn import __version__
 from edgecnn.core.errors import InputError, StepError
 from edgecnn.core.events import Finished, Listener, Started, Warned
 from edgecnn.core.store import cannot_write, write_atomically
-from edgecnn.data.evaluation_set import Judging, list_labelled, open_judging
+from edgecnn.data.evaluation_set import EvaluationSet, list_labelled, open_evaluation_set
 from edgecnn.data.images import ImageSet
 from edgecnn.data.listing import below
 from edgecnn.data.preprocessing import Source
@@ -50,7 +50,7 @@ def evaluate(request: Request, *, listener: Listener) -> Evaluation:
     began = time.monotonic()
     listing = list_labelled(source.data)
     predictor = open_predictor(source, device=request.device, threads=request.threads, listener=listener)
-    judging = open_judging(
+    judging = open_evaluation_set(
         listing,
         num_classes=predictor.num_classes,
         preprocessing=tta.enlarged(request.views, predictor.preprocessing),
@@ -131,7 +131,7 @@ def _checked(logits: np.ndarray, predictor: Predictor) -> np.ndarray:
     return logits
 
 
-def _hardest(judging: Judging, scores: np.ndarray, probabilities: np.ndarray) -> list[Mistake]:
+def _hardest(judging: EvaluationSet, scores: np.ndarray, probabilities: np.ndarray) -> list[Mistake]:
     """The mistakes the model is surest of."""
     truth = np.asarray(judging.images.labels)
     rows = np.arange(len(truth))

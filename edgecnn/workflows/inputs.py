@@ -17,7 +17,7 @@ from edgecnn.data.listing import EVALUATION_NAMES
 from edgecnn.data.preprocessing import Source, settle_preprocessing
 from edgecnn.models import LoadedModel, open_model
 from edgecnn.tasks.task import Task, find
-from edgecnn.train.synthetic import SyntheticImages
+from edgecnn.train.synthetic import LazySyntheticImages
 
 if TYPE_CHECKING:
     pass
@@ -126,7 +126,7 @@ def _without_data(
         )
     )
     count = affordable_images(model, count=min(16, recipe.calibration.images), preprocessing=preprocessing)
-    images = SyntheticImages(model, count, preprocessing, source.seed, listener)
+    images = LazySyntheticImages(model, count, preprocessing, source.seed, listener)
     names = model.class_names or tuple(str(index) for index in range(model.num_classes))
     facts = {
         "source": "",

@@ -13,7 +13,7 @@ from edgecnn.compress.prune.graph import ENTANGLED, OUTPUTS, couplings
 from edgecnn.compress.prune.group import Prunable, Pruned, Ranking
 from edgecnn.compress.prune.trial import MIXED, differs, examine, scrambled, sift
 from edgecnn.core.errors import InputError, StepError
-from edgecnn.models.pruned import Kept, Plan, narrowed, skeleton
+from edgecnn.models.pruned import Channels, PruningPlan, narrowed, skeleton
 
 IMAGE = torch.zeros(1, 3, 32, 32)
 PRUNED = {
@@ -267,8 +267,14 @@ def test_a_wrong_alignment_is_seen_where_every_shape_fits() -> None:
     whole = network("plain")
     noise = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     left, wrong = tuple(range(16)), tuple(range(1, 17))
-    right_plan = Plan({"body.0.0": Kept(left), "body.0.1": Kept(left), "body.1.0": Kept(None, left)})
-    wrong_plan = Plan({**right_plan.kept, "body.1.0": Kept(None, wrong)})
+    right_plan = PruningPlan(
+        {
+            "body.0.0": Channels(left),
+            "body.0.1": Channels(left),
+            "body.1.0": Channels(None, left),
+        }
+    )
+    wrong_plan = PruningPlan({**right_plan.kept, "body.1.0": Channels(None, wrong)})
     assert examine(narrowed(whole, wrong_plan), noise).shape == (1, 5)
     reference = scrambled(whole, noise, seed=0)
     assert differs(reference, noise, right_plan) == ""

@@ -14,7 +14,7 @@ from edgecnn.core.events import Event, Progress, ignore
 from edgecnn.data.audit import copies
 from edgecnn.data.audit.classes import balance, oddities, sizes
 from edgecnn.data.audit.copies import Copies, exact_copies, near_copies
-from edgecnn.data.audit.images import Look, Looked, look_at
+from edgecnn.data.audit.images import ImageScan, ScannedImages, look_at
 from edgecnn.data.listing import Sample
 
 
@@ -25,7 +25,7 @@ def photograph(seed: int, size: tuple[int, int] = (96, 64)) -> Image.Image:
     return small.resize(size, Image.Resampling.BICUBIC)
 
 
-def looked(*paths: Path) -> Looked:
+def looked(*paths: Path) -> ScannedImages:
     return look_at([Sample(path, "a") for path in paths], listener=ignore, step="look")
 
 
@@ -148,11 +148,11 @@ def test_many_images_that_look_alike_do_not_take_for_ever() -> None:
     rng = np.random.default_rng(0)
     count = 20_000
     hashes = np.full(count, 0x2AAA, np.uint64)
-    looks = tuple(Look(index.to_bytes(4, "big"), 32, 32, "RGB") for index in range(count))
+    looks = tuple(ImageScan(index.to_bytes(4, "big"), 32, 32, "RGB") for index in range(count))
     thumbs = rng.integers(0, 4, (count, 8, 8, 3), np.uint8)
     samples = tuple(Sample(Path(str(index)), "a") for index in range(count))
     started = time.process_time()
-    found = near_copies(Looked(samples, looks, hashes, rng.integers(0, 1 << 62, count, dtype=np.uint64), thumbs))
+    found = near_copies(ScannedImages(samples, looks, hashes, rng.integers(0, 1 << 62, count, dtype=np.uint64), thumbs))
     assert [len(group.places) for group in found] == [count]
     assert time.process_time() - started < 10
 
@@ -166,10 +166,12 @@ def test_the_balance_of_classes_and_parts() -> None:
 
 
 def test_the_spread_of_sizes() -> None:
-    looks = [Look(width=w, height=h) for w, h in ((100, 50), (100, 50), (8, 200), (300, 40))] + [Look(error="broken")]
+    looks = [ImageScan(width=w, height=h) for w, h in ((100, 50), (100, 50), (8, 200), (300, 40))] + [
+        ImageScan(error="broken")
+    ]
     found = sizes(looks)
     assert found is not None
     assert (found.images, found.different, found.usual, found.usual_images) == (4, 3, (100, 50), 2)
     assert (found.smallest, found.largest, found.elongated, found.tiny) == ((8, 200), (300, 40), 2, 1)
     assert found.shorter_quartiles[1] == 45.0
-    assert sizes([Look(error="broken")]) is None
+    assert sizes([ImageScan(error="broken")]) is None

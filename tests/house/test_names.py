@@ -11,10 +11,10 @@ ROOT = Path(__file__).resolve().parents[2]
 PROTOCOL = {"Session"}
 """Names that every backend of the probe must give its classes."""
 TO_RENAME: set[str] = {
-    "Average", "Budget", "Cell", "Checkup", "ClassMap", "Classifier", "Event", "Finding", "Gpu", "Graph",
-    "Group", "Inputs", "Interpolation", "Json", "Kept", "Kind", "Layer", "LayerTimes", "Lines", "Measure",
-    "Memory", "Model", "Name", "Node", "Outcome", "Plan", "Precision", "Prepared", "Request", "Row", "Run",
-    "Seen", "Shapes", "Share", "Source", "SyntheticImages", "Table", "Taken", "Target", "Task", "Wanted",
+    "Budget", "Cell", "Checkup", "ClassMap", "Classifier", "Event", "Finding", "Gpu", "Graph",
+    "Inputs", "Json", "Kind", "Layer", "LayerTimes", "Lines", "Measure",
+    "Memory", "Model", "Name", "Node", "Outcome", "Plan", "Precision", "Prepared", "Request", "Row",
+    "Seen", "Share", "Table", "Taken", "Target",
 }  # fmt: skip
 """Names that still stand for several things."""
 

@@ -13,8 +13,9 @@ from torch import nn
 from edgecnn.core.errors import InputError
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.models import open_model, save
-from edgecnn.models.building import build, in_words_of_training, smallest_map
-from edgecnn.models.pruned import Kept, Plan, narrowed
+from edgecnn.models.building import build, with_training_flags
+from edgecnn.models.cost import smallest_feature_map
+from edgecnn.models.pruned import Channels, PruningPlan, narrowed
 
 OWN = "edgecnn.train.resnet_small:resnet_small"
 NAMES = ("ant", "bee", "cat")
@@ -116,7 +117,7 @@ def test_weights_of_another_network_are_refused(file: Path) -> None:
     with pytest.raises(InputError) as caught:
         build(TORCHVISION, num_classes=3, pretrained=file)
     assert caught.value.code == "architecture-mismatch"
-    assert "--model" not in str(in_words_of_training(caught.value))
+    assert "--model" not in str(with_training_flags(caught.value))
 
 
 def test_the_file_says_which_network_where_nothing_else_does(file: Path) -> None:
@@ -151,17 +152,20 @@ def test_a_rate_of_nothing_is_refused(architecture: str, rate: str, code: str) -
 
 
 def test_how_small_images_become() -> None:
-    assert smallest_map(build(OWN, num_classes=3).module, (3, 32, 32)) == (8, 8)
-    assert smallest_map(nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), (3, 9, 9)) is None
+    assert smallest_feature_map(build(OWN, num_classes=3).module, (3, 32, 32)) == (8, 8)
+    assert (
+        smallest_feature_map(nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), (3, 9, 9))
+        is None
+    )
 
 
 FEW = tuple(range(0, 64, 4))
 LAST = ("blocks.4.conv2", "blocks.4.bn2", "blocks.4.downsample.0", "blocks.4.downsample.1", "blocks.5.conv2")
-PLAN = Plan(
+PLAN = PruningPlan(
     {
-        **dict.fromkeys((*LAST, "blocks.5.bn2"), Kept(FEW)),
-        "blocks.5.conv1": Kept(None, FEW),
-        "fc": Kept(None, FEW),
+        **dict.fromkeys((*LAST, "blocks.5.bn2"), Channels(FEW)),
+        "blocks.5.conv1": Channels(None, FEW),
+        "fc": Channels(None, FEW),
     }
 )
 """The last stage's width, which the head reads."""
@@ -198,7 +202,7 @@ def test_a_pruned_network_gets_a_head_for_other_classes(pruned: Path, tmp_path: 
 
 
 def test_a_plan_that_counts_the_classes_holds_for_a_head_of_others(file: Path, tmp_path: Path) -> None:
-    plan, path = Plan({**PLAN.kept, "fc": Kept((0, 1, 2), FEW)}), tmp_path / "pruned.safetensors"
+    plan, path = PruningPlan({**PLAN.kept, "fc": Channels((0, 1, 2), FEW)}), tmp_path / "pruned.safetensors"
     save(path, narrowed(open_model(file).module(), plan), architecture=OWN, num_classes=3, plan=plan)
     built = build(None, num_classes=5, pretrained=path)
     assert built.plan == PLAN
@@ -218,7 +222,7 @@ def test_a_pruned_network_of_the_users_own(tmp_path: Path) -> None:
         "        return self.model(x)\n"
     )
     code, path = f"{tmp_path}/net.py:Net", tmp_path / "pruned.safetensors"
-    plan = Plan({"model.0": Kept((1, 4)), "model.3": Kept(None, (1, 4))})
+    plan = PruningPlan({"model.0": Channels((1, 4)), "model.3": Channels(None, (1, 4))})
     save(path, narrowed(build(code, num_classes=3).module, plan), architecture=code, num_classes=3, plan=plan)
     with pytest.raises(InputError) as caught:
         build(None, num_classes=3, pretrained=path)
@@ -234,7 +238,12 @@ def pruned_squeezenet(path: Path, architecture: str) -> Path:
     import torchvision
 
     left = tuple(range(0, 64, 4))
-    plan = Plan({"features.3.expand1x1": Kept(left), "features.4.squeeze": Kept(None, (*left, *range(64, 128)))})
+    plan = PruningPlan(
+        {
+            "features.3.expand1x1": Channels(left),
+            "features.4.squeeze": Channels(None, (*left, *range(64, 128))),
+        }
+    )
     module = narrowed(torchvision.models.squeezenet1_1(weights=None, num_classes=6), plan)
     save(path, module, architecture=architecture, num_classes=6, plan=plan)
     return path
@@ -251,7 +260,7 @@ def test_a_pruned_network_of_a_library_under_a_new_head(tmp_path: Path) -> None:
 def test_a_pruned_file_and_another_architecture(other: str, pruned: Path) -> None:
     with pytest.raises(InputError) as caught:
         build(other, num_classes=3, pretrained=pruned)
-    error = in_words_of_training(caught.value)
+    error = with_training_flags(caught.value)
     assert (caught.value.code, error.hint) == ("architecture-mismatch", f"name that one: --arch {OWN}")
     assert f"was pruned from {OWN}" in error.message
     assert "plan" in error.why
@@ -279,7 +288,7 @@ def rewritten(path: Path, **about: Any) -> Path:
 
 @pytest.mark.parametrize("architecture", [None, OWN])
 def test_a_plan_that_contradicts_the_weights(architecture: str | None, pruned: Path) -> None:
-    plan = Plan({**PLAN.kept, "blocks.4.bn2": Kept((0, 1, 2))})
+    plan = PruningPlan({**PLAN.kept, "blocks.4.bn2": Channels((0, 1, 2))})
     rewritten(pruned, edgecnn_plan=plan.to_dict())
     with pytest.raises(InputError) as caught:
         build(architecture, num_classes=3, pretrained=pruned)

@@ -13,11 +13,17 @@ from torch import nn
 
 from edgecnn.core.errors import InputError
 from edgecnn.models import open_model, reopen, save
-from edgecnn.models.pruned import Kept, Plan, narrowed, skeleton
+from edgecnn.models.pruned import Channels, PruningPlan, narrowed, skeleton
 from edgecnn.models.weights import METADATA_KEY
 
 HALF = tuple(range(0, 32, 2))
-PLAN = Plan({"body.0.0": Kept(HALF), "body.0.1": Kept(HALF), "body.1.0": Kept(None, HALF)})
+PLAN = PruningPlan(
+    {
+        "body.0.0": Channels(HALF),
+        "body.0.1": Channels(HALF),
+        "body.1.0": Channels(None, HALF),
+    }
+)
 FACTORY = """
 import torch
 from torch import nn
@@ -36,7 +42,7 @@ class Net(nn.Module):
 def net(num_classes=10):
     return Net(num_classes)
 """
-NET_PLAN = Plan({"first": Kept(HALF), "norm": Kept(HALF), "second": Kept(None, HALF)})
+NET_PLAN = PruningPlan({"first": Channels(HALF), "norm": Channels(HALF), "second": Channels(None, HALF)})
 
 
 @pytest.fixture
@@ -54,9 +60,9 @@ def pruned_net(factory: str, **options: Any) -> nn.Module:
 
 
 def test_a_plan_is_what_it_was_after_json() -> None:
-    plan = Plan({**PLAN.kept, "scale": Kept((0, 1, 2, 5), None, 0)})
+    plan = PruningPlan({**PLAN.kept, "scale": Channels((0, 1, 2, 5), None, 0)})
     written = json.loads(json.dumps(plan.to_dict()))
-    assert Plan.from_dict(written) == plan
+    assert PruningPlan.from_dict(written) == plan
     assert written["kept"]["scale"] == {"dim": 0, "out": "0-2,5"}
 
 
@@ -76,11 +82,17 @@ def test_a_plan_of_a_pruned_network_is_told_as_one_of_the_whole() -> None:
     whole = network("plain")
     first = narrowed(whole, PLAN)
     left = (1, 3, 15)
-    later = Plan({"body.0.0": Kept(left), "body.0.1": Kept(left), "body.1.0": Kept((0, 7), left)})
-    later = Plan({**later.kept, "body.1.1": Kept((0, 7)), "body.2.0": Kept(None, (0, 7))})
+    later = PruningPlan(
+        {
+            "body.0.0": Channels(left),
+            "body.0.1": Channels(left),
+            "body.1.0": Channels((0, 7), left),
+        }
+    )
+    later = PruningPlan({**later.kept, "body.1.1": Channels((0, 7)), "body.2.0": Channels(None, (0, 7))})
     both = later.after(PLAN)
-    assert both.kept["body.0.0"] == Kept((2, 6, 30))
-    assert both.kept["body.1.0"] == Kept((0, 7), (2, 6, 30))
+    assert both.kept["body.0.0"] == Channels((2, 6, 30))
+    assert both.kept["body.1.0"] == Channels((0, 7), (2, 6, 30))
     once, twice = narrowed(whole, both).state_dict(), narrowed(first, later).state_dict()
     assert all(torch.equal(once[key], value) for key, value in twice.items())
 
@@ -120,7 +132,7 @@ WRONG: dict[str, Any] = {
 @pytest.mark.parametrize("raw", HOSTILE.values(), ids=HOSTILE)
 def test_a_plan_that_makes_no_sense_is_refused(raw: Any) -> None:
     with pytest.raises(InputError) as raised:
-        Plan.from_dict(raw)
+        PruningPlan.from_dict(raw)
     assert raised.value.code == "bad-plan"
 
 
@@ -178,7 +190,7 @@ def with_plan(path: Path, module: nn.Module, plan: Any, *, architecture: str) ->
 def test_groups_of_a_convolution_have_to_stay_equal() -> None:
     left = tuple(range(12))
     with pytest.raises(InputError, match="cannot be used") as raised:
-        narrowed(network("grouped"), Plan({"body.1.0": Kept(left)}))
+        narrowed(network("grouped"), PruningPlan({"body.1.0": Channels(left)}))
     assert "4 groups" in raised.value.why
 
 
@@ -220,7 +232,12 @@ def test_a_registered_network_comes_back_bit_for_bit(tmp_path: Path) -> None:
         torch.manual_seed(0)
         whole = torchvision.models.squeezenet1_1(weights=None, num_classes=6).eval()
     left = tuple(range(0, 64, 4))
-    plan = Plan({"features.3.expand1x1": Kept(left), "features.4.squeeze": Kept(None, (*left, *range(64, 128)))})
+    plan = PruningPlan(
+        {
+            "features.3.expand1x1": Channels(left),
+            "features.4.squeeze": Channels(None, (*left, *range(64, 128))),
+        }
+    )
     module, path = narrowed(whole, plan), tmp_path / "squeeze.safetensors"
     save(path, module, architecture="torchvision:squeezenet1_1", plan=plan)
     for opened in (open_model(path), open_model(path, architecture="squeezenet1_1"), reopen(path)):
@@ -239,7 +256,7 @@ def test_a_pruned_timm_network_comes_back_bit_for_bit(tmp_path: Path) -> None:
     path = next(name for name, item in whole.named_modules() if name.endswith("layer1.0.conv1"))
     width = whole.get_submodule(path).out_channels
     left, norm, reader = tuple(range(width // 2)), path.replace("conv1", "bn1"), path.replace("conv1", "conv2")
-    plan = Plan({path: Kept(left), norm: Kept(left), reader: Kept(None, left)})
+    plan = PruningPlan({path: Channels(left), norm: Channels(left), reader: Channels(None, left)})
     module, file = narrowed(whole, plan), tmp_path / "net.safetensors"
     save(file, module, architecture="timm:test_resnet", plan=plan)
     opened = open_model(file)

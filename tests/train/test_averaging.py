@@ -8,16 +8,16 @@ from colours import net
 from torch import nn
 
 from edgecnn.data import ImageSet
-from edgecnn.train.averaging import Average
+from edgecnn.train.averaging import WeightAverage
 from edgecnn.train.norms import reestimate
-from edgecnn.train.randomness import Randomness, given_back
+from edgecnn.train.randomness import Randomness, restored
 
 CPU = torch.device("cpu")
 
 
 def test_the_average_follows_and_goes_back() -> None:
     module = nn.BatchNorm1d(2)
-    average = Average(module, 0.5)
+    average = WeightAverage(module, 0.5)
     expected = 0.0
     for step in range(1, 12):
         with torch.no_grad():
@@ -30,7 +30,7 @@ def test_the_average_follows_and_goes_back() -> None:
         assert module.weight.tolist() == pytest.approx([expected] * 2)
         assert float(module.running_mean[0]) == pytest.approx(-expected, abs=0.2)
     assert module.weight.tolist() == [11.0, 11.0]
-    copied = Average(nn.BatchNorm1d(2), 0.5)
+    copied = WeightAverage(nn.BatchNorm1d(2), 0.5)
     copied.load_state_dict(average.state_dict())
     assert copied.state_dict()["steps"] == 11
     assert torch.equal(copied.state_dict()["kept"][0], average.state_dict()["kept"][0])
@@ -67,7 +67,7 @@ def test_random_numbers_depend_on_where_one_is() -> None:
         return float(torch.rand(()))
 
     before = torch.random.get_rng_state()
-    with given_back(CPU):
+    with restored(CPU):
         assert torch.backends.cudnn.deterministic
         assert drawn(1, 0, 2, 3) == drawn(1, 0, 2, 3)
         places = [(s, r, e, b) for s in (0, 1, -1) for r in (0, 1) for e in (1, 2) for b in (0, 1)]

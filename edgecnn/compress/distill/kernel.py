@@ -16,7 +16,7 @@ from edgecnn.core.events import Listener, Warned
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Context, LabelledImages, Model
 from edgecnn.models import open_model, save
-from edgecnn.models.pruned import Plan
+from edgecnn.models.pruned import PruningPlan
 from edgecnn.train.distillation_loss import (
     WARMUP_SHARE,
     CachedLogits,
@@ -41,7 +41,7 @@ class Student:
     architecture: str
     classes: int
     changed: Model | None
-    plan: Plan | None
+    plan: PruningPlan | None
 
 
 def distill(source: Artifact, context: Context, *, options: Distill) -> Artifact:

@@ -21,7 +21,7 @@ from edgecnn.compress.prune.trial import examine, lost, smaller_example, usable
 from edgecnn.core import events
 from edgecnn.core.errors import InputError, StepError
 from edgecnn.core.events import Listener, Progress
-from edgecnn.models.pruned import Plan, is_layer, narrowed, sizes
+from edgecnn.models.pruned import PruningPlan, is_layer, narrowed, sizes
 
 __all__ = ["Group", "Prunable", "Pruned", "Ranking", "Target", "groups", "prune", "shrink"]
 
@@ -123,7 +123,7 @@ def prune(
     ranking = ranking or Ranking()
     whole = amount.cost(module, example, target.measure)
     limit = _limit(target, whole)
-    smaller, plan, left_whole = module, Plan({}), None
+    smaller, plan, left_whole = module, PruningPlan({}), None
     outputs = {path: _outputs(module.get_submodule(path)) for path in _layers(module)}
     for number in range(1, target.rounds + 1):
         listener(Progress("prune", number - 1, target.rounds, "rounds"))
@@ -308,7 +308,7 @@ def _check(module: nn.Module, smaller: nn.Module, example: Tensor) -> None:
         )
 
 
-def _facts(module: nn.Module, smaller: nn.Module, example: Tensor, plan: Plan) -> dict[str, Any]:
+def _facts(module: nn.Module, smaller: nn.Module, example: Tensor, plan: PruningPlan) -> dict[str, Any]:
     measures: tuple[Measure, ...] = ("macs", "parameters", "size")
     costs: dict[str, Any] = {
         name: {"before": amount.cost(module, example, name), "after": amount.cost(smaller, example, name)}

@@ -13,7 +13,7 @@ from edgecnn.compress.prune.channel_blocks import plan_of
 from edgecnn.compress.prune.group import Group
 from edgecnn.core.errors import InputError
 from edgecnn.models.cost import count_macs, layer_macs
-from edgecnn.models.pruned import Kept, Plan, is_depthwise, is_layer, narrowed, sizes, skeleton
+from edgecnn.models.pruned import Channels, PruningPlan, is_depthwise, is_layer, narrowed, sizes, skeleton
 
 Measure = Literal["macs", "parameters", "size"]
 SLACK = 0.005
@@ -47,7 +47,7 @@ class Costs:
             self.elsewhere + sum(each * self._weights(path, kept.get(path)) for path, each in self.per_weight.items())
         )
 
-    def _weights(self, path: str, kept: Kept | None) -> float:
+    def _weights(self, path: str, kept: Channels | None) -> float:
         layer = self.module.get_submodule(path)
         outputs, inputs = sizes(layer) or (1, 1)
         weights = float(layer.get_parameter("weight").numel())
@@ -98,7 +98,7 @@ def int8_bytes(module: nn.Module) -> int:
     return total
 
 
-def plan_at(module: nn.Module, groups: Sequence[Group], widths: Mapping[str, int]) -> Plan:
+def plan_at(module: nn.Module, groups: Sequence[Group], widths: Mapping[str, int]) -> PruningPlan:
     """The plan that gives each root layer its width."""
     chosen = [
         (group, widths[group.root]) for group in groups if widths.get(group.root, group.channels) < group.channels

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from edgecnn.compress.prune.group import Axis, Coupling, Member
-from edgecnn.models.pruned import Kept, Plan, is_depthwise, sizes
+from edgecnn.models.pruned import Channels, PruningPlan, is_depthwise, sizes
 
 SIDE_BY_SIDE = "a layer in groups (convolution or norm) reads it beside other layers"
 
@@ -81,7 +81,7 @@ def _clusters(coupling: Coupling) -> list[np.ndarray]:
     return np.split(order, np.flatnonzero(np.diff(label[order])) + 1)
 
 
-def plan_of(module: nn.Module, chosen: Iterable[tuple[Coupling, Sequence[int]]]) -> Plan:
+def plan_of(module: nn.Module, chosen: Iterable[tuple[Coupling, Sequence[int]]]) -> PruningPlan:
     """What the network keeps when of each coupling only the given root channels stay."""
     removed: dict[tuple[str, Axis], list[np.ndarray]] = {}
     dims: dict[str, int] = {}
@@ -94,19 +94,19 @@ def plan_of(module: nn.Module, chosen: Iterable[tuple[Coupling, Sequence[int]]])
             removed.setdefault((member.path, member.axis), []).append(member.indices[goes[member.roots]])
             if member.axis == "parameter":
                 dims[member.path] = member.dim
-    found: dict[str, Kept] = {}
+    found: dict[str, Channels] = {}
     for (path, axis), gone in removed.items():
         size = _size(module, path, axis, dims)
         left = np.setdiff1d(np.arange(size), np.concatenate(gone))
         if len(left) == size:
             continue
-        before = found.get(path, Kept())
+        before = found.get(path, Channels())
         channels = tuple(left.tolist())
         if axis == "in":
-            found[path] = Kept(before.out, channels)
+            found[path] = Channels(before.out, channels)
         else:
-            found[path] = Kept(channels, before.into, dims.get(path))
-    return Plan(found)
+            found[path] = Channels(channels, before.into, dims.get(path))
+    return PruningPlan(found)
 
 
 def _size(module: nn.Module, path: str, axis: Axis, dims: dict[str, int]) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from edgecnn.models.pruned import Plan
+    from edgecnn.models.pruned import PruningPlan
 
 Axis = Literal["out", "in", "parameter"]
 Importance = Literal["group-l2", "taylor", "bn-scale", "fpgm", "lamp", "reconstruction", "random"]
@@ -113,7 +113,7 @@ class Pruned:
     """A smaller network. `plan` says what is left of the one it was made from; `facts` are JSON."""
 
     module: nn.Module
-    plan: Plan
+    plan: PruningPlan
     facts: dict[str, Any]
     left_whole: Mapping[str, str]
 

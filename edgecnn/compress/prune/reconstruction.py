@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from edgecnn.compress.prune.group import Batches, Coupling
 from edgecnn.core.events import Listener, Progress, ignore
-from edgecnn.models.pruned import Plan
+from edgecnn.models.pruned import PruningPlan
 
 WIDEST = 4608
 """Weights per output of a layer, above which its Gram matrix is not worth its memory: 512 channels of 3x3."""
@@ -55,7 +55,7 @@ def scores(
     return found
 
 
-def reconstruct(module: nn.Module, smaller: nn.Module, plan: Plan, images: Batches, *, seed: int = 0) -> None:
+def reconstruct(module: nn.Module, smaller: nn.Module, plan: PruningPlan, images: Batches, *, seed: int = 0) -> None:
     """Give the layers of `smaller`, which `plan` makes of `module`, the weights with which what they compute comes
     nearest to what it was. Layers in groups, transposed and very wide ones keep theirs."""
     kept = {

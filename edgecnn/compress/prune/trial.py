@@ -29,7 +29,7 @@ from edgecnn.compress.prune.graph import couplings
 from edgecnn.compress.prune.group import Coupling
 from edgecnn.core.errors import EdgecnnError
 from edgecnn.core.third_party import first_line
-from edgecnn.models.pruned import Kept, Plan, is_depthwise, is_layer, narrowed, skeleton
+from edgecnn.models.pruned import Channels, PruningPlan, is_depthwise, is_layer, narrowed, skeleton
 from edgecnn.models.reference import quiet_stdout
 
 EQUAL = {torch.float64: 1e-8, torch.float32: 1e-3}
@@ -268,7 +268,7 @@ def _like(module: nn.Module, images: Tensor) -> Tensor:
     return images.to(next(module.parameters()).dtype)
 
 
-def differs(reference: nn.Module, example: Tensor, plan: Plan) -> str:
+def differs(reference: nn.Module, example: Tensor, plan: PruningPlan) -> str:
     """What is wrong with a plan: empty when the narrowed network gives what the whole one gives that does not read the
     channels removed. `reference` is scrambled; its weights are put back."""
     images = _like(reference, example)
@@ -287,7 +287,7 @@ def differs(reference: nn.Module, example: Tensor, plan: Plan) -> str:
 
 
 @contextmanager
-def _unread(whole: nn.Module, smaller: nn.Module, plan: Plan) -> Iterator[None]:
+def _unread(whole: nn.Module, smaller: nn.Module, plan: PruningPlan) -> Iterator[None]:
     """The whole network, with nobody reading the channels that the plan removes."""
     undo: list[Callable[[], Any]] = []
     try:
@@ -308,7 +308,7 @@ def _unread(whole: nn.Module, smaller: nn.Module, plan: Plan) -> Iterator[None]:
             step()
 
 
-def _blind(module: nn.Module, weight: Tensor, kept: Kept) -> None:
+def _blind(module: nn.Module, weight: Tensor, kept: Channels) -> None:
     """Zero the weights that read what is not kept."""
     assert kept.into is not None
     inputs = int(module.in_features if isinstance(module, nn.Linear) else module.in_channels)  # type: ignore[arg-type]

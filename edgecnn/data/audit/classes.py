@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgecnn.data.audit.images import GREY, Look
+from edgecnn.data.audit.images import GREY, ImageScan
 
 ELONGATED = 4.0
 """Sides of this ratio and more are odd: the crop sees a small part."""
@@ -63,7 +63,7 @@ class Sizes:
     tiny: int
 
 
-def sizes(looks: Sequence[Look]) -> Sizes | None:
+def sizes(looks: Sequence[ImageScan]) -> Sizes | None:
     """Of the files that decode; None when there are none."""
     found = [(look.width, look.height) for look in looks if not look.error]
     if not found:
@@ -85,7 +85,7 @@ def sizes(looks: Sequence[Look]) -> Sizes | None:
     )
 
 
-def oddities(looks: Sequence[Look]) -> dict[str, list[int]]:
+def oddities(looks: Sequence[ImageScan]) -> dict[str, list[int]]:
     """Positions of the images that are unlike what a loader expects, by what is odd; most frequent first.
 
     Grey images are odd only among images in colour.

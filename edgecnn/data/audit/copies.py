@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from edgecnn.data.audit.images import Looked
+from edgecnn.data.audit.images import ScannedImages
 
 BITS = 63
 DISTANCE = 5
@@ -32,7 +32,7 @@ class Copies:
     mirrored: bool = False
 
 
-def exact_copies(looked: Looked) -> list[Copies]:
+def exact_copies(looked: ScannedImages) -> list[Copies]:
     """Groups of files with the same bytes, in the order of their first."""
     groups: defaultdict[bytes, list[int]] = defaultdict(list)
     for place in looked.whole:
@@ -40,7 +40,7 @@ def exact_copies(looked: Looked) -> list[Copies]:
     return [Copies(tuple(places), exact=True) for places in groups.values() if len(places) > 1]
 
 
-def near_copies(looked: Looked) -> list[Copies]:
+def near_copies(looked: ScannedImages) -> list[Copies]:
     """Groups of files of different bytes that look the same: hashes at most `DISTANCE` bits apart, and thumbnails at
     most `LEVELS` different. Mirror images count; of exact copies the first stands for all.
 

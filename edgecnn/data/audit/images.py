@@ -34,7 +34,7 @@ NOISE = 64.0
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ImageScan:
     """One file. `error` says why it cannot be used, and then the rest is empty; `oddities` what a loader has to make
     up for: `CMYK`, `alpha`, `16 bit`, `palette`, `EXIF rotation`, `animation`."""
 
@@ -47,12 +47,12 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Looked:
+class ScannedImages:
     """All files in their order. `hashes` and `mirrored` are uint64 (N,): of the image, and of its mirror image;
     `thumbs` are uint8 (N, 8, 8, 3). All three are 0 where the file has an error."""
 
     samples: tuple[Sample, ...]
-    looks: tuple[Look, ...]
+    looks: tuple[ImageScan, ...]
     hashes: np.ndarray
     mirrored: np.ndarray
     thumbs: np.ndarray
@@ -63,11 +63,11 @@ class Looked:
         return [place for place, look in enumerate(self.looks) if not look.error]
 
 
-def look_at(samples: Sequence[Sample], *, listener: Listener, step: str) -> Looked:
+def look_at(samples: Sequence[Sample], *, listener: Listener, step: str) -> ScannedImages:
     """Decode every file in a few threads. The hash is the sign of the lowest frequencies of the image's cosine
     transform against their median, 63 bits (C. Zauner, Implementation and benchmarking of perceptual image hash
     functions, 2010)."""
-    looks: list[Look] = []
+    looks: list[ImageScan] = []
     count = len(samples)
     hashes, mirrored = np.zeros(count, np.uint64), np.zeros(count, np.uint64)
     thumbs = np.zeros((count, THUMB, THUMB, 3), np.uint8)
@@ -84,19 +84,19 @@ def look_at(samples: Sequence[Sample], *, listener: Listener, step: str) -> Look
         if look.error:
             hashes[place] = mirrored[place] = 0
             thumbs[place] = 0
-    return Looked(tuple(samples), tuple(looks), hashes, mirrored, thumbs)
+    return ScannedImages(tuple(samples), tuple(looks), hashes, mirrored, thumbs)
 
 
 _AT_ONCE = 256
 _NOTHING = np.zeros((EDGE, EDGE, 3), np.uint8)
 
 
-def _look(path: Path) -> tuple[Look, np.ndarray]:
+def _look(path: Path) -> tuple[ImageScan, np.ndarray]:
     """The facts of one file, and the image at `EDGE` pixels a side in RGB."""
     try:
         raw = path.read_bytes()
         if not raw:
-            return Look(error="the file is empty"), _NOTHING
+            return ImageScan(error="the file is empty"), _NOTHING
         with Image.open(io.BytesIO(raw)) as image:
             width, height = image.size
             mode, oddities = image.mode, tuple(_oddities(image))
@@ -106,11 +106,11 @@ def _look(path: Path) -> tuple[Look, np.ndarray]:
             small = np.asarray(
                 found if found.size == (EDGE, EDGE) else found.resize((EDGE, EDGE), Image.Resampling.BOX)
             )
-        return Look(hashlib.sha256(raw).digest(), width, height, mode, oddities), small
+        return ImageScan(hashlib.sha256(raw).digest(), width, height, mode, oddities), small
     except UnidentifiedImageError:
-        return Look(error="no image in a format Pillow knows"), _NOTHING
+        return ImageScan(error="no image in a format Pillow knows"), _NOTHING
     except (OSError, ValueError, MemoryError, Image.DecompressionBombError, *pixels.DAMAGED) as error:
-        return Look(error=getattr(error, "strerror", None) or str(error) or type(error).__name__), _NOTHING
+        return ImageScan(error=getattr(error, "strerror", None) or str(error) or type(error).__name__), _NOTHING
 
 
 def _oddities(image: Image.Image) -> Iterable[str]:

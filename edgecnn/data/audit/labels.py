@@ -9,7 +9,7 @@ import numpy as np
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
+class LabelDoubt:
     """Image `place` bears `label`, and the model confidently says `suggested` (class indices); how probable it holds
     either."""
 
@@ -31,7 +31,7 @@ def thresholds(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return found
 
 
-def doubtful(probabilities: np.ndarray, labels: Sequence[int]) -> list[Doubt]:
+def doubtful(probabilities: np.ndarray, labels: Sequence[int]) -> list[LabelDoubt]:
     """The images off the diagonal of the confident joint, the widest margin first.
 
     An image counts for the most probable of those classes whose `thresholds` its probability reaches, so a class the
@@ -48,4 +48,6 @@ def doubtful(probabilities: np.ndarray, labels: Sequence[int]) -> list[Doubt]:
     said, own = probabilities[rows, suggested], probabilities[rows, given]
     wrong = np.flatnonzero(confident.any(1) & (suggested != given))
     order = wrong[np.argsort(own[wrong] - said[wrong], kind="stable")]
-    return [Doubt(int(row), int(given[row]), int(suggested[row]), float(said[row]), float(own[row])) for row in order]
+    return [
+        LabelDoubt(int(row), int(given[row]), int(suggested[row]), float(said[row]), float(own[row])) for row in order
+    ]

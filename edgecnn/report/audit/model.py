@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from edgecnn.data.audit.classes import Balance, Sizes
 from edgecnn.data.audit.copies import Copies
-from edgecnn.data.audit.images import Looked
-from edgecnn.data.audit.labels import Doubt
+from edgecnn.data.audit.images import ScannedImages
+from edgecnn.data.audit.labels import LabelDoubt
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Doubts:
     class_names: tuple[str, ...]
     judged: int
     top1: float
-    doubts: tuple[Doubt, ...]
+    doubts: tuple[LabelDoubt, ...]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Audit:
 
     source: str
     form: str
-    looked: Looked
+    looked: ScannedImages
     parts: tuple[str, ...]
     names: tuple[str, ...]
     balance: Balance

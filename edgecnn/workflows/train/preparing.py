@@ -13,7 +13,8 @@ from edgecnn.core.events import Finished, Listener, Started, Warned
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.data.opening import TrainingData, classes_in, open_training
 from edgecnn.data.preprocessing import guess, in_words
-from edgecnn.models.building import Built, build, in_words_of_training, smallest_map
+from edgecnn.models.building import BuiltNetwork, build, with_training_flags
+from edgecnn.models.cost import smallest_feature_map
 from edgecnn.train.optimizer import frozen
 from edgecnn.workflows.inputs import refuse_among_images
 from edgecnn.workflows.train.request import TrainRequest
@@ -26,7 +27,7 @@ LEAST_SIDE = 2
 class Prepared:
     """Everything but the training itself. `origin` says where the preprocessing comes from."""
 
-    built: Built
+    built: BuiltNetwork
     data: TrainingData
     preprocessing: Preprocessing
     origin: str
@@ -62,7 +63,7 @@ def prepare(request: TrainRequest, *, listener: Listener) -> Prepared:
     return Prepared(built, data, preprocessing, origin)
 
 
-def network(request: TrainRequest, classes: tuple[str, ...]) -> Built:
+def network(request: TrainRequest, classes: tuple[str, ...]) -> BuiltNetwork:
     """A fresh network; the same seed gives the same weights, and torch's global random state is as before.
 
     Raises EdgecnnError, also where the settings freeze what the network does not have.
@@ -81,12 +82,12 @@ def network(request: TrainRequest, classes: tuple[str, ...]) -> Built:
                 stochastic_depth=request.settings.stochastic_depth,
             )
     except EdgecnnError as error:
-        raise in_words_of_training(error) from error.__cause__
+        raise with_training_flags(error) from error.__cause__
     _look_at_frozen(built, request.settings.freeze)
     return built
 
 
-def _look_at_frozen(built: Built, names: tuple[str, ...]) -> None:
+def _look_at_frozen(built: BuiltNetwork, names: tuple[str, ...]) -> None:
     """Raises InputError for a name that is no module of the network, and for no regular expression."""
     try:
         with frozen(built.module, names):
@@ -96,7 +97,7 @@ def _look_at_frozen(built: Built, names: tuple[str, ...]) -> None:
         raise
 
 
-def _in_order_of(built: Built, classes: tuple[str, ...]) -> tuple[str, ...]:
+def _in_order_of(built: BuiltNetwork, classes: tuple[str, ...]) -> tuple[str, ...]:
     """The outputs keep the order of the file they come from, where it names the same classes."""
     taken = built.taken
     if taken is None or taken.fresh or taken.class_names is None:
@@ -104,7 +105,7 @@ def _in_order_of(built: Built, classes: tuple[str, ...]) -> tuple[str, ...]:
     return taken.class_names
 
 
-def choose(request: TrainRequest, built: Built, *, listener: Listener) -> tuple[Preprocessing, str]:
+def choose(request: TrainRequest, built: BuiltNetwork, *, listener: Listener) -> tuple[Preprocessing, str]:
     """Flags over the pretrained file's over the images' own size, where that is small and the weights are fresh, over
     the library's for this architecture; guessed where nobody says."""
     flags: dict[str, Any] = dict(request.preprocessing)
@@ -124,7 +125,7 @@ def choose(request: TrainRequest, built: Built, *, listener: Listener) -> tuple[
     return base, origin
 
 
-def _enlarged(size: tuple[int, int], crop: tuple[int, int], built: Built) -> Warned:
+def _enlarged(size: tuple[int, int], crop: tuple[int, int], built: BuiltNetwork) -> Warned:
     at = f"{size[0]}x{size[1]}"
     return Warned(
         "small-images",
@@ -133,7 +134,7 @@ def _enlarged(size: tuple[int, int], crop: tuple[int, int], built: Built) -> War
     )
 
 
-def _look_at_size(built: Built, preprocessing: Preprocessing, *, listener: Listener) -> None:
+def _look_at_size(built: BuiltNetwork, preprocessing: Preprocessing, *, listener: Listener) -> None:
     """Tell where images are small for the network. Raises InputError `channels-differ` where it takes other colours,
     StepError when it does not run on images of this size."""
     shape = (preprocessing.channels, *preprocessing.crop)
@@ -143,7 +144,7 @@ def _look_at_size(built: Built, preprocessing: Preprocessing, *, listener: Liste
             f"the preprocessing gives {shape[0]} channel(s) and {built.architecture} takes {built.input_shape[0]}",
             hint=f"--color {'RGB' if built.input_shape[0] == 3 else 'L'}",
         )
-    smallest = smallest_map(built.module, shape)
+    smallest = smallest_feature_map(built.module, shape)
     if smallest is not None and min(smallest) < LEAST_SIDE:
         larger = 2 * max(preprocessing.crop)
         listener(

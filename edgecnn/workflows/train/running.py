@@ -18,7 +18,7 @@ from edgecnn.core.events import Finished, Listener, Started, Warned, ignore, sco
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.data.images import ImageSet
 from edgecnn.models import save
-from edgecnn.models.building import Built
+from edgecnn.models.building import BuiltNetwork
 from edgecnn.report.evaluation.confusion import picture
 from edgecnn.train import fit
 from edgecnn.train.parallel import joined, place
@@ -112,7 +112,7 @@ def _folds(
     return found
 
 
-def _next(request: TrainRequest, built: Built, out: Path) -> str:
+def _next(request: TrainRequest, built: BuiltNetwork, out: Path) -> str:
     model = built.architecture if built.needs_model else None
     return optimize_command(out, request.data, model=model, seed=request.seed)
 
@@ -138,7 +138,7 @@ class _Run:
     def __init__(
         self,
         request: TrainRequest,
-        built: Built,
+        built: BuiltNetwork,
         about: Mapping[str, Any],
         *,
         folder: RunFolder,

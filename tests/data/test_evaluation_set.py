@@ -9,13 +9,13 @@ from workbench import write_images
 
 from edgecnn.core.errors import InputError
 from edgecnn.core.preprocessing import Preprocessing
-from edgecnn.data.evaluation_set import Judging, list_labelled, open_judging
+from edgecnn.data.evaluation_set import EvaluationSet, list_labelled, open_evaluation_set
 
 P = Preprocessing(crop=(32, 32), resize=None)
 
 
-def judging(path: Path, **more: object) -> Judging:
-    return open_judging(list_labelled(path), num_classes=4, preprocessing=P, **more)  # type: ignore[arg-type]
+def judging(path: Path, **more: object) -> EvaluationSet:
+    return open_evaluation_set(list_labelled(path), num_classes=4, preprocessing=P, **more)  # type: ignore[arg-type]
 
 
 def test_val_judges_where_there_is_one_and_else_everything(tmp_path: Path) -> None:
