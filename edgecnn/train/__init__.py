@@ -1,4 +1,4 @@
-"""The loop that learns, and images made from a network's own statistics."""
+"""Training: the loop that learns, and images made from a network's own statistics."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from edgecnn.train.settings import Augment, Epoch, History, TrainingImages, TrainSettings
 
 if TYPE_CHECKING:
-    from edgecnn.train.fit import fit, measure, measure_accuracy
+    from edgecnn.train.loop import fit, measure, measure_accuracy
 
 __all__ = ["Augment", "Epoch", "History", "TrainSettings", "TrainingImages", "fit", "measure", "measure_accuracy"]
 
@@ -15,7 +15,7 @@ __all__ = ["Augment", "Epoch", "History", "TrainSettings", "TrainingImages", "fi
 def __getattr__(name: str) -> Any:
     """`fit` and what measures import torch: only when they are asked for."""
     if name in ("fit", "measure", "measure_accuracy"):
-        from edgecnn.train import fit
+        from edgecnn.train import loop
 
-        return getattr(fit, name)
+        return getattr(loop, name)
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

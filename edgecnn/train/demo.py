@@ -34,7 +34,7 @@ def train_demo(data_folder: Path, out: Path, *, seed: int = 0, listener: Listene
     import torch
 
     from edgecnn.data import open_data
-    from edgecnn.train.fit import fit
+    from edgecnn.train.loop import fit
     from edgecnn.train.resnet_small import resnet_small
 
     data = open_data(data_folder, num_classes=10, preprocessing=DIGITS, seed=seed)

@@ -24,7 +24,7 @@ from edgecnn.train.distillation_loss import (
     LiveTeacher,
     classes_differ,
 )
-from edgecnn.train.fit import fit
+from edgecnn.train.loop import fit
 from edgecnn.train.losses import label_loss
 from edgecnn.train.settings import TrainSettings
 

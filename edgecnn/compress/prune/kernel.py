@@ -110,7 +110,7 @@ def losses(images: LabelledImages, count: int, seed: int) -> Callable[[nn.Module
 
 
 def _between(options: Prune, context: Context) -> Between:
-    from edgecnn.train.fit import fit
+    from edgecnn.train.loop import fit
 
     settings, images = options.finetune, context.data.training
     assert settings is not None and images is not None

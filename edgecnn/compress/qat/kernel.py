@@ -19,7 +19,7 @@ from edgecnn.core.events import Event, Listener, Progress
 from edgecnn.core.stage import Context, LabelledImages
 from edgecnn.quantize.trained_ranges import leave
 from edgecnn.train.distillation_loss import Distilled
-from edgecnn.train.fit import fit
+from edgecnn.train.loop import fit
 from edgecnn.train.losses import label_loss
 
 ROUNDS = (1 / 3, 2 / 3)
