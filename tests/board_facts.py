@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgecnn.core.device import DeviceProfile
-from edgecnn.measure.checkup import Finding, examine
+from edgecnn.measure.checkup import Diagnostic, examine
 
 GIB = 1 << 30
 
@@ -90,7 +90,7 @@ ORIN: dict[str, Any] = {
 }
 
 
-def judged(profile: DeviceProfile, facts: Mapping[str, Any], **other: Any) -> dict[str, Finding]:
+def judged(profile: DeviceProfile, facts: Mapping[str, Any], **other: Any) -> dict[str, Diagnostic]:
     now = time.time()
     told = {"time_s": now, "time_end_s": now, **facts, **other}
     findings = examine(told, profile, host_s=(now, now))

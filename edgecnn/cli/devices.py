@@ -10,7 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from edgecnn.core.device import Deployment, DeviceProfile, Hardware, PowerMode
-    from edgecnn.measure.checkup import Checkup
+    from edgecnn.measure.checkup import DeviceCheckup
 
 app = typer.Typer(
     help="Show, add and check devices: what `--target` may name.", no_args_is_help=True, rich_markup_mode=None
@@ -110,7 +110,7 @@ def check(name: Name, json: Json = False) -> None:
         raise typer.Exit(4)
 
 
-def _checkup(found: Checkup, profile: DeviceProfile) -> Any:
+def _checkup(found: DeviceCheckup, profile: DeviceProfile) -> Any:
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -135,21 +135,21 @@ def _machine(facts: Mapping[str, Any]) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    from edgecnn.measure.untrusted import Untrusted
+    from edgecnn.measure.wire.answers import Facts
 
-    told = Untrusted(facts)
-    cores, memory = told.number("usable_cores"), told.number("memory_bytes")
-    cpu = [told.text("cpu") or "unknown", *([f"{cores:g} cores"] if cores else []), *told.texts("isa")]
+    known = Facts.read(facts)
+    cores, memory = known.usable_cores, known.memory_bytes
+    cpu = [known.cpu or "unknown", *([f"{cores} cores"] if cores else []), *known.isa]
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
     grid.add_row("cpu", Text(", ".join(cpu)))
     grid.add_row("memory", Text(f"{memory / 1e9:.1f} GB" if memory else "unknown"))
-    grid.add_row("kernel", Text(" ".join(filter(None, map(told.text, ("system", "release", "machine"))))))
+    grid.add_row("kernel", Text(" ".join(filter(None, (known.system, known.release, known.machine)))))
     return grid
 
 
-def _conclusion(found: Checkup, profile: DeviceProfile) -> Any:
+def _conclusion(found: DeviceCheckup, profile: DeviceProfile) -> Any:
     from rich.text import Text
 
     if not found.usable:

@@ -68,3 +68,8 @@ def printable(text: str) -> str:
         for character in text
         if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
     )
+
+
+def sanitize(value: object, longest: int = SHOWN_CHARACTERS) -> str:
+    """Text from elsewhere as one line of printable characters, not too long."""
+    return " ".join(printable(str(value)[:longest]).split())

@@ -12,7 +12,6 @@ from edgecnn.formats.files import BACKENDS, open_artifact
 from edgecnn.measure.connection import Connection
 from edgecnn.measure.fleet import Failure, Planner
 from edgecnn.measure.latency import Candidate
-from edgecnn.measure.untrusted import Untrusted
 from edgecnn.probe import backends
 
 LARGEST_BATCH = 4096
@@ -56,7 +55,7 @@ def planner(
     names = _names([artifact.path for artifact in artifacts])
 
     def plan(device: DeviceProfile, connection: Connection) -> tuple[list[Candidate], list[Failure]]:
-        cores = threads or max(1, int(Untrusted(connection.facts).number("usable_cores") or 1))
+        cores = threads or connection.usable_cores
         found: list[Candidate] = []
         refused: list[Failure] = []
         for name, artifact in zip(names, artifacts, strict=True):

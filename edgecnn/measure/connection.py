@@ -9,9 +9,9 @@ from typing import Any
 
 from edgecnn.core.device import DeviceProfile
 from edgecnn.core.errors import EdgecnnError
-from edgecnn.measure import received
 from edgecnn.measure.device import Device, ThisMachine
-from edgecnn.measure.untrusted import Untrusted
+from edgecnn.measure.wire.answers import Facts
+from edgecnn.measure.wire.events import clean_facts, field_of
 from edgecnn.probe import facts as probed
 
 FACTS_TIMEOUT_S = 120.0
@@ -44,6 +44,11 @@ class Connection:
         return bool(self.facts.get("emulated"))
 
     @property
+    def usable_cores(self) -> int:
+        """1 where it does not say."""
+        return Facts.read(self.facts).usable_cores or 1
+
+    @property
     def machine(self) -> tuple[Any, ...]:
         """What tells its times from another machine's, and from those before a reboot."""
         return tuple(self.facts.get(key) for key in ("cpu", "cores", "machine", "boot_id"))
@@ -68,7 +73,7 @@ def connect(
     EdgecnnError when the device cannot be reached, when it is another board, or when none of `backends` answers.
     """
     from edgecnn.measure.board import open_device
-    from edgecnn.measure.checkup import refuse_misfit
+    from edgecnn.measure.checkup import validate_fit
 
     if profile.local:
         here = this_host()
@@ -77,13 +82,13 @@ def connect(
         return
     with open_device(profile) as device:
         on_open(device)
-        facts = _ask(device).plain()
-        refuse_misfit(facts, profile)
+        facts = _ask(device)
+        validate_fit(facts, profile)
         runtimes: dict[str, str] = {}
         missing: dict[str, EdgecnnError] = {}
         for backend in dict.fromkeys(backends):
             try:
-                runtimes[backend] = str(_ask(device, backend=backend).text("runtime"))
+                runtimes[backend] = str(Facts.read(_ask(device, backend=backend)).runtime)
             except EdgecnnError as error:
                 if error.code not in RUNTIME_TROUBLE:
                     raise
@@ -93,7 +98,7 @@ def connect(
         yield Connection(device, facts, runtimes, missing)
 
 
-def _ask(device: Device, **fields: str) -> Untrusted:
+def _ask(device: Device, **fields: str) -> dict[str, Any]:
     """Raises StepError bad-answer when what it says are no facts."""
     answer = device.run({"verb": "facts", **fields}, files={}, outputs={}, timeout_s=FACTS_TIMEOUT_S)
-    return Untrusted(received.take(answer, "facts", dict, name=device.name))
+    return clean_facts(field_of(answer, "facts", dict, device=device.name))

@@ -14,12 +14,12 @@ import numpy as np
 from edgecnn.core.device import DeviceProfile
 from edgecnn.core.errors import EdgecnnError, InputError
 from edgecnn.core.events import Finished, Listener, Progress, Started
+from edgecnn.core.third_party import sanitize
 from edgecnn.measure.comparison import Ratio, compare
 from edgecnn.measure.device import Device, ThisMachine
 from edgecnn.measure.effort import Profile
 from edgecnn.measure.process import Candidate, Process, process_of
 from edgecnn.measure.summary import Latency, Place, summarise
-from edgecnn.measure.telemetry import plain
 
 __all__ = ["Candidate", "Latency", "Place", "Process", "Ratio", "compare", "measure", "orders", "summarise"]
 
@@ -100,7 +100,7 @@ def _check_names(candidates: Sequence[Candidate]) -> None:
 def _teller(listener: Listener, done: int, total: int, candidate: Candidate) -> Callable[[Mapping[str, Any]], None]:
     def on_event(event: Mapping[str, Any]) -> None:
         listener(
-            Progress(STEP, done, total, "processes", f"{candidate.name}: {plain(event.get('name', event['event']))}")
+            Progress(STEP, done, total, "processes", f"{candidate.name}: {sanitize(event.get('name', event['event']))}")
         )
 
     return on_event

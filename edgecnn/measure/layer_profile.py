@@ -1,4 +1,4 @@
-"""Time of each layer of a model on a device, with what it computes, moves and could reach at best."""
+"""Layer profile: time of each layer of a model on a device, with what it computes, moves and could reach at best."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ import numpy as np
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.device import DeviceProfile
 from edgecnn.core.events import Finished, Listener, Progress, Started
+from edgecnn.core.third_party import sanitize
 from edgecnn.formats.cost import Kind, Node, Precision, total
 from edgecnn.measure import roofline
 from edgecnn.measure.device import Device
-from edgecnn.measure.layer_answer import LayerTimes, checked, one_line
 from edgecnn.measure.roofline import Bound, Peaks
-from edgecnn.measure.telemetry import plain
+from edgecnn.measure.wire.answers import LayerAnswer, LayerRow
+from edgecnn.measure.wire.arrays import read_bytes
+from edgecnn.measure.wire.fields import LONGEST_NAME
 
 SCHEMA = "edgecnn.profile/1"
 STEP = "profile"
@@ -203,7 +205,7 @@ def profile(
     listener(Started(STEP))
 
     def on_event(event: Mapping[str, Any]) -> None:
-        listener(Progress(STEP, 0, 0, "", plain(event.get("name", event.get("event", "")))))
+        listener(Progress(STEP, 0, 0, "", sanitize(event.get("name", event.get("event", "")))))
 
     with tempfile.TemporaryDirectory(prefix="edgecnn-layers-") as folder:
         graph = Path(folder) / "graph.npy"
@@ -214,42 +216,44 @@ def profile(
             on_event=on_event,
             timeout_s=TIMEOUT_S,
         )
-        times = checked(answer, graph, device=device.name)
-    nodes = _nodes(artifact, times)
+        times = LayerAnswer.read(answer, device=device.name)
+        optimised = read_bytes(graph, device.name)
+    nodes = _nodes(artifact, times, optimised)
     peaks = roofline.peaks(profile, backend=backend, threads=threads, facts=times.facts)
     listener(Finished(STEP, time.monotonic() - begin))
     return _profile(artifact, times, nodes, peaks, {"device": device.name, "backend": backend, "threads": threads})
 
 
-def _nodes(artifact: Artifact, times: LayerTimes) -> list[Node]:
+def _nodes(artifact: Artifact, times: LayerAnswer, optimised: bytes) -> list[Node]:
     """What each row is, by the graph of its runtime."""
+    rows = [row.model_dump() for row in times.layers]
     if times.method == "onnxruntime-profiler":
         from edgecnn.formats.onnx import trace as onnx_trace
         from edgecnn.formats.onnx.cost import Graph
 
-        return onnx_trace.join(times.rows, times.graph, Graph.read(artifact.path))
+        return onnx_trace.join(rows, optimised, Graph.read(artifact.path))
     if times.method == "litert-profiler":
         from edgecnn.formats.tflite import cost
         from edgecnn.formats.tflite import trace as tflite_trace
 
-        return tflite_trace.join(times.rows, cost.Graph.read(artifact.path))
+        return tflite_trace.join(rows, cost.Graph.read(artifact.path))
     from edgecnn.formats.tensorrt import trace as tensorrt_trace
 
-    return tensorrt_trace.join(times.rows)
+    return tensorrt_trace.join(rows)
 
 
 def _profile(
-    artifact: Artifact, times: LayerTimes, nodes: Sequence[Node], peaks: Peaks | None, where: Mapping[str, Any]
+    artifact: Artifact, times: LayerAnswer, nodes: Sequence[Node], peaks: Peaks | None, where: Mapping[str, Any]
 ) -> LayerProfile:
-    together = sum(row["median_ns"] for row in times.rows)
+    together = sum(row.median_ns for row in times.layers)
     layers = tuple(
         _layer(index, row, node, together, _bound(node, row, times, peaks))
-        for index, (row, node) in enumerate(zip(times.rows, nodes, strict=True))
+        for index, (row, node) in enumerate(zip(times.layers, nodes, strict=True))
     )
     whole, summed = Spread.of(times.whole_ns), Spread.of(times.sums_ns or (together,))
     assert whole is not None and summed is not None
     return LayerProfile(
-        model=one_line(artifact.path.name),
+        model=_name(artifact.path.name),
         sha256=artifact.sha256,
         format=artifact.format,
         **where,
@@ -265,36 +269,37 @@ def _profile(
     )
 
 
-def _bound(node: Node, row: Mapping[str, Any], times: LayerTimes, peaks: Peaks | None) -> Bound | None:
+def _bound(node: Node, row: LayerRow, times: LayerAnswer, peaks: Peaks | None) -> Bound | None:
     return roofline.bound(
         node.cost,
         precision=node.precision,
-        time_ns=row["median_ns"],
+        time_ns=row.median_ns,
         peaks=peaks,
         resolution_ns=times.resolution_ns,
     )
 
 
-def _layer(index: int, row: Mapping[str, Any], node: Node, together: float, bound: Bound | None) -> Layer:
+def _layer(index: int, row: LayerRow, node: Node, together: float, bound: Bound | None) -> Layer:
     return Layer(
         index=index,
-        name=one_line(node.layer),
-        runs_as=row["name"],
-        op=one_line(node.op),
+        name=_name(node.layer),
+        runs_as=row.name,
+        op=_name(node.op),
         kind=node.kind,
         precision=node.precision,
         shape=node.shape,
-        time_ns=row["median_ns"],
-        time_q1_ns=row["q1_ns"],
-        time_q3_ns=row["q3_ns"],
-        share=row["median_ns"] / together if together else 0.0,
-        macs=node.cost.macs,
-        operations=node.cost.operations,
-        weight_bytes=node.cost.weight_bytes,
-        activation_bytes=node.cost.activation_bytes,
-        merged=tuple(map(one_line, node.merged)),
+        time_ns=row.median_ns,
+        time_q1_ns=row.q1_ns,
+        time_q3_ns=row.q3_ns,
+        share=row.median_ns / together if together else 0.0,
+        **asdict(node.cost),
+        merged=tuple(map(_name, node.merged)),
         bound=bound,
     )
+
+
+def _name(text: str) -> str:
+    return sanitize(text, LONGEST_NAME)
 
 
 def _whole_bound(layers: Sequence[Layer], whole_ns: float, peaks: Peaks | None) -> Bound | None:

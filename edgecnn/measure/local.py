@@ -13,7 +13,7 @@ from typing import Any
 from edgecnn.core.errors import StepError
 from edgecnn.measure.child_process import Limits, run_command
 from edgecnn.measure.probe_archive import probe_archive
-from edgecnn.measure.received import told
+from edgecnn.measure.wire.events import error_of
 from edgecnn.probe.ending import explain, tail
 from edgecnn.probe.system import clean_environment
 
@@ -67,6 +67,6 @@ def run_job(
     if final.get("event") == "result":
         return {key: value for key, value in final.items() if key not in ("seq", "event")}
     if final.get("event") == "error":
-        raise told(final, subject=str(job.get("model", "")))
+        raise error_of(final, subject=str(job.get("model", "")))
     died = explain(completed.code, title=title, backend=str(job.get("backend", "")), log=tail(completed.stderr))
-    raise told(died.to_dict())
+    raise error_of(died.to_dict())

@@ -104,7 +104,6 @@ class RuntimePredictor:
     def predict(self, images: Images, *, listener: Listener) -> np.ndarray:
         """Outputs for all images, float32 (N, ...)."""
         from edgecnn.measure.connection import connect
-        from edgecnn.measure.untrusted import Untrusted
         from edgecnn.predict.runtime import run_file
 
         with connect(self.target, [self.backend]) as connection:
@@ -112,7 +111,7 @@ class RuntimePredictor:
                 self.artifact,
                 images,
                 backend=self.backend,
-                threads=self.threads or max(1, int(Untrusted(connection.facts).number("usable_cores") or 1)),
+                threads=self.threads or connection.usable_cores,
                 listener=listener,
                 device=connection.device,
                 preprocessing=self.preprocessing,

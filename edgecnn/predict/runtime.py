@@ -19,8 +19,8 @@ from edgecnn.core.events import Finished, Listener, Progress, Started
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Images
 from edgecnn.core.store import CannotWrite
+from edgecnn.core.third_party import sanitize
 from edgecnn.measure.device import Device, ThisMachine
-from edgecnn.measure.telemetry import plain
 
 CHUNK_BYTES = 256 << 20
 """Pixels on disk at a time; the next chunk is decoded when this one is done."""
@@ -94,7 +94,7 @@ def _answers(path: Path, rows: int, name: str) -> np.ndarray:
 def _forward(listener: Listener, step: str, before: int, total: int, event: Mapping[str, Any]) -> None:
     done = event.get("done", 0)
     if isinstance(done, int) and 0 <= done <= total - before:
-        listener(Progress(step, before + done, total, "images", plain(event.get("name", ""))))
+        listener(Progress(step, before + done, total, "images", sanitize(event.get("name", ""))))
 
 
 def _chunks(images: Images, path: Path) -> Iterator[int]:

@@ -11,11 +11,11 @@ from typing import Any
 
 from edgecnn.core.device import Connect
 from edgecnn.core.errors import EdgecnnError, StepError
-from edgecnn.measure import received
 from edgecnn.measure.board.installed import InstalledProbe
 from edgecnn.measure.local import Event
 from edgecnn.measure.transport import Completed, Limits, Transport
 from edgecnn.measure.transport.ssh_errors import printable_tail
+from edgecnn.measure.wire import events
 from edgecnn.probe.ending import explain
 
 STREAM_BYTES = 32 << 20
@@ -71,7 +71,7 @@ class Agent:
         if final is None:
             raise self._died(completed, request)
         if final["event"] == "error":
-            raise self._named(received.told(final))
+            raise self._named(events.error_of(final))
         return final
 
     def cancel(self) -> None:
@@ -123,7 +123,7 @@ class Agent:
         if completed.code < 0 and request["verb"] in ("start", "follow"):
             return StepError("connection-lost", f"the connection to {self.name} was lost", why=said)
         died = explain(completed.code, title=f"probe {request['verb']}", log=said)
-        return self._named(received.told(died.to_dict()))
+        return self._named(events.error_of(died.to_dict()))
 
 
 class _Conversation:
@@ -139,7 +139,7 @@ class _Conversation:
         self.begun = self.begun or line.startswith(b"{")
         if not self.begun or self.final is not None:
             return
-        event = received.event_of(line, self._name)
+        event = events.event_of(line, self._name)
         if event["event"] in ("result", "error"):
             self.final = event
         elif self._on_event is not None:

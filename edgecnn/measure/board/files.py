@@ -11,8 +11,10 @@ from typing import Any
 from edgecnn.core.artifact import sha256_of
 from edgecnn.core.errors import InputError, StepError
 from edgecnn.core.store import cannot_write
-from edgecnn.measure import received
 from edgecnn.measure.board.agent import Agent
+from edgecnn.measure.wire import events
+from edgecnn.measure.wire.arrays import validate_npy
+from edgecnn.measure.wire.fields import bad_answer
 
 INLINE_BYTES = 1 << 18
 """Arrays up to this size, together, come with the last event: one command more costs a second on a slow board."""
@@ -50,7 +52,7 @@ class BoardFiles:
 
     def save(self, raw: bytes, path: Path) -> None:
         """Write an array that came from the board, once it is known to be one. Raises StepError bad-answer."""
-        received.check_npy(raw, self._agent.name)
+        validate_npy(raw, self._agent.name)
         try:
             path.write_bytes(raw)
         except OSError as error:
@@ -58,7 +60,7 @@ class BoardFiles:
 
     def inline(self, told: Mapping[str, Any], limit_bytes: int) -> bytes | None:
         """The array that came with the last event; None when it has to be fetched."""
-        size = received.take(told, "bytes", int, name=self._agent.name)
+        size = events.field_of(told, "bytes", int, device=self._agent.name)
         if not 0 <= size <= limit_bytes:
             raise StepError(
                 "board-sent-too-much", f"{self._agent.name} has an array of {size} bytes, more than can be the answer"
@@ -66,18 +68,18 @@ class BoardFiles:
         if "base64" not in told:
             return None
         try:
-            raw = base64.b64decode(received.take(told, "base64", str, name=self._agent.name), validate=True)
+            raw = base64.b64decode(events.field_of(told, "base64", str, device=self._agent.name), validate=True)
         except ValueError:
             raw = b""
         if len(raw) != size:
-            received.bad_answer(self._agent.name, "an array of another size than it says")
+            bad_answer(self._agent.name, "an array of another size than it says")
         return raw
 
     def fetch(self, job: str, field: str, size: int) -> bytes:
         """The array `field` of a job. The path is made here, of names that were made here."""
         raw = self._agent.transport.get(f"{self._agent.folder}/jobs/{job}/{field}.npy", limit_bytes=size)
         if len(raw) != size:
-            received.bad_answer(self._agent.name, "an array of another size than it says")
+            bad_answer(self._agent.name, "an array of another size than it says")
         return raw
 
     def _digest(self, path: Path) -> str:

@@ -14,10 +14,11 @@ from typing import Any, TypeVar
 
 from edgecnn.core.errors import EdgecnnError, StepError
 from edgecnn.core.third_party import printable
-from edgecnn.measure import received
 from edgecnn.measure.board.agent import Agent
 from edgecnn.measure.board.files import INLINE_BYTES, BoardFiles, largest_answer
 from edgecnn.measure.local import Event
+from edgecnn.measure.wire import events
+from edgecnn.measure.wire.fields import bad_answer
 
 SHORT_S = 60.0
 """For a word with the agent."""
@@ -59,10 +60,10 @@ class BoardJob:
         self._request = self._start_request(list(outputs), done)
         try:
             answer = self._until_done()
-            result: dict[str, Any] = received.take(answer, "result", dict, name=self._agent.name)
-            arrays = received.take(answer, "outputs", dict, name=self._agent.name)
+            result: dict[str, Any] = events.field_of(answer, "result", dict, device=self._agent.name)
+            arrays = events.field_of(answer, "outputs", dict, device=self._agent.name)
             for field, path in outputs.items():
-                self._save(field, received.take(arrays, field, dict, name=self._agent.name), path)
+                self._save(field, events.field_of(arrays, field, dict, device=self._agent.name), path)
         except EdgecnnError as error:
             if self._agent.cancelled.is_set() or error.code in ("bad-answer", "board-sent-too-much", "board-timeout"):
                 self._cancel()
@@ -101,10 +102,10 @@ class BoardJob:
                 return answer
             if state == "missing" and self._not_copied is not None:
                 raise self._not_copied
-            missing = received.take(answer, "fields", list, name=self._agent.name)
+            missing = events.field_of(answer, "fields", list, device=self._agent.name)
             wanted = [field for field in missing if isinstance(field, str) and field in self._files]
             if state != "missing" or sent or wanted != missing:
-                received.bad_answer(self._agent.name, "that files are missing which are not")
+                bad_answer(self._agent.name, "that files are missing which are not")
             for field in wanted:
                 self._through_losses(partial(self._send, self._files[field]))
             sent = True
@@ -156,11 +157,11 @@ class BoardJob:
                 self._is_another_boot = self._boot_id not in ("", boot_id)
                 self._boot_id = self._boot_id or boot_id
             return
-        number = received.take(event, "seq", int, name=self._agent.name)
+        number = events.field_of(event, "seq", int, device=self._agent.name)
         if number <= self._last:
             return
         if number > self._last + 1:
-            received.bad_answer(self._agent.name, "events with a gap in their numbers")
+            bad_answer(self._agent.name, "events with a gap in their numbers")
         self._last = number
         if not of_agent and self._on_event is not None:
             self._on_event(event)

@@ -1,4 +1,4 @@
-"""Is a board fit to be measured on? What it says of itself, judged against its profile, and what to type."""
+"""Checkup of a device: what it says of itself, judged against its profile, and the commands that mend it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from typing import Any
 
 from edgecnn.core.device import DeviceProfile
 from edgecnn.core.events import Finished, Listener, Progress, Started, ignore
+from edgecnn.core.third_party import sanitize
 from edgecnn.measure.checkup import fit, software, state
-from edgecnn.measure.checkup.finding import Clock, Finding, Level, Seen
-from edgecnn.measure.checkup.fit import refuse_misfit
+from edgecnn.measure.checkup.diagnostic import ClockOffset, DeviceUnderTest, Diagnostic, Level
+from edgecnn.measure.checkup.fit import validate_fit
 from edgecnn.measure.device import Device
-from edgecnn.measure.telemetry import plain
-from edgecnn.measure.untrusted import Untrusted
+from edgecnn.measure.wire.answers import Facts
+from edgecnn.measure.wire.events import clean_facts
 
-__all__ = ["Checkup", "Clock", "Finding", "Level", "check", "examine", "refuse_misfit"]
+__all__ = ["DeviceCheckup", "ClockOffset", "Diagnostic", "Level", "check", "examine", "validate_fit"]
 
 LIMIT_S = 900.0
 """Six runtimes are tried, one after the other, on what may be a slow board."""
-LOOKS: tuple[Callable[[Seen], Iterable[Finding]], ...] = (
+CHECKS: tuple[Callable[[DeviceUnderTest], Iterable[Diagnostic]], ...] = (
     fit.board,
     state.emulation,
     software.system,
@@ -36,11 +37,11 @@ LOOKS: tuple[Callable[[Seen], Iterable[Finding]], ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Checkup:
+class DeviceCheckup:
     """What the board said, cut to size, and what is to be thought of it."""
 
     facts: Mapping[str, Any]
-    findings: tuple[Finding, ...]
+    findings: tuple[Diagnostic, ...]
 
     @property
     def usable(self) -> bool:
@@ -59,7 +60,7 @@ class Checkup:
         }
 
 
-def check(device: Device, profile: DeviceProfile, *, listener: Listener = ignore) -> Checkup:
+def check(device: Device, profile: DeviceProfile, *, listener: Listener = ignore) -> DeviceCheckup:
     """Ask a device everything and judge it; seconds to a minute.
 
     Raises InputError device-misfit when it is another board than the profile's, and what `Device.run` raises.
@@ -71,23 +72,23 @@ def check(device: Device, profile: DeviceProfile, *, listener: Listener = ignore
     def on_event(event: Mapping[str, Any]) -> None:
         done, total = event.get("done"), event.get("total")
         if event.get("event") == "progress" and isinstance(done, int) and isinstance(total, int):
-            listener(Progress(step, done, total, note=f"try {plain(event.get('note'))[:40]}"))
+            listener(Progress(step, done, total, note=f"try {sanitize(event.get('note'), 40)}"))
 
     began, before = time.monotonic(), time.time()
     answer = device.run(job, files={}, outputs={}, on_event=on_event, timeout_s=LIMIT_S)
     after = time.time()
-    told = Untrusted(answer.get("facts"))
-    refuse_misfit(told.plain(), profile)
+    facts = clean_facts(answer.get("facts"))
+    validate_fit(facts, profile)
     listener(Finished(step, time.monotonic() - began))
-    return Checkup(told.plain(), examine(told.plain(), profile, host_s=(before, after)))
+    return DeviceCheckup(facts, examine(facts, profile, host_s=(before, after)))
 
 
 def examine(
     facts: Mapping[str, Any], profile: DeviceProfile, *, host_s: tuple[float, float] | None = None
-) -> tuple[Finding, ...]:
-    """Every finding. `host_s` is this host's clock before and after the board was asked, in Unix seconds."""
-    told = Untrusted(facts)
-    began, ended = told.number("time_s"), told.number("time_end_s")
-    clock = Clock.between(host_s, (began, ended)) if host_s and began is not None and ended is not None else None
-    seen = Seen(told, profile, clock)
-    return tuple(finding for look in LOOKS for finding in look(seen))
+) -> tuple[Diagnostic, ...]:
+    """Every diagnostic. `host_s` is this host's clock before and after the board was asked, in Unix seconds."""
+    known = Facts.read(facts)
+    began, ended = known.time_s, known.time_end_s
+    offset = ClockOffset.between(host_s, (began, ended)) if host_s and began is not None and ended is not None else None
+    device = DeviceUnderTest(known, profile, offset)
+    return tuple(diagnostic for check in CHECKS for diagnostic in check(device))

@@ -1,4 +1,4 @@
-"""Whether the board is the one that its profile describes."""
+"""Fit of a board and its profile: whether it is the one that the profile describes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 from edgecnn.core.device import DeviceProfile
 from edgecnn.core.errors import InputError
-from edgecnn.measure.checkup.finding import Finding, Seen
-from edgecnn.measure.untrusted import Untrusted
+from edgecnn.measure.checkup.diagnostic import DeviceUnderTest, Diagnostic
+from edgecnn.measure.wire.answers import Facts
 
 PC = ("x86_64", "amd64", "i386", "i686")
 GB = 1e9
@@ -17,65 +17,65 @@ LEAST_SHARE = 0.72
 """Of the memory a board is sold with, that Linux may use: firmware and GPU keep some, a Zero 2 W a quarter."""
 
 
-def refuse_misfit(facts: Mapping[str, Any], profile: DeviceProfile) -> None:
+def validate_fit(raw_facts: Mapping[str, Any], profile: DeviceProfile) -> None:
     """Raise InputError device-misfit when the facts are those of another board than the profile's, naming the profile
     that does fit."""
-    told = Untrusted(facts)
-    if profile.local or profile.match is None or _fits(told, profile) is not False:
+    facts = Facts.read(raw_facts)
+    if profile.local or profile.match is None or _fits(facts, profile) is not False:
         return
     from edgecnn.config.devices import list_devices
 
     others = (other for other in list_devices() if other.connect is None and other.name != profile.name)
-    fitting = next((other for other in others if other.match and _fits(told, other) == "board"), None)
-    says = told.text("board") or ", ".join(told.texts("compatible")) or f"a {told.text('machine')} PC"
+    fitting = next((other for other in others if other.match and _fits(facts, other) == "board"), None)
+    says = facts.board or ", ".join(facts.compatible) or f"a {facts.machine} PC"
     raise InputError(
         "device-misfit",
         f"{profile.name} is not the board that its profile describes",
         why=f"the profile is for {_expected(profile)}; the board says that it is {says}",
-        hint=_way_out(profile, fitting, is_pc=_is_pc(told)),
+        hint=_way_out(profile, fitting, is_pc=_is_pc(facts)),
     )
 
 
-def board(seen: Seen) -> Iterator[Finding]:
+def board(device: DeviceUnderTest) -> Iterator[Diagnostic]:
     """The board's own name against the profile's, and its memory, cores and instructions."""
-    told, profile = seen.facts, seen.profile
-    name = told.text("board") or ", ".join(told.texts("compatible"))
+    facts, profile = device.facts, device.profile
+    name = facts.board or ", ".join(facts.compatible)
     if profile.match is None:
-        yield Finding("board", "ok", name or told.text("cpu") or told.text("machine") or "this machine")
-    elif (fit := _fits(told, profile)) == "board":
-        yield Finding("board", "ok", f"{name}: fits {profile.extends or profile.name}")
+        yield Diagnostic("board", "ok", name or facts.cpu or facts.machine or "this machine")
+    elif (fit := _fits(facts, profile)) == "board":
+        yield Diagnostic("board", "ok", f"{name}: fits {profile.extends or profile.name}")
     elif fit == "chip":
-        yield Finding(
+        yield Diagnostic(
             "board", "warn", f"{name} has the chip of {profile.title}, but is another board: peaks may differ"
         )
     else:
-        yield Finding("board", "unknown", f"it does not say which board it is; {profile.title} is taken for granted")
+        yield Diagnostic("board", "unknown", f"it does not say which board it is; {profile.title} is taken for granted")
     if profile.hardware is not None:
-        yield from _memory(told, profile)
-        yield from _cores(told, profile)
-        yield from _instructions(told, profile)
+        yield from _memory(facts, profile)
+        yield from _cores(facts, profile)
+        yield from _instructions(facts, profile)
 
 
-def _fits(told: Untrusted, profile: DeviceProfile) -> str | bool | None:
+def _fits(facts: Facts, profile: DeviceProfile) -> str | bool | None:
     """`board` or `chip` for what is the same, False for another board, None when it does not say."""
-    match, compatible, model = profile.match, told.texts("compatible"), told.text("board")
-    if match is None or not (compatible or model or _is_pc(told)):
+    match, compatible, model = profile.match, facts.compatible, facts.board
+    if match is None or not (compatible or model or _is_pc(facts)):
         return None
     if match.names(compatible, model):
         return "board"
-    return "chip" if match.has_chip(compatible) and not _is_known(told) else False
+    return "chip" if match.has_chip(compatible) and not _is_known(facts) else False
 
 
-def _is_known(told: Untrusted) -> bool:
+def _is_known(facts: Facts) -> bool:
     """Whether some shipped profile is for exactly this board."""
     from edgecnn.config.devices import list_devices
 
-    compatible, model = told.texts("compatible"), told.text("board")
+    compatible, model = facts.compatible, facts.board
     return any(other.match.names(compatible, model) for other in list_devices() if other.match and not other.connect)
 
 
-def _is_pc(told: Untrusted) -> bool:
-    return (told.text("machine") or "").lower() in PC
+def _is_pc(facts: Facts) -> bool:
+    return (facts.machine or "").lower() in PC
 
 
 def _expected(profile: DeviceProfile) -> str:
@@ -99,34 +99,34 @@ def _way_out(profile: DeviceProfile, fitting: DeviceProfile | None, *, is_pc: bo
     return " ".join([*words, "--force"])
 
 
-def _memory(told: Untrusted, profile: DeviceProfile) -> Iterator[Finding]:
-    total = told.number("memory_bytes")
+def _memory(facts: Facts, profile: DeviceProfile) -> Iterator[Diagnostic]:
+    total = facts.memory_bytes
     assert profile.hardware is not None
     sold = profile.hardware.memory.gb
     sizes = sold if isinstance(sold, tuple) else (sold,)
     if total is None:
-        yield Finding("memory-size", "unknown", "how much memory it has cannot be read")
+        yield Diagnostic("memory-size", "unknown", "how much memory it has cannot be read")
     elif not any(LEAST_SHARE * size * GB <= total <= 1.1 * size * GB for size in sizes):
         known = " or ".join(f"{size:g}" for size in sizes)
-        yield Finding("memory-size", "warn", f"it has {total / GB:.1f} GB of memory; the profile says {known} GB")
+        yield Diagnostic("memory-size", "warn", f"it has {total / GB:.1f} GB of memory; the profile says {known} GB")
 
 
-def _cores(told: Untrusted, profile: DeviceProfile) -> Iterator[Finding]:
-    usable = told.number("usable_cores")
+def _cores(facts: Facts, profile: DeviceProfile) -> Iterator[Diagnostic]:
+    usable = facts.usable_cores
     assert profile.hardware is not None
     expected = profile.hardware.cpu.cores
-    mode = told.text("power_mode") or ""
+    mode = facts.power_mode or ""
     modes = [found for known in (profile.power_modes, profile.power_modes_super) if (found := known.get(mode))]
     if usable is not None and usable < expected and not any(found.cores == usable for found in modes):
-        yield Finding(
+        yield Diagnostic(
             "cores", "warn", f"{usable:g} of {expected} cores can be used", "cat /sys/devices/system/cpu/online"
         )
 
 
-def _instructions(told: Untrusted, profile: DeviceProfile) -> Iterator[Finding]:
+def _instructions(facts: Facts, profile: DeviceProfile) -> Iterator[Diagnostic]:
     assert profile.hardware is not None
-    has = told.texts("isa")
+    has = facts.isa
     if not has:
-        yield Finding("instructions", "unknown", "which instructions its processor has cannot be read")
+        yield Diagnostic("instructions", "unknown", "which instructions its processor has cannot be read")
     elif missing := [word for word in profile.hardware.cpu.isa if word not in has]:
-        yield Finding("instructions", "warn", f"its processor lacks {', '.join(missing)}, which the profile lists")
+        yield Diagnostic("instructions", "warn", f"its processor lacks {', '.join(missing)}, which the profile lists")

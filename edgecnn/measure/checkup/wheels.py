@@ -1,4 +1,4 @@
-"""Which wheels exist for a board's Python and C library, and the command that installs them there.
+"""Wheels: which exist for a board's Python and C library, and the command that installs them there.
 
 Source: PyPI's files for aarch64, November 2026. From a release on, newer ones leave a Python or a C library behind.
 """
@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgecnn.core.errors import install_hint
-from edgecnn.measure.checkup.finding import Seen
-from edgecnn.measure.untrusted import Untrusted
+from edgecnn.measure.checkup.diagnostic import DeviceUnderTest
+from edgecnn.measure.wire.answers import Facts
 
 Version = tuple[int, ...]
 
@@ -37,12 +37,12 @@ class Platform:
     bits: int = 64
 
     @classmethod
-    def of(cls, told: Untrusted) -> Platform | None:
-        python = version_of(told.text("python"))
-        libc = told.text("libc") or ""
+    def of(cls, facts: Facts) -> Platform | None:
+        python = version_of(facts.python)
+        libc = facts.libc or ""
         if python is None:
             return None
-        return cls(python[:2], version_of(libc) if libc.startswith("glibc") else None, int(told.number("bits") or 64))
+        return cls(python[:2], version_of(libc) if libc.startswith("glibc") else None, int(facts.bits or 64))
 
     @property
     def old_libc(self) -> bool:
@@ -86,28 +86,30 @@ def _newest(table: dict[tuple[int, int], str], python: Version) -> str:
     return next(version for since, version in table.items() if python >= since)
 
 
-def install(seen: Seen, packages: Sequence[str], *, again: bool = False) -> str:
+def install(device: DeviceUnderTest, packages: Sequence[str], *, again: bool = False) -> str:
     """The command that adds `packages` to the Python that edgecnn uses there.
 
     Where the system's Python is the distribution's (PEP 668) that is a virtual environment, and a last line for the
     device's file tells edgecnn of it.
     """
-    told, connect = seen.facts, seen.profile.connect
+    facts, connect = device.facts, device.profile.connect
     wanted = " ".join([*(["--force-reinstall"] if again else []), *dict.fromkeys(packages)])
-    if seen.profile.local:
+    if device.profile.local:
         return install_hint("tflite") if "litert" in wanted else f"python -m pip install {wanted}"
-    if told.flag("externally_managed"):
-        return _in_a_venv(seen, wanted)
+    if facts.externally_managed:
+        return _in_a_venv(device, wanted)
     python = connect.python if connect else "python3"
-    first = "" if told.flag("has_pip") is not False else "sudo apt install -y python3-pip\n"
+    first = "" if facts.has_pip is not False else "sudo apt install -y python3-pip\n"
     return f"{first}{python} -m pip install {wanted}"
 
 
-def _in_a_venv(seen: Seen, wanted: str) -> str:
-    told, connect = seen.facts, seen.profile.connect
-    lines = [] if told.flag("has_venv") is not False else ["sudo apt install -y python3-venv"]
-    shared = " --system-site-packages" if told.has("l4t") else ""  # TensorRT's bindings belong to the system's Python
+def _in_a_venv(device: DeviceUnderTest, wanted: str) -> str:
+    facts, connect = device.facts, device.profile.connect
+    lines = [] if facts.has_venv is not False else ["sudo apt install -y python3-venv"]
+    shared = " --system-site-packages" if facts.l4t is not None else ""  # TensorRT's bindings are the system's
     lines += [f"python3 -m venv{shared} {VENV}", f"{VENV}/bin/python -m pip install {wanted}"]
     if connect is not None:
-        lines.append(f"python: {VENV}/bin/python   # on this host: under connect:, in the file of {seen.profile.name}")
+        lines.append(
+            f"python: {VENV}/bin/python   # on this host: under connect:, in the file of {device.profile.name}"
+        )
     return "\n".join(lines)

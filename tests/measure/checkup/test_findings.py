@@ -10,7 +10,7 @@ from board_facts import GIB, MISSING, ORIN, PI5, judged
 
 from edgecnn.config.devices import load_device
 from edgecnn.core.device import DeviceProfile
-from edgecnn.measure.checkup import Clock, examine
+from edgecnn.measure.checkup import ClockOffset, examine
 from edgecnn.measure.checkup.state import fastest
 
 
@@ -158,7 +158,7 @@ def test_the_fastest_mode_by_its_name(modes: list[str], best: str) -> None:
 
 def test_the_clock_is_told_from_the_way_as_ntp_does() -> None:
     """Asked at 100, the board's clock 50 ahead; 3 s there, 5 to work, 1 back."""
-    clock = Clock.between((100, 109), (153, 158))
+    clock = ClockOffset.between((100, 109), (153, 158))
     assert clock.ahead_s == pytest.approx(51) and clock.within_s == pytest.approx(2)
     assert abs(clock.ahead_s - 50) <= clock.within_s
 

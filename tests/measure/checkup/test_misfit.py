@@ -14,7 +14,7 @@ from board_facts import ORIN, PI5
 from edgecnn.config.devices import load_device
 from edgecnn.core.device import Connect, DeviceProfile
 from edgecnn.core.errors import InputError
-from edgecnn.measure.checkup import check, examine, refuse_misfit
+from edgecnn.measure.checkup import check, examine, validate_fit
 
 Misfit = Callable[[DeviceProfile, Mapping[str, Any]], InputError]
 
@@ -23,7 +23,7 @@ Misfit = Callable[[DeviceProfile, Mapping[str, Any]], InputError]
 def misfit() -> Misfit:
     def refused(profile: DeviceProfile, facts: Mapping[str, Any]) -> InputError:
         with pytest.raises(InputError) as caught:
-            refuse_misfit(facts, profile)
+            validate_fit(facts, profile)
         assert caught.value.code == "device-misfit"
         return caught.value
 
@@ -53,11 +53,11 @@ def test_a_pc_and_a_board_nobody_knows(pi: DeviceProfile, misfit: Misfit) -> Non
 
 
 def test_what_fits_is_not_refused(pi: DeviceProfile, orin: DeviceProfile) -> None:
-    refuse_misfit(PI5, pi)
-    refuse_misfit(ORIN, orin)
-    refuse_misfit({**PI5, "board": None, "compatible": None}, pi)  # it does not say
-    refuse_misfit({**PI5, "board": "Raspberry Pi 500 Rev 1.0", "compatible": ["brcm,bcm2712"]}, pi)
-    refuse_misfit(PI5, load_device("host"))
+    validate_fit(PI5, pi)
+    validate_fit(ORIN, orin)
+    validate_fit({**PI5, "board": None, "compatible": None}, pi)  # it does not say
+    validate_fit({**PI5, "board": "Raspberry Pi 500 Rev 1.0", "compatible": ["brcm,bcm2712"]}, pi)
+    validate_fit(PI5, load_device("host"))
 
 
 class FakeDevice:

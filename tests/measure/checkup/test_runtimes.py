@@ -10,7 +10,7 @@ from board_facts import MISSING, ORIN, PI5, judged, works
 
 from edgecnn.config.devices import load_device
 from edgecnn.core.device import DeviceProfile
-from edgecnn.measure.checkup import Checkup
+from edgecnn.measure.checkup import DeviceCheckup
 from edgecnn.measure.checkup.wheels import Platform, wheels
 
 VENV = "python3 -m venv ~/edgecnn\n~/edgecnn/bin/python -m pip install "
@@ -50,7 +50,7 @@ def test_nothing_runs_without_numpy(pi: DeviceProfile) -> None:
     findings = judged(pi, PI5, runtimes={**PI5["runtimes"], "numpy": MISSING})
     assert findings["numpy"].level == "fail"
     assert "pip install numpy" in findings["numpy"].command
-    assert not Checkup({}, tuple(findings.values())).usable
+    assert not DeviceCheckup({}, tuple(findings.values())).usable
 
 
 def test_an_illegal_instruction_is_a_finding(pi: DeviceProfile) -> None:

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from edgecnn.core.errors import StepError
-from edgecnn.measure.layer_answer import LONGEST_NAME, MOST_LAYERS, checked
+from edgecnn.measure.wire.answers import MOST_LAYERS, LayerAnswer
+from edgecnn.measure.wire.arrays import read_bytes
+from edgecnn.measure.wire.fields import LONGEST_NAME
 
 ROW = {
     "name": "stem",
@@ -41,20 +43,20 @@ def graph(tmp_path: Path) -> Path:
 
 
 def test_a_good_answer(graph: Path) -> None:
-    times = checked(ANSWER, graph, device="pi")
-    assert times.whole_ns == (1500.0, 1600.0) and times.graph == b"a graph"
-    assert times.rows[0]["inputs"] == [("float", (1, 3, 8, 8))]
-    assert times.rows[0]["node"] == -1 and times.rows[0]["delegated"] is False
+    times = LayerAnswer.read(ANSWER, device="pi")
+    assert times.whole_ns == (1500.0, 1600.0) and read_bytes(graph, "pi") == b"a graph"
+    assert times.layers[0].inputs == [("float", (1, 3, 8, 8))]
+    assert times.layers[0].node == -1 and times.layers[0].delegated is False
 
 
 def test_no_graph_is_no_error(tmp_path: Path) -> None:
-    assert checked(ANSWER, tmp_path / "absent.npy", device="pi").graph == b""
+    assert read_bytes(tmp_path / "absent.npy", "pi") == b""
 
 
-def test_names_are_one_printable_line(graph: Path) -> None:
+def test_names_are_one_printable_line() -> None:
     answer = copy.deepcopy(ANSWER)
     answer["layers"][0]["name"] = "\x1b[31mred\x1b[0m\n| <b> \u202e" + "x" * 5000
-    name = checked(answer, graph, device="pi").rows[0]["name"]
+    name = LayerAnswer.read(answer, device="pi").layers[0].name
     assert name.startswith("red | <b> x") and len(name) <= LONGEST_NAME
     assert name.isprintable()
 
@@ -105,9 +107,9 @@ def of_row(**fields: Any) -> dict[str, Any]:
         of_row(details={"a": 5}),
     ],
 )
-def test_a_hostile_answer_ends_as_an_error(answer: dict[str, Any], graph: Path) -> None:
+def test_a_hostile_answer_ends_as_an_error(answer: dict[str, Any]) -> None:
     with pytest.raises(StepError) as error:
-        checked(answer, graph, device="pi")
+        LayerAnswer.read(answer, device="pi")
     assert error.value.code == "bad-answer"
     assert "pi" in error.value.message
 
@@ -125,7 +127,7 @@ def test_a_hostile_graph_is_not_read(write: Callable[[Path], None], tmp_path: Pa
     path = tmp_path / "graph.npy"
     write(path)
     with pytest.raises(StepError) as error:
-        checked(ANSWER, path, device="pi")
+        read_bytes(path, "pi")
     assert error.value.code == "bad-answer"
 
 
@@ -134,4 +136,4 @@ def test_a_huge_graph_is_not_even_opened(tmp_path: Path) -> None:
     with path.open("wb") as stream:
         stream.truncate(1 << 30)
     with pytest.raises(StepError, match="too big"):
-        checked(ANSWER, path, device="pi")
+        read_bytes(path, "pi")
