@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from edgecnn.core.artifact import Artifact
     from edgecnn.core.device import DeviceProfile
-    from edgecnn.measure.fleet import Failure, Taken
+    from edgecnn.measure.fleet import DeviceResult, Failure
 
 
 def benchmark(
@@ -74,7 +74,7 @@ def _distinct(devices: list[DeviceProfile]) -> list[DeviceProfile]:
     return devices
 
 
-def _show(taken: list[Taken], artifacts: list[Artifact], *, form: str) -> None:
+def _show(taken: list[DeviceResult], artifacts: list[Artifact], *, form: str) -> None:
     from edgecnn.cli import console
     from edgecnn.report import benchmark as report
     from edgecnn.report.benchmark import table, text
@@ -100,7 +100,7 @@ def _fail(failures: list[Failure], *, told: bool) -> None:
         raise failures[-1].error
 
 
-def _save(path: Path, taken: list[Taken]) -> None:
+def _save(path: Path, taken: list[DeviceResult]) -> None:
     import json
 
     from edgecnn.core.store import cannot_write, write_atomically

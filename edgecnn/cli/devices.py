@@ -135,9 +135,9 @@ def _machine(facts: Mapping[str, Any]) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    from edgecnn.measure.wire.answers import Facts
+    from edgecnn.measure.wire.answers import DeviceFacts
 
-    known = Facts.read(facts)
+    known = DeviceFacts.read(facts)
     cores, memory = known.usable_cores, known.memory_bytes
     cpu = [known.cpu or "unknown", *([f"{cores} cores"] if cores else []), *known.isa]
     grid = Table.grid(padding=(0, 2))

@@ -10,7 +10,7 @@ from typing import Any
 from edgecnn.core.device import DeviceProfile
 from edgecnn.core.errors import EdgecnnError
 from edgecnn.measure.device import Device, ThisMachine
-from edgecnn.measure.wire.answers import Facts
+from edgecnn.measure.wire.answers import DeviceFacts
 from edgecnn.measure.wire.events import clean_facts, field_of
 from edgecnn.probe import facts as probed
 
@@ -46,7 +46,7 @@ class Connection:
     @property
     def usable_cores(self) -> int:
         """1 where it does not say."""
-        return Facts.read(self.facts).usable_cores or 1
+        return DeviceFacts.read(self.facts).usable_cores or 1
 
     @property
     def machine(self) -> tuple[Any, ...]:
@@ -88,7 +88,7 @@ def connect(
         missing: dict[str, EdgecnnError] = {}
         for backend in dict.fromkeys(backends):
             try:
-                runtimes[backend] = str(Facts.read(_ask(device, backend=backend)).runtime)
+                runtimes[backend] = str(DeviceFacts.read(_ask(device, backend=backend)).runtime)
             except EdgecnnError as error:
                 if error.code not in RUNTIME_TROUBLE:
                     raise

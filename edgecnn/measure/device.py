@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from edgecnn.measure.local import Event, run_job
+from edgecnn.measure.local import JobEvent, run_job
 
 
 class Device(Protocol):
@@ -25,7 +25,7 @@ class Device(Protocol):
         *,
         files: Mapping[str, Path],
         outputs: Mapping[str, Path],
-        on_event: Callable[[Event], None] | None = None,
+        on_event: Callable[[JobEvent], None] | None = None,
         timeout_s: float,
     ) -> dict[str, Any]:
         """Run `job` and return its `result` event.
@@ -58,7 +58,7 @@ class ThisMachine:
         *,
         files: Mapping[str, Path],
         outputs: Mapping[str, Path],
-        on_event: Callable[[Event], None] | None = None,
+        on_event: Callable[[JobEvent], None] | None = None,
         timeout_s: float,
     ) -> dict[str, Any]:
         paths = {field: str(path) for field, path in {**files, **outputs}.items()}

@@ -28,7 +28,7 @@ class Failure:
 
 
 @dataclass(slots=True)
-class Taken:
+class DeviceResult:
     """What came of one device. `facts` are empty when it never answered; `copied_bytes` is what was sent there."""
 
     profile: DeviceProfile
@@ -44,7 +44,7 @@ Planner = Callable[[DeviceProfile, Connection], tuple[Sequence[Candidate], Seque
 
 def measure_fleet(
     profiles: Sequence[DeviceProfile], plan: Planner, *, profile: Profile, seed: int, listener: Listener
-) -> list[Taken]:
+) -> list[DeviceResult]:
     """Measure on every device, the devices side by side; results in their order.
 
     An error of a device or of an arm becomes a `Failure`. When the caller is interrupted, so is every job.
@@ -71,8 +71,8 @@ def _one(
     seed: int,
     listener: Listener,
     on_open: Callable[[Device], None] = lambda device: None,
-) -> Taken:
-    taken = Taken(device)
+) -> DeviceResult:
+    taken = DeviceResult(device)
     step = f"measure on {device.name}"
     began = time.monotonic()
     listener(Started(step))

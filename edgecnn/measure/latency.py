@@ -19,9 +19,9 @@ from edgecnn.measure.comparison import Ratio, compare
 from edgecnn.measure.device import Device, ThisMachine
 from edgecnn.measure.effort import Profile
 from edgecnn.measure.process import Candidate, Process, process_of
-from edgecnn.measure.summary import Latency, Place, summarise
+from edgecnn.measure.summary import Latency, MeasuredDevice, summarise
 
-__all__ = ["Candidate", "Latency", "Place", "Process", "Ratio", "compare", "measure", "orders", "summarise"]
+__all__ = ["Candidate", "Latency", "Process", "Ratio", "compare", "measure", "orders", "summarise"]
 
 STEP = "latency"
 BUILD_S = 3600.0
@@ -49,7 +49,7 @@ def measure(
     """
     _check_names(candidates)
     device = device or ThisMachine()
-    place = Place(device.name, expect if expect is not None and expect.local == device.local else None)
+    place = MeasuredDevice(device.name, expect if expect is not None and expect.local == device.local else None)
     bench = _Bench(profile, device, place)
     taken: dict[str, list[Process]] = {candidate.name: [] for candidate in candidates}
     failed: set[str] = set()
@@ -112,7 +112,7 @@ class _Bench:
 
     profile: Profile
     device: Device
-    place: Place
+    place: MeasuredDevice
     cool_to_c: float | None = field(default=None, init=False)
 
     def process(

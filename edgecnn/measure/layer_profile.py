@@ -35,7 +35,7 @@ NEGLIGIBLE_SHARE = 0.002
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class TimedLayer:
     """One operator as it ran. `name` is that of the user's file where it could be told, `runs_as` the runtime's.
 
     Times are the median over the runs and its quartiles, None where the runtime does not tell them. `macs`,
@@ -113,7 +113,7 @@ class LayerProfile:
     whole: Spread
     profiled: Spread | None
     summed: Spread
-    layers: tuple[Layer, ...]
+    layers: tuple[TimedLayer, ...]
     peaks: Peaks | None
     bound: Bound | None
     facts: Mapping[str, Any]
@@ -150,23 +150,23 @@ class LayerProfile:
         """Whether a layer computes in INT8: then what is in float has stayed behind."""
         return any(layer.kind == "integer" for layer in self.layers)
 
-    def of_kind(self, kind: Kind) -> list[Layer]:
+    def of_kind(self, kind: Kind) -> list[TimedLayer]:
         return [layer for layer in self.layers if layer.kind == kind]
 
-    def top(self, count: int) -> list[Layer]:
+    def top(self, count: int) -> list[TimedLayer]:
         """The layers that cost most, dearest first; among equals the earlier. On an emulated board those that compute
         most, for its times are none."""
         if self.emulated:
             return sorted(self.layers, key=lambda layer: -(layer.operations or 0))[:count]
         return sorted(self.layers, key=lambda layer: -layer.time_ns)[:count]
 
-    def limited_by_memory(self) -> list[Layer]:
+    def limited_by_memory(self) -> list[TimedLayer]:
         """Layers that memory limits, dearest first; one that was quicker than memory is was not limited by it."""
         bounds = [(layer, layer.bound) for layer in self.layers if layer.bound is not None]
         found = [layer for layer, b in bounds if b.limit == "memory" and not b.cached and not b.implausible]
         return sorted(found, key=lambda layer: -layer.time_ns)
 
-    def implausible(self) -> list[Layer]:
+    def implausible(self) -> list[TimedLayer]:
         return [layer for layer in self.layers if layer.bound is not None and layer.bound.implausible]
 
     def to_dict(self) -> dict[str, Any]:
@@ -182,7 +182,7 @@ class LayerProfile:
         return found
 
 
-def _share(layers: Sequence[Layer]) -> float:
+def _share(layers: Sequence[TimedLayer]) -> float:
     return sum(layer.share for layer in layers)
 
 
@@ -279,8 +279,8 @@ def _bound(node: Node, row: LayerRow, times: LayerAnswer, peaks: Peaks | None) -
     )
 
 
-def _layer(index: int, row: LayerRow, node: Node, together: float, bound: Bound | None) -> Layer:
-    return Layer(
+def _layer(index: int, row: LayerRow, node: Node, together: float, bound: Bound | None) -> TimedLayer:
+    return TimedLayer(
         index=index,
         name=_name(node.layer),
         runs_as=row.name,
@@ -302,7 +302,7 @@ def _name(text: str) -> str:
     return sanitize(text, LONGEST_NAME)
 
 
-def _whole_bound(layers: Sequence[Layer], whole_ns: float, peaks: Peaks | None) -> Bound | None:
+def _whole_bound(layers: Sequence[TimedLayer], whole_ns: float, peaks: Peaks | None) -> Bound | None:
     """All layers one after another, each computing at its peak, and every weight fetched once.
 
     Activations are left out of what must be moved: they may stay in a cache from one layer to the next.

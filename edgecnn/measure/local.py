@@ -17,13 +17,13 @@ from edgecnn.measure.wire.events import error_of
 from edgecnn.probe.ending import explain, tail
 from edgecnn.probe.system import clean_environment
 
-Event = Mapping[str, Any]
+JobEvent = Mapping[str, Any]
 
 
 def run_job(
     job: Mapping[str, Any],
     *,
-    on_event: Callable[[Event], None] | None = None,
+    on_event: Callable[[JobEvent], None] | None = None,
     timeout_s: float,
     stop: threading.Event | None = None,
 ) -> dict[str, Any]:

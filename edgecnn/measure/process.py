@@ -13,8 +13,10 @@ from edgecnn.core.artifact import Artifact
 from edgecnn.core.errors import StepError
 from edgecnn.core.third_party import first_line
 from edgecnn.measure.telemetry import Telemetry
-from edgecnn.measure.wire.answers import Facts, LatencyAnswer
+from edgecnn.measure.wire.answers import DeviceFacts, LatencyAnswer
 from edgecnn.measure.wire.arrays import read_samples
+
+JUDGED_BY = {"usable_cores", "governor", "boot_id", "board", "emulated"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,8 @@ def process_of(result: Mapping[str, Any], samples: Path, end_to_end: Path | None
 
 def _facts(answer: LatencyAnswer) -> dict[str, Any]:
     """What the machine says of itself; what it is judged by is of the right type, or None."""
-    judged = Facts.read(answer.facts).model_dump(include={"usable_cores", "governor", "boot_id", "board", "emulated"})
+    judged = DeviceFacts.read(answer.facts).model_dump(
+        include={"usable_cores", "governor", "boot_id", "board", "emulated"}
+    )
     of_process = {"loadavg": answer.loadavg, "warmup_runs": answer.warmup_runs, "import_ns": answer.import_ns}
     return {**answer.facts, **judged, **of_process}

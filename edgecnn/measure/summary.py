@@ -24,7 +24,7 @@ Interval = Literal["ci95", "range"]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class MeasuredDevice:
     """Where it was measured: the device's name, and its profile where the readings are held against one."""
 
     device: str = "host"
@@ -105,10 +105,15 @@ class Latency:
 
 
 def summarise(
-    candidate: Candidate, processes: Sequence[Process], *, profile: Profile, seed: int, place: Place | None = None
+    candidate: Candidate,
+    processes: Sequence[Process],
+    *,
+    profile: Profile,
+    seed: int,
+    place: MeasuredDevice | None = None,
 ) -> Latency:
-    """One Latency from the raw samples of an arm's processes."""
-    place = place or Place()
+    """One Latency from the raw samples of a candidate's processes."""
+    place = place or MeasuredDevice()
     medians = [process.median_ns for process in processes]
     median_ns = float(np.median(medians))
     return Latency(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from . import system
 from .errors import ProbeError, first_line
 from .events import Events
-from .files import Files, Wanted, clean, sha256_of
+from .files import Files, RequestedFile, clean, sha256_of
 from .job import Job
 from .jobs import JobFolder, disk_full, read_json
 
@@ -139,8 +139,8 @@ def _begin(folder: JobFolder, archive: str, job: Job) -> None:
     supervise.detach(folder, alive, archive=archive)
 
 
-def _wanted(job: Job) -> dict[str, Wanted]:
-    return {field: Wanted.parse(field, raw) for field, raw in job.get("files", dict).items()}
+def _wanted(job: Job) -> dict[str, RequestedFile]:
+    return {field: RequestedFile.parse(field, raw) for field, raw in job.get("files", dict).items()}
 
 
 def _forget(root: str, job: Job) -> None:

@@ -33,12 +33,12 @@ MAJOR, MINOR = 75, 76
 """CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR."""
 
 
-class Gpu(NamedTuple):
+class CudaGpu(NamedTuple):
     name: str
     compute_capability: str
 
 
-def device(library: Any = None) -> Gpu | None:
+def device(library: Any = None) -> CudaGpu | None:
     """The first GPU, as the driver tells; None without a driver or a GPU."""
     with contextlib.suppress(OSError, AttributeError):
         driver = library or ctypes.CDLL(DRIVER)
@@ -52,11 +52,11 @@ def device(library: Any = None) -> Gpu | None:
             driver.cuDeviceGetAttribute(ctypes.byref(minor), ctypes.c_int(MINOR), number),
         )
         if not any(answers):
-            return Gpu(name.value.decode("utf-8", "replace"), f"{major.value}.{minor.value}")
+            return CudaGpu(name.value.decode("utf-8", "replace"), f"{major.value}.{minor.value}")
     return None
 
 
-class Memory:
+class CudaMemory:
     """One stream, and the device memory that was asked for; leaving the with-block frees both.
 
     Raises ProbeError missing-runtime, cuda-unavailable, out-of-memory or cuda-error.

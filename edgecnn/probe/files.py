@@ -29,7 +29,7 @@ MAPPED = ".npy"
 """Read a page at a time, so that it need not fit into memory."""
 
 
-class Wanted(NamedTuple):
+class RequestedFile(NamedTuple):
     """A file of a job: hex `sha256` and `size` in bytes of its content, and its `suffix`, which runtimes look at."""
 
     sha256: str
@@ -41,7 +41,7 @@ class Wanted(NamedTuple):
         return self.sha256 + self.suffix
 
     @classmethod
-    def parse(cls, field: str, raw: Any) -> Wanted:
+    def parse(cls, field: str, raw: Any) -> RequestedFile:
         told: dict[str, Any] = raw if isinstance(raw, dict) else {}
         size = told.get("bytes")
         wanted = cls(str(told.get("sha256")), size if isinstance(size, int) else -1, str(told.get("suffix")))
@@ -58,10 +58,10 @@ class Files:
         self.root = root
         self._beat = beat
 
-    def path(self, wanted: Wanted) -> str:
+    def path(self, wanted: RequestedFile) -> str:
         return os.path.join("files", wanted.name)
 
-    def receive(self, wanted: Wanted, part: str) -> bool:
+    def receive(self, wanted: RequestedFile, part: str) -> bool:
         """Whether the file is there, as it should be. One that has just arrived as `part` is checked and takes its
         name.
 
@@ -93,13 +93,13 @@ class Files:
         os.replace(arrived, place)
         return True
 
-    def _is(self, path: str, wanted: Wanted) -> bool:
+    def _is(self, path: str, wanted: RequestedFile) -> bool:
         try:
             return os.path.getsize(path) == wanted.size and sha256_of(path, self._beat) == wanted.sha256
         except OSError:
             return False
 
-    def make_room(self, missing: list[Wanted]) -> None:
+    def make_room(self, missing: list[RequestedFile]) -> None:
         """Raises ProbeError disk-full when these files do not fit, after what is not needed has been removed."""
         needed = sum(wanted.size for wanted in missing) + SPARE_BYTES
         if system.free_bytes(self.root) < needed:
@@ -109,7 +109,7 @@ class Files:
             raise ProbeError(full.code, full.message, f"{needed / 1e6:.1f} MB are needed; {full.why}", full.hint)
 
     @staticmethod
-    def refuse_too_big(wanted: list[Wanted]) -> None:
+    def refuse_too_big(wanted: list[RequestedFile]) -> None:
         """Raises ProbeError too-big-for-memory when a file that is loaded whole cannot fit."""
         available = system.memory_available_bytes()
         largest = max((one.size for one in wanted if one.suffix != MAPPED), default=0)

@@ -31,7 +31,7 @@ END_TO_END = loop.Measurement(20, 0.0, 0.0)
 SHARE = 0.2
 
 
-class Plan(NamedTuple):
+class LatencyPlan(NamedTuple):
     """What to measure. A backend with a clock of its own measures inside `watched()`, which reads the sensors."""
 
     warmup: loop.Warmup
@@ -42,7 +42,7 @@ class Plan(NamedTuple):
     watched: Callable[[], AbstractContextManager[None]]
 
 
-class Taken(NamedTuple):
+class LatencySamples(NamedTuple):
     """`window_s`: when the clock ran, on the system's monotonic clock. `about`: what else goes into the result."""
 
     samples: loop.Samples
@@ -114,7 +114,9 @@ class _Watch:
             self._recorder.stop()
 
 
-def _our_clock(backend: Any, path: str, options: dict[str, Any], *, plan: Plan, events: Events) -> Taken:
+def _our_clock(
+    backend: Any, path: str, options: dict[str, Any], *, plan: LatencyPlan, events: Events
+) -> LatencySamples:
     random_feeds(WARMING, 1, plan.seed)
     facts.reset_peak_rss()
     baseline_rss = facts.peak_rss_bytes()
@@ -141,10 +143,10 @@ def _our_clock(backend: Any, path: str, options: dict[str, Any], *, plan: Plan, 
             **_memory(baseline_rss, first_rss, facts.peak_rss_bytes(), ring_bytes),
         }
         whole = _from_pixels(session, plan) if plan.end_to_end else None
-    return Taken(samples, load_ns, first_ns, (begin_s, end_s), about, whole)
+    return LatencySamples(samples, load_ns, first_ns, (begin_s, end_s), about, whole)
 
 
-def _own_clock(found: dict[str, Any]) -> Taken:
+def _own_clock(found: dict[str, Any]) -> LatencySamples:
     """What a backend's own clock said: `samples` (ns per run, in order), `load_ns`, `first_ns`, and whatever of
     `end_s`, `runs_per_sample`, `warmup_runs`, `steady`, `inputs`, peak memory, `facts` and `findings` it knows.
 
@@ -158,10 +160,10 @@ def _own_clock(found: dict[str, Any]) -> Taken:
     about: dict[str, Any] = {"warmup_runs": 0, "steady": True, "inputs": []}
     about.update(peak_rss_bytes=None, peak_rss_delta_bytes=None)
     window_s = (end_s - float(samples.sum()) / 1e9, end_s)
-    return Taken(loop.Samples(samples, runs), load_ns, first_ns, window_s, dict(about, **found))
+    return LatencySamples(loop.Samples(samples, runs), load_ns, first_ns, window_s, dict(about, **found))
 
 
-def _from_pixels(session: Any, plan: Plan) -> loop.Samples | None:
+def _from_pixels(session: Any, plan: LatencyPlan) -> loop.Samples | None:
     """From 8-bit pixels in memory to the best class: normalise, arrange, infer, argmax. None where the model does not
     take one image."""
     from .normalise import normalise
@@ -192,21 +194,23 @@ def _from_pixels(session: Any, plan: Plan) -> loop.Samples | None:
     return loop.measure(answer, ring, fewer, loop.runs_per_sample(typical))
 
 
-def _plan(job: Job) -> Plan:
+def _plan(job: Job) -> LatencyPlan:
     warmup, measure = _tuple(loop.Warmup, job.get("warmup", dict)), _tuple(loop.Measurement, job.get("measure", dict))
     batch = job.get_or("batch", 1, int)
     if batch < 1:
         raise ProbeError("bad-job", f"a batch of {batch} images cannot be measured")
-    return Plan(warmup, measure, batch, job.get_or("seed", 0, int), job.get_or("end_to_end", False, bool), nullcontext)
+    return LatencyPlan(
+        warmup, measure, batch, job.get_or("seed", 0, int), job.get_or("end_to_end", False, bool), nullcontext
+    )
 
 
-def _recorder(job: Job, plan: Plan) -> Recorder:
+def _recorder(job: Job, plan: LatencyPlan) -> Recorder:
     longest_s = plan.warmup.limit_s + plan.measure.max_s
     rails, on = job.get_or("rails", {}, dict), job.get_or("sensors", True, bool)
     return Recorder(job.get("output", str), rails=rails, longest_s=longest_s, on=on)
 
 
-def _save(taken: Taken, output: str, whole: str | None) -> None:
+def _save(taken: LatencySamples, output: str, whole: str | None) -> None:
     arrays.save(output, taken.samples.total_ns)
     if whole is not None:
         arrays.save(whole, np.zeros(0, np.int64) if taken.end_to_end is None else taken.end_to_end.total_ns)

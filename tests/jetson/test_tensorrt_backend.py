@@ -92,7 +92,7 @@ def test_an_engine_is_kept_under_all_that_it_depends_on(
     paths.append(path())
     monkeypatch.setattr(engines, "power_mode", lambda machine: "15W")
     paths.append(path())
-    monkeypatch.setattr(cuda, "device", lambda: cuda.Gpu("Orin", "8.7"))
+    monkeypatch.setattr(cuda, "device", lambda: cuda.CudaGpu("Orin", "8.7"))
     paths.append(path())
     onnx_model.write_bytes(onnx_model.read_bytes() + b"\x72\x00")
     paths.append(path())
@@ -311,6 +311,6 @@ def test_nvidias_own_runtime_without_a_gpu_says_so() -> None:
     if not libraries or cuda.device() is not None:
         pytest.skip("needs libcudart and no GPU")
     with pytest.raises(ProbeError) as caught:
-        cuda.Memory(cuda.ctypes.CDLL(str(libraries[0])))
+        cuda.CudaMemory(cuda.ctypes.CDLL(str(libraries[0])))
     assert caught.value.code == "cuda-unavailable"
     assert "CUDA" in caught.value.why

@@ -21,7 +21,7 @@ from edgecnn.measure.candidates import batches_of, open_models, planner, runtime
 from edgecnn.measure.connection import Connection
 from edgecnn.measure.device import ThisMachine
 from edgecnn.measure.effort import Profile
-from edgecnn.measure.fleet import Taken, measure_fleet
+from edgecnn.measure.fleet import DeviceResult, measure_fleet
 from edgecnn.measure.latency import Candidate, measure
 
 BRIEF = Profile("brief", 2, 32, 0.01, 5.0, warmup_s=0.01)
@@ -68,7 +68,9 @@ def boards(monkeypatch: pytest.MonkeyPatch) -> dict[str, Elsewhere | EdgecnnErro
     return known
 
 
-def run(paths: Sequence[Path], *profiles: DeviceProfile, listener: Callable[[Event], None] = ignore) -> list[Taken]:
+def run(
+    paths: Sequence[Path], *profiles: DeviceProfile, listener: Callable[[Event], None] = ignore
+) -> list[DeviceResult]:
     plan = planner(open_models(paths), backend=None, threads=None, batches=(1,), end_to_end=False)
     return measure_fleet(profiles, plan, profile=BRIEF, seed=0, listener=listener)
 

@@ -116,7 +116,7 @@ def test_a_missing_file_is_asked_for_and_the_job_then_run(
 def test_a_file_that_an_earlier_start_took_meanwhile_is_there(tmp_path: Path) -> None:
     """Its connection broke while it read the file; the one that came back reads it too."""
     content = os.urandom(3 << 20)
-    wanted = files.Wanted(hashlib.sha256(content).hexdigest(), len(content), ".onnx")
+    wanted = files.RequestedFile(hashlib.sha256(content).hexdigest(), len(content), ".onnx")
     (tmp_path / "files").mkdir()
     arrived, place = (tmp_path / "files" / f"{wanted.name}{end}" for end in (f".{JOB}.part", ""))
     arrived.write_bytes(content)

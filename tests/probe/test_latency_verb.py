@@ -14,7 +14,7 @@ from edgecnn.probe import backends, telemetry
 from edgecnn.probe.errors import ProbeError
 from edgecnn.probe.events import Events
 from edgecnn.probe.job import Job
-from edgecnn.probe.latency import Plan, latency
+from edgecnn.probe.latency import LatencyPlan, latency
 
 WARMUP = {"min_runs": 5, "min_s": 0.0, "max_s": 0.05, "max_runs": 10, "limit_s": 1.0}
 MEASURE = {"min_iterations": 20, "min_s": 0.0, "max_s": 2.0}
@@ -121,13 +121,13 @@ class OwnClock:
 
     def __init__(self, **told: Any) -> None:
         self._told = told
-        self.plan: Plan | None = None
+        self.plan: LatencyPlan | None = None
         self.options: Mapping[str, Any] = {}
 
     def version(self, options: Mapping[str, Any]) -> str:
         return "9.9"
 
-    def measure(self, path: str, options: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
+    def measure(self, path: str, options: Mapping[str, Any], plan: LatencyPlan) -> dict[str, Any]:
         self.plan, self.options = plan, options
         with plan.watched():
             time.sleep(0.3)

@@ -15,7 +15,7 @@ from edgecnn.measure.board.agent import Agent, Patience
 from edgecnn.measure.board.files import BoardFiles
 from edgecnn.measure.board.job import SHORT_S, BoardJob
 from edgecnn.measure.device import Device, ThisMachine
-from edgecnn.measure.local import Event
+from edgecnn.measure.local import JobEvent
 from edgecnn.measure.transport import Transport
 from edgecnn.measure.transport.ssh import SshTransport
 
@@ -42,7 +42,7 @@ class Board:
         *,
         files: Mapping[str, Path],
         outputs: Mapping[str, Path],
-        on_event: Callable[[Event], None] | None = None,
+        on_event: Callable[[JobEvent], None] | None = None,
         timeout_s: float,
     ) -> dict[str, Any]:
         """As `Device.run`. A job that needs neither a runtime nor files is run at once, also beside another's."""
@@ -72,7 +72,7 @@ class Board:
             self._agent.transport.close()
 
     def _directly(
-        self, job: Mapping[str, Any], on_event: Callable[[Event], None] | None, timeout_s: float
+        self, job: Mapping[str, Any], on_event: Callable[[JobEvent], None] | None, timeout_s: float
     ) -> dict[str, Any]:
         """It only looks, so that it may be asked again when the connection breaks; it dies with the connection."""
         request = {**job, "die_with_parent": True}

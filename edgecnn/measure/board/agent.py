@@ -12,7 +12,7 @@ from typing import Any
 from edgecnn.core.device import Connect
 from edgecnn.core.errors import EdgecnnError, StepError
 from edgecnn.measure.board.installed import InstalledProbe
-from edgecnn.measure.local import Event
+from edgecnn.measure.local import JobEvent
 from edgecnn.measure.transport import Completed, Limits, Transport
 from edgecnn.measure.transport.ssh_errors import printable_tail
 from edgecnn.measure.wire import events
@@ -57,7 +57,7 @@ class Agent:
         return self._probe.folder
 
     def ask(
-        self, request: Mapping[str, Any], *, on_event: Callable[[Event], None] | None = None, timeout_s: float
+        self, request: Mapping[str, Any], *, on_event: Callable[[JobEvent], None] | None = None, timeout_s: float
     ) -> dict[str, Any]:
         """One call of the probe: its `result`. The probe is put there first where it is missing.
 
@@ -85,7 +85,7 @@ class Agent:
             raise StepError("cancelled", f"{self.name}: cancelled")
 
     def _call(
-        self, request: Mapping[str, Any], on_event: Callable[[Event], None] | None, timeout_s: float
+        self, request: Mapping[str, Any], on_event: Callable[[JobEvent], None] | None, timeout_s: float
     ) -> tuple[dict[str, Any] | None, Completed]:
         last_word = request["verb"] == "cancel"
         if not last_word:
@@ -129,7 +129,7 @@ class Agent:
 class _Conversation:
     """The lines of one call: events as they come, and the last one. What a login shell says besides is passed over."""
 
-    def __init__(self, name: str, on_event: Callable[[Event], None] | None) -> None:
+    def __init__(self, name: str, on_event: Callable[[JobEvent], None] | None) -> None:
         self.final: dict[str, Any] | None = None
         self._name = name
         self._on_event = on_event

@@ -16,7 +16,7 @@ from edgecnn.core.errors import EdgecnnError, StepError
 from edgecnn.core.third_party import printable
 from edgecnn.measure.board.agent import Agent
 from edgecnn.measure.board.files import INLINE_BYTES, BoardFiles, largest_answer
-from edgecnn.measure.local import Event
+from edgecnn.measure.local import JobEvent
 from edgecnn.measure.wire import events
 from edgecnn.measure.wire.fields import bad_answer
 
@@ -42,7 +42,7 @@ class BoardJob:
         self._job = job
         self._files = files
         self._timeout_s = timeout_s
-        self._on_event: Callable[[Event], None] | None = None
+        self._on_event: Callable[[JobEvent], None] | None = None
         self._request: dict[str, Any] = {}
         self._last = -1
         self._begun = False
@@ -53,7 +53,7 @@ class BoardJob:
         self._deadline = 0.0
 
     def run(
-        self, outputs: Mapping[str, Path], *, on_event: Callable[[Event], None] | None, done: Sequence[str]
+        self, outputs: Mapping[str, Path], *, on_event: Callable[[JobEvent], None] | None, done: Sequence[str]
     ) -> dict[str, Any]:
         """The result; the arrays lie where `outputs` wants them. `done` are jobs that the board may forget."""
         self._on_event = on_event
@@ -146,7 +146,7 @@ class BoardJob:
             raw = self._through_losses(partial(self._store.fetch, self.name, field, told["bytes"]))
         self._store.save(raw, path)
 
-    def _hear(self, event: Event) -> None:
+    def _hear(self, event: JobEvent) -> None:
         """Pass on each event of the worker, once."""
         self._heard += 1
         of_agent = event.get("agent") is True

@@ -14,7 +14,7 @@ from edgecnn.measure.checkup import fit, software, state
 from edgecnn.measure.checkup.diagnostic import ClockOffset, DeviceUnderTest, Diagnostic, Level
 from edgecnn.measure.checkup.fit import validate_fit
 from edgecnn.measure.device import Device
-from edgecnn.measure.wire.answers import Facts
+from edgecnn.measure.wire.answers import DeviceFacts
 from edgecnn.measure.wire.events import clean_facts
 
 __all__ = ["DeviceCheckup", "ClockOffset", "Diagnostic", "Level", "check", "examine", "validate_fit"]
@@ -87,7 +87,7 @@ def examine(
     facts: Mapping[str, Any], profile: DeviceProfile, *, host_s: tuple[float, float] | None = None
 ) -> tuple[Diagnostic, ...]:
     """Every diagnostic. `host_s` is this host's clock before and after the board was asked, in Unix seconds."""
-    known = Facts.read(facts)
+    known = DeviceFacts.read(facts)
     began, ended = known.time_s, known.time_end_s
     offset = ClockOffset.between(host_s, (began, ended)) if host_s and began is not None and ended is not None else None
     device = DeviceUnderTest(known, profile, offset)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edgecnn.core.device import DeviceProfile
-from edgecnn.measure.wire.answers import Facts
+from edgecnn.measure.wire.answers import DeviceFacts
 
 Level = Literal["ok", "warn", "fail", "unknown"]
 
@@ -43,6 +43,6 @@ class ClockOffset:
 class DeviceUnderTest:
     """What a device says of itself, what its profile expects, and how far its clock is off where that is known."""
 
-    facts: Facts
+    facts: DeviceFacts
     profile: DeviceProfile
     clock: ClockOffset | None = None

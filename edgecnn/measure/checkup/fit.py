@@ -9,7 +9,7 @@ from typing import Any
 from edgecnn.core.device import DeviceProfile
 from edgecnn.core.errors import InputError
 from edgecnn.measure.checkup.diagnostic import DeviceUnderTest, Diagnostic
-from edgecnn.measure.wire.answers import Facts
+from edgecnn.measure.wire.answers import DeviceFacts
 
 PC = ("x86_64", "amd64", "i386", "i686")
 GB = 1e9
@@ -20,7 +20,7 @@ LEAST_SHARE = 0.72
 def validate_fit(raw_facts: Mapping[str, Any], profile: DeviceProfile) -> None:
     """Raise InputError device-misfit when the facts are those of another board than the profile's, naming the profile
     that does fit."""
-    facts = Facts.read(raw_facts)
+    facts = DeviceFacts.read(raw_facts)
     if profile.local or profile.match is None or _fits(facts, profile) is not False:
         return
     from edgecnn.config.devices import list_devices
@@ -56,7 +56,7 @@ def board(device: DeviceUnderTest) -> Iterator[Diagnostic]:
         yield from _instructions(facts, profile)
 
 
-def _fits(facts: Facts, profile: DeviceProfile) -> str | bool | None:
+def _fits(facts: DeviceFacts, profile: DeviceProfile) -> str | bool | None:
     """`board` or `chip` for what is the same, False for another board, None when it does not say."""
     match, compatible, model = profile.match, facts.compatible, facts.board
     if match is None or not (compatible or model or _is_pc(facts)):
@@ -66,7 +66,7 @@ def _fits(facts: Facts, profile: DeviceProfile) -> str | bool | None:
     return "chip" if match.has_chip(compatible) and not _is_known(facts) else False
 
 
-def _is_known(facts: Facts) -> bool:
+def _is_known(facts: DeviceFacts) -> bool:
     """Whether some shipped profile is for exactly this board."""
     from edgecnn.config.devices import list_devices
 
@@ -74,7 +74,7 @@ def _is_known(facts: Facts) -> bool:
     return any(other.match.names(compatible, model) for other in list_devices() if other.match and not other.connect)
 
 
-def _is_pc(facts: Facts) -> bool:
+def _is_pc(facts: DeviceFacts) -> bool:
     return (facts.machine or "").lower() in PC
 
 
@@ -99,7 +99,7 @@ def _way_out(profile: DeviceProfile, fitting: DeviceProfile | None, *, is_pc: bo
     return " ".join([*words, "--force"])
 
 
-def _memory(facts: Facts, profile: DeviceProfile) -> Iterator[Diagnostic]:
+def _memory(facts: DeviceFacts, profile: DeviceProfile) -> Iterator[Diagnostic]:
     total = facts.memory_bytes
     assert profile.hardware is not None
     sold = profile.hardware.memory.gb
@@ -111,7 +111,7 @@ def _memory(facts: Facts, profile: DeviceProfile) -> Iterator[Diagnostic]:
         yield Diagnostic("memory-size", "warn", f"it has {total / GB:.1f} GB of memory; the profile says {known} GB")
 
 
-def _cores(facts: Facts, profile: DeviceProfile) -> Iterator[Diagnostic]:
+def _cores(facts: DeviceFacts, profile: DeviceProfile) -> Iterator[Diagnostic]:
     usable = facts.usable_cores
     assert profile.hardware is not None
     expected = profile.hardware.cpu.cores
@@ -123,7 +123,7 @@ def _cores(facts: Facts, profile: DeviceProfile) -> Iterator[Diagnostic]:
         )
 
 
-def _instructions(facts: Facts, profile: DeviceProfile) -> Iterator[Diagnostic]:
+def _instructions(facts: DeviceFacts, profile: DeviceProfile) -> Iterator[Diagnostic]:
     assert profile.hardware is not None
     has = facts.isa
     if not has:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from edgecnn.core.device import Deployment
 from edgecnn.measure.checkup.diagnostic import DeviceUnderTest, Diagnostic, Level
 from edgecnn.measure.checkup.wheels import OLDEST, Platform, install, version_of, wheels
-from edgecnn.measure.wire.answers import Facts, RuntimePackage
+from edgecnn.measure.wire.answers import DeviceFacts, RuntimePackage
 
 PACKAGES = {
     "onnxruntime": ("onnxruntime",),
@@ -51,7 +51,7 @@ def _jetpack(device: DeviceUnderTest) -> Iterator[Diagnostic]:
         yield Diagnostic("jetpack", "warn", f"JetPack {found} (L4T {l4t}): {span}")
 
 
-def _python(facts: Facts) -> Diagnostic:
+def _python(facts: DeviceFacts) -> Diagnostic:
     text, platform = facts.python, Platform.of(facts)
     if platform is None:
         return Diagnostic("python", "unknown", "its Python's version cannot be read")

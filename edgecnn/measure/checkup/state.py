@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from edgecnn.measure.checkup.diagnostic import DeviceUnderTest, Diagnostic, Level
-from edgecnn.measure.wire.answers import Facts
+from edgecnn.measure.wire.answers import DeviceFacts
 
 START_MAX_C = 60.0
 BUSY_SHARE = 0.3
@@ -123,7 +123,7 @@ def throttling(device: DeviceUnderTest) -> Iterator[Diagnostic]:
         yield from _over_current(device.facts)
 
 
-def _firmware(facts: Facts) -> Iterator[Diagnostic]:
+def _firmware(facts: DeviceFacts) -> Iterator[Diagnostic]:
     bits = facts.throttled
     if bits is None:
         command = "sudo usermod -aG video $USER   # then log in again"
@@ -143,7 +143,7 @@ def _firmware(facts: Facts) -> Iterator[Diagnostic]:
         yield Diagnostic("throttling", "ok", "not throttled, nor since it started")
 
 
-def _over_current(facts: Facts) -> Iterator[Diagnostic]:
+def _over_current(facts: DeviceFacts) -> Iterator[Diagnostic]:
     counts = {name: count for name, count in facts.oc_counts.items() if name in OC}
     events = [f"{count:.0f} x {OC[name]} ({name})" for name, count in counts.items() if count > 0]
     if not counts:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from edgecnn.core.errors import install_hint
 from edgecnn.measure.checkup.diagnostic import DeviceUnderTest
-from edgecnn.measure.wire.answers import Facts
+from edgecnn.measure.wire.answers import DeviceFacts
 
 Version = tuple[int, ...]
 
@@ -37,7 +37,7 @@ class Platform:
     bits: int = 64
 
     @classmethod
-    def of(cls, facts: Facts) -> Platform | None:
+    def of(cls, facts: DeviceFacts) -> Platform | None:
         python = version_of(facts.python)
         libc = facts.libc or ""
         if python is None:

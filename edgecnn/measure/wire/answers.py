@@ -61,7 +61,7 @@ class TrtexecInstallation(Message):
     error: OrUnknown[WireText]
 
 
-class Facts(Message):
+class DeviceFacts(Message):
     """What a machine says of itself: `edgecnn.probe.facts` and `edgecnn.probe.check`."""
 
     python: OrUnknown[WireText]

@@ -24,7 +24,7 @@ from ..specs import InputSpec, layout_of
 from ..tensorrt_errors import last_error, meaning
 from .importing import import_runtime
 
-Made = TypeVar("Made")
+T = TypeVar("T")
 
 NAME = "tensorrt"
 RUNS = ("tensorrt", "onnx")
@@ -87,7 +87,7 @@ def run_engine(path: str, options: dict[str, Any], *, more: list[str], timeout_s
     return _with_engine(path, options, run)
 
 
-def _with_engine(path: str, options: dict[str, Any], use: Callable[[trtexec.Tool, engines.Engine], Made]) -> Made:
+def _with_engine(path: str, options: dict[str, Any], use: Callable[[trtexec.Tool, engines.Engine], T]) -> T:
     """What `use` makes of the model's engine; a kept one that does not fit any more is built again, once."""
     engines.refuse_elsewhere(path)
     tool, model = trtexec.find(options), onnx_file.read(path)
@@ -202,7 +202,7 @@ class Session:
 
     def __init__(self, bindings: Any, found: engines.Engine) -> None:
         self._logger = _logger(bindings)
-        self._memory = cuda.Memory()
+        self._memory = cuda.CudaMemory()
         with self._memory.closed_on_error():
             with open(found.path, "rb") as stream:
                 self._engine = bindings.Runtime(self._logger).deserialize_cuda_engine(stream.read())

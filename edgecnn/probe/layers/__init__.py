@@ -22,7 +22,7 @@ from ..events import Events
 from ..job import Job
 from ..sensors.jetson import power_mode
 from ..sensors.machine import Machine
-from .timing import Plan, Profiled
+from .timing import Profiled, TimingPlan
 
 PROFILERS = {"onnxruntime": "onnxruntime", "tflite": "litert", "tensorrt": "tensorrt"}
 """The module that reads a backend's profiler."""
@@ -43,7 +43,7 @@ def layers(job: Job, events: Events) -> dict[str, Any]:
     runs, max_s = job.get_or("runs", 30, int), float(job.get_or("max_s", 60.0, int, float))
     about = facts.describe()
     with _folder(job) as folder:
-        plan = Plan(max(1, runs), max_s, job.get_or("seed", 0, int), folder, events)
+        plan = TimingPlan(max(1, runs), max_s, job.get_or("seed", 0, int), folder, events)
         profiled = profiler.profile(path, options, plan)
         if len(profiled.layers) > MAX_LAYERS:
             raise ProbeError("too-many-layers", f"the model has {len(profiled.layers)} layers", f"at most {MAX_LAYERS}")

@@ -12,8 +12,8 @@ from itertools import compress
 from typing import Any
 
 from ..errors import ProbeError
-from .litert_c import Event, Library, Model, unsupported
-from .timing import Plan, Profiled, interleaved, middle, short, timed
+from .litert_c import Library, LitertModel, ProfilerEvent, unsupported
+from .timing import Profiled, TimingPlan, interleaved, middle, short, timed
 
 METHOD = "litert-profiler"
 RESOLUTION_NS = 1000
@@ -23,7 +23,7 @@ LOOK_S = 300.0
 OLDEST, TOO_NEW = (2, 1, 3), (3,)
 
 
-def profile(path: str, options: dict[str, Any], plan: Plan) -> Profiled:
+def profile(path: str, options: dict[str, Any], plan: TimingPlan) -> Profiled:
     """Two models from one file: one as it is measured elsewhere, one with the profiler."""
     folder, found = _package()
     library = Library(folder)
@@ -31,9 +31,9 @@ def profile(path: str, options: dict[str, Any], plan: Plan) -> Profiled:
     if not os.path.isfile(path):  # noqa: PTH113 - the library would say less
         raise ProbeError("cannot-load", "LiteRT cannot load the model", "there is no such file")
     _refuse_damaged(path)
-    plain = Model(library, path, threads=threads, profiled=False, seed=plan.seed)
-    watched = Model(library, path, threads=threads, profiled=True, seed=plan.seed)
-    seen: list[list[Event]] = []
+    plain = LitertModel(library, path, threads=threads, profiled=False, seed=plan.seed)
+    watched = LitertModel(library, path, threads=threads, profiled=True, seed=plan.seed)
+    seen: list[list[ProfilerEvent]] = []
 
     def once() -> int:
         watched.start()
@@ -86,7 +86,7 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def aggregate(runs: list[list[Event]]) -> tuple[list[dict[str, Any]], list[int]]:
+def aggregate(runs: list[list[ProfilerEvent]]) -> tuple[list[dict[str, Any]], list[int]]:
     """(layers, ns of all layers together per run). Runs whose operators are not those of the last are left out."""
     if not runs or not runs[-1]:
         raise unsupported("the profiler saw no operator")

@@ -27,7 +27,7 @@ MAX_EVENTS = 1 << 16
 TAG_BYTES = 400
 
 
-class Event(NamedTuple):
+class ProfilerEvent(NamedTuple):
     """One timed operator: `tag` is its name, `node` its number in the graph or inside the delegate."""
 
     tag: str
@@ -98,7 +98,7 @@ def unsupported(why: str) -> ProbeError:
     )
 
 
-class Model:
+class LitertModel:
     """A compiled model with its inputs filled at random. Its memory is given back when the process ends."""
 
     def __init__(self, library: Library, path: str, *, threads: int, profiled: bool, seed: int) -> None:
@@ -129,14 +129,14 @@ class Model:
         self._library.call("LiteRtResetProfiler", self.profiler)
         self._library.call("LiteRtStartProfiler", self.profiler)
 
-    def events(self) -> list[Event]:
+    def events(self) -> list[ProfilerEvent]:
         """The operators of the run since `start`, in the order of execution."""
         self._library.call("LiteRtStopProfiler", self.profiler)
         number = ctypes.c_int()
         self._library.call("LiteRtGetNumProfilerEvents", self.profiler, ctypes.byref(number))
         return self._events(number.value)
 
-    def _events(self, number: int) -> list[Event]:
+    def _events(self, number: int) -> list[ProfilerEvent]:
         if not 0 < number <= MAX_EVENTS:
             raise unsupported(f"the profiler has {number} events")
         size = ctypes.sizeof(_Event)
@@ -151,7 +151,7 @@ class Model:
             if event.kind & (OPERATOR | DELEGATE_OPERATOR):
                 tag = (event.tag or b"?")[:TAG_BYTES].decode("utf-8", "replace")
                 delegated = bool(event.kind & DELEGATE_OPERATOR)
-                found.append(Event(tag, delegated, int(event.node), int(event.elapsed_us) * 1000))
+                found.append(ProfilerEvent(tag, delegated, int(event.node), int(event.elapsed_us) * 1000))
         return found
 
     def _options(self, threads: int, *, profiled: bool) -> ctypes.c_void_p:

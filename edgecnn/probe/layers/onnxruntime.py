@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..backends import onnxruntime as backend
 from ..errors import ProbeError, first_line
 from ..specs import random_feeds
-from .timing import Plan, Profiled, interleaved, middle, short, timed
+from .timing import Profiled, TimingPlan, interleaved, middle, short, timed
 
 METHOD = "onnxruntime-profiler"
 RESOLUTION_NS = 1000
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     """A node's name and number."""
 
 
-def profile(path: str, options: dict[str, Any], plan: Plan) -> Profiled:
+def profile(path: str, options: dict[str, Any], plan: TimingPlan) -> Profiled:
     """Two sessions: one as it is measured elsewhere, one with the profiler that also saves the optimised graph."""
     graph = os.path.join(plan.folder, "optimised.onnx")  # noqa: PTH118
     with backend.load(path, options) as session:

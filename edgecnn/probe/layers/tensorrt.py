@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import backends
 from ..errors import ProbeError, first_line
-from .timing import FEWEST_RUNS, Plan, Profiled, short
+from .timing import FEWEST_RUNS, Profiled, TimingPlan, short
 
 METHOD = "trtexec"
 RESOLUTION_NS = 500
@@ -23,7 +23,7 @@ DETAILS = ("LayerType", "ParameterType", "Origin", "TacticName")
 FILES = ("profile.json", "layers.json", "times.json")
 
 
-def profile(path: str, options: dict[str, Any], plan: Plan) -> Profiled:
+def profile(path: str, options: dict[str, Any], plan: TimingPlan) -> Profiled:
     """Build or find the engine, run it with and without the profiler. Whole runs are GPU time, without copies."""
     backend = backends.find("tensorrt")
     where = [os.path.join(plan.folder, name) for name in FILES]
@@ -34,7 +34,7 @@ def profile(path: str, options: dict[str, Any], plan: Plan) -> Profiled:
     return Profiled(METHOD, runtime, RESOLUTION_NS, layers, whole, [], [sum(int(item["median_ns"]) for item in layers)])
 
 
-def profile_flags(where: Sequence[str], plan: Plan) -> list[str]:
+def profile_flags(where: Sequence[str], plan: TimingPlan) -> list[str]:
     """What trtexec is told beside the flags of every run. From TensorRT 11 on the profiler's run is always its own."""
     profile_json, layers_json, times_json = where
     return [

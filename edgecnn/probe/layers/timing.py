@@ -18,7 +18,7 @@ BLOCK = 5
 NAME_CHARS = 400
 
 
-class Plan(NamedTuple):
+class TimingPlan(NamedTuple):
     """At most `runs` profiled runs and about `max_s` for all of them; `folder` is for the runtime's files."""
 
     runs: int
@@ -62,7 +62,7 @@ def timed(run: Callable[[], Any]) -> int:
     return perf_counter_ns() - start
 
 
-def runs_within(plan: Plan, run_ns: int) -> int:
+def runs_within(plan: TimingPlan, run_ns: int) -> int:
     """How many runs the plan allows; half of its time is for runs without the profiler."""
     return max(FEWEST_RUNS, min(plan.runs, int(plan.max_s / 2 * 1e9 / max(run_ns, 1))))
 
@@ -76,7 +76,7 @@ class Interleaved(NamedTuple):
     kept: list[bool]
 
 
-def interleaved(plain: Callable[[], Any], profiled: Callable[[], int], plan: Plan) -> Interleaved:
+def interleaved(plain: Callable[[], Any], profiled: Callable[[], int], plan: TimingPlan) -> Interleaved:
     """Runs without and with the profiler in turn, in blocks; `profiled` says itself how long its run took.
 
     In blocks, so that what else runs there falls on both. Not run by run, for the threads of one session go on

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from edgecnn.measure.fleet import Taken
+from edgecnn.measure.fleet import DeviceResult
 from edgecnn.measure.latency import Latency, Ratio, compare
 
 SCHEMA = "edgecnn.benchmark/1"
@@ -27,7 +27,7 @@ class Line:
         return self.latency.name
 
 
-def lines(taken: Taken, sizes: Mapping[str, int]) -> list[Line]:
+def lines(taken: DeviceResult, sizes: Mapping[str, int]) -> list[Line]:
     """The rows of one device; each is compared with the first arm of its batch size. The device is emulated if it
     said so once: before the measurement, or in any process of it."""
     emulated = bool(taken.facts.get("emulated")) or any(latency.emulated for latency in taken.latencies)
@@ -51,7 +51,7 @@ def _timeless(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**row, **dict.fromkeys(TIMES), "facts": {**row["facts"], "import_ns": None}}
 
 
-def to_dict(taken: Sequence[Taken], sizes: Mapping[str, int]) -> dict[str, Any]:
+def to_dict(taken: Sequence[DeviceResult], sizes: Mapping[str, int]) -> dict[str, Any]:
     """The JSON document: devices, models measured, and what failed. An emulated board's times are null: only
     `--save-samples` keeps them."""
     devices, models, failed = [], [], []

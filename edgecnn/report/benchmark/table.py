@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 
-from edgecnn.measure.fleet import Taken
+from edgecnn.measure.fleet import DeviceResult
 from edgecnn.report.benchmark import Line, lines
 
 COLUMNS = (
@@ -17,7 +17,7 @@ COLUMNS = (
 )
 
 
-def render(taken: Sequence[Taken], sizes: Mapping[str, int]) -> str:
+def render(taken: Sequence[DeviceResult], sizes: Mapping[str, int]) -> str:
     """Lines with a header; what was not measured, or is an emulated board's time, is empty."""
     sink = io.StringIO()
     writer = csv.DictWriter(sink, COLUMNS, lineterminator="\n")

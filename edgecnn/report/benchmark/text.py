@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from edgecnn.measure.fleet import Taken
+from edgecnn.measure.fleet import DeviceResult
 from edgecnn.measure.latency import Latency
 from edgecnn.report.benchmark import Line, lines
 
@@ -22,7 +22,7 @@ GRAVEST_FIRST = ("invalid", "degraded", "unknown", "note")
 Cell = Callable[[Line], str]
 
 
-def render(taken: Sequence[Taken], sizes: Mapping[str, int]) -> RenderableType:
+def render(taken: Sequence[DeviceResult], sizes: Mapping[str, int]) -> RenderableType:
     """One block per device that measured something; failures are the command's to show."""
     parts: list[RenderableType] = []
     for one in taken:
@@ -32,14 +32,14 @@ def render(taken: Sequence[Taken], sizes: Mapping[str, int]) -> RenderableType:
     return Group(*parts)
 
 
-def _device(one: Taken, rows: Sequence[Line]) -> list[RenderableType]:
+def _device(one: DeviceResult, rows: Sequence[Line]) -> list[RenderableType]:
     first = rows[0].latency
     head = Text.assemble((one.profile.name, "bold"), f"  {_where(one, first)}")
     said = [*_conclusions(rows), *_remarks(rows)]
     return [head, "", _Fitting(rows), "", *(Text(line) for line in said)]
 
 
-def _where(one: Taken, latency: Latency) -> str:
+def _where(one: DeviceResult, latency: Latency) -> str:
     facts = one.facts
     machine = facts.get("board") or facts.get("cpu") or facts.get("machine") or "unknown machine"
     threads = f"{latency.threads} thread{'s' if latency.threads > 1 else ''}"

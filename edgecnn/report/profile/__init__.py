@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from edgecnn.formats.cost import Kind
 from edgecnn.formats.registry import RUNTIMES
-from edgecnn.measure.layer_profile import NEGLIGIBLE_SHARE, Layer, LayerProfile
+from edgecnn.measure.layer_profile import NEGLIGIBLE_SHARE, LayerProfile, TimedLayer
 from edgecnn.report.wording import NOTHING, size
 
 KINDS: dict[Kind, str] = {
@@ -95,21 +95,21 @@ def millions(number: int | None) -> str:
     return "0" if not number else f"{number / 1e6:.2f}" if number < 1e7 else f"{number / 1e6:.1f}"
 
 
-def type_of(layer: Layer) -> str:
+def type_of(layer: TimedLayer) -> str:
     """What a layer computes in; a conversion computes nothing."""
     return "convert" if layer.kind == "conversion" else PRECISIONS[layer.precision]
 
 
-def moved(layer: Layer) -> str:
+def moved(layer: TimedLayer) -> str:
     return size(layer.nbytes)
 
 
-def rate(layer: Layer) -> str:
+def rate(layer: TimedLayer) -> str:
     """10^9 operations per second."""
     return NOTHING if layer.gops is None else f"{layer.gops:.1f}"
 
 
-def limit(layer: Layer) -> str:
+def limit(layer: TimedLayer) -> str:
     """What limits a layer, and which share of the bound it reaches."""
     bound = layer.bound
     if bound is None:
@@ -165,20 +165,20 @@ def kinds(profile: LayerProfile) -> list[tuple[Kind, str, float, float, int]]:
     return sorted(rows, key=lambda row: -row[2])
 
 
-def named(layers: Sequence[Layer], profile: LayerProfile) -> str:
+def named(layers: Sequence[TimedLayer], profile: LayerProfile) -> str:
     """The dearest of some layers by name, operator and share; the first of them on an emulated board."""
     dear = list(layers) if profile.emulated else sorted(layers, key=lambda layer: -layer.time_ns)
     shown = ", ".join(f"{short(layer.name)} ({_beside(layer, profile)})" for layer in dear[:NAMED])
     return shown + (f" and {len(dear) - NAMED} more" if len(dear) > NAMED else "")
 
 
-def _beside(layer: Layer, profile: LayerProfile) -> str:
+def _beside(layer: TimedLayer, profile: LayerProfile) -> str:
     if profile.emulated:
         return layer.op
     return f"{'' if layer.name in layer.op else layer.op + ', '}{percent(layer.share)}"
 
 
-def _together(layers: Sequence[Layer], said: str, profile: LayerProfile) -> str:
+def _together(layers: Sequence[TimedLayer], said: str, profile: LayerProfile) -> str:
     """`3 layers, 12.5 % of the time`."""
     return said if profile.emulated else f"{said}, {percent(sum(layer.share for layer in layers))} of the time"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from edgecnn.measure.layer_profile import Layer, LayerProfile
+from edgecnn.measure.layer_profile import LayerProfile, TimedLayer
 from edgecnn.report import profile as words
 from edgecnn.report.wording import NOTHING
 
@@ -41,13 +41,13 @@ def render(profile: LayerProfile, *, top: int) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _layers(profile: LayerProfile, layers: Sequence[Layer]) -> str:
+def _layers(profile: LayerProfile, layers: Sequence[TimedLayer]) -> str:
     titles = ["#", "layer", "operator", "type", words.unit(profile)[0], "quartiles", "share", "MMAC", "GOP/s", "moved"]
     titles += ["output"] + (["limit"] if profile.peaks is not None else [])
     return table(titles, (_cells(profile, layer) for layer in layers), right={0, 4, 5, 6, 7, 8, 9})
 
 
-def _cells(profile: LayerProfile, layer: Layer) -> list[str]:
+def _cells(profile: LayerProfile, layer: TimedLayer) -> list[str]:
     quartiles = NOTHING
     if layer.time_q1_ns is not None and layer.time_q3_ns is not None:
         quartiles = f"{words.duration(layer.time_q1_ns, profile)} … {words.duration(layer.time_q3_ns, profile)}"

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgecnn.formats.cost import Kind
-from edgecnn.measure.layer_profile import Layer, LayerProfile
+from edgecnn.measure.layer_profile import LayerProfile, TimedLayer
 from edgecnn.report import profile as words
 from edgecnn.report.wording import NOTHING
 
@@ -101,6 +101,6 @@ def _layers(profile: LayerProfile, top: int) -> Table:
     return table
 
 
-def _limit(layer: Layer) -> Text:
+def _limit(layer: TimedLayer) -> Text:
     text = words.limit(layer)
     return Text(text, "red" if text == "implausible" else "")

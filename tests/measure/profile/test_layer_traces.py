@@ -178,7 +178,7 @@ def test_runs_take_turns_in_blocks_and_warm_ups_are_not_kept(
         calls.append("profiled")
         return len(calls)
 
-    plan = timing.Plan(12, 60.0, 0, "", quiet_events())
+    plan = timing.TimingPlan(12, 60.0, 0, "", quiet_events())
     taken = timing.interleaved(lambda: calls.append("plain"), profiled, plan)
     assert len(taken.plain_ns) == len(taken.profiled_ns) == sum(taken.kept) == 12
     assert len(taken.kept) == calls.count("profiled")
@@ -188,6 +188,6 @@ def test_runs_take_turns_in_blocks_and_warm_ups_are_not_kept(
 
 
 def test_few_runs_of_a_slow_model(quiet_events: Callable[[], Any]) -> None:
-    plan = timing.Plan(30, 10.0, 0, "", quiet_events())
+    plan = timing.TimingPlan(30, 10.0, 0, "", quiet_events())
     assert timing.runs_within(plan, run_ns=1_000_000_000) == 5
     assert timing.runs_within(plan, run_ns=60_000_000_000) == timing.FEWEST_RUNS

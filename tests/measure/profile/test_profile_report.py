@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from edgecnn.formats.cost import Cost, Kind, Precision
-from edgecnn.measure.layer_profile import Layer, LayerProfile, Spread
+from edgecnn.measure.layer_profile import LayerProfile, Spread, TimedLayer
 from edgecnn.measure.roofline import Bound, Peaks, bound
 from edgecnn.report import profile as words
 from edgecnn.report.profile import json as json_report
@@ -41,7 +41,7 @@ def built(peaks: Peaks | None = PEAKS, **facts: Any) -> LayerProfile:
     for index, (name, op, kind, precision, ms, cost) in enumerate(ROWS):
         found = bound(cost, precision=precision, time_ns=ms * 1e6, peaks=peaks, resolution_ns=1000)
         layers.append(
-            Layer(
+            TimedLayer(
                 index=index,
                 name=name,
                 runs_as=f"{name}_token_1",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edgecnn.measure.layer_profile import Layer, LayerProfile
+from edgecnn.measure.layer_profile import LayerProfile, TimedLayer
 from edgecnn.report import profile as words
 from edgecnn.report.profile.svg.drawing import element, line, rectangle, text, ticks, tip
 
@@ -46,7 +46,7 @@ def draw(profile: LayerProfile, ranks: Mapping[int, int], *, width: float) -> st
     return element("g", "".join(parts))
 
 
-def about(profile: LayerProfile, layer: Layer) -> str:
+def about(profile: LayerProfile, layer: TimedLayer) -> str:
     """A layer in one line."""
     name, _step = words.unit(profile)
     facts = [f"{words.duration(layer.time_ns, profile)} {name}", words.percent(layer.share)]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgecnn.measure.layer_profile import Layer, LayerProfile
+from edgecnn.measure.layer_profile import LayerProfile, TimedLayer
 from edgecnn.report import profile as words
 from edgecnn.report.profile.svg.drawing import clean, element, rectangle, text
 
 ROW = 27.0
 
 
-def draw(profile: LayerProfile, shown: Sequence[Layer], *, width: float) -> str:
+def draw(profile: LayerProfile, shown: Sequence[TimedLayer], *, width: float) -> str:
     """The panel from (0, 0), a row of `ROW` for each layer."""
     name, _step = words.unit(profile)
     share = sum(layer.share for layer in shown)

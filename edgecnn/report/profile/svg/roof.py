@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from edgecnn.formats.cost import Precision
-from edgecnn.measure.layer_profile import Layer, LayerProfile
+from edgecnn.measure.layer_profile import LayerProfile, TimedLayer
 from edgecnn.measure.roofline import Peaks
 from edgecnn.report import profile as words
 from edgecnn.report.profile.svg.bars import about
@@ -54,14 +54,14 @@ def draw(profile: LayerProfile, ranks: Mapping[int, int], *, width: float) -> st
     return element("g", "".join(parts))
 
 
-def _rates(peaks: Peaks | None, shown: Sequence[Layer]) -> dict[Precision, float]:
+def _rates(peaks: Peaks | None, shown: Sequence[TimedLayer]) -> dict[Precision, float]:
     """Peaks in 10^9 operations per second, of the types that a layer computes in."""
     used = {layer.precision for layer in shown}
     found = peaks.operations_per_s if peaks is not None else {}
     return {precision: rate / 1e9 for precision, rate in found.items() if precision in used}
 
 
-def _plane(shown: Sequence[Layer], rates: Mapping[Precision, float], width: float) -> _Plane:
+def _plane(shown: Sequence[TimedLayer], rates: Mapping[Precision, float], width: float) -> _Plane:
     intensities = [layer.intensity or 1.0 for layer in shown]
     speeds = [layer.gops or 1.0 for layer in shown]
     return _Plane(width, decades(intensities), decades([*speeds, *rates.values()]))
@@ -112,18 +112,18 @@ def _path(points: Sequence[tuple[float, float]], style: str) -> str:
     return element("path", d="M" + "L".join(f"{x:.1f},{y:.1f}" for x, y in points), class_=style)
 
 
-def _radius(layer: Layer) -> float:
+def _radius(layer: TimedLayer) -> float:
     """An area in proportion to the time, within reason."""
     return min(LARGEST, max(SMALLEST, 44 * math.sqrt(layer.share)))
 
 
-def _dot(plane: _Plane, profile: LayerProfile, layer: Layer) -> str:
+def _dot(plane: _Plane, profile: LayerProfile, layer: TimedLayer) -> str:
     x, y = plane.at(layer.intensity or 1.0, layer.gops or 1.0)
     content = tip(about(profile, layer))
     return element("circle", content, cx=x, cy=y, r=_radius(layer), class_=f"dot {layer.kind}")
 
 
-def _numbers(plane: _Plane, named: Sequence[tuple[int, Layer]]) -> list[str]:
+def _numbers(plane: _Plane, named: Sequence[tuple[int, TimedLayer]]) -> list[str]:
     """The rank in each dear layer's dot; one that would cover a dearer layer's is left out."""
     parts: list[str] = []
     taken: list[tuple[float, float]] = []
@@ -135,7 +135,7 @@ def _numbers(plane: _Plane, named: Sequence[tuple[int, Layer]]) -> list[str]:
     return parts
 
 
-def _caption(profile: LayerProfile, shown: Sequence[Layer], width: float) -> list[str]:
+def _caption(profile: LayerProfile, shown: Sequence[TimedLayer], width: float) -> list[str]:
     parts = [text("operations per byte moved", width, HEIGHT + 34, style="dim small", anchor="end")]
     left_out = len(profile.layers) - len(shown)
     notes = ["area: share of the time"]
