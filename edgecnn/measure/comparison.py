@@ -1,4 +1,4 @@
-"""Whether one arm is faster than another."""
+"""Whether one candidate is faster than another."""
 
 from __future__ import annotations
 

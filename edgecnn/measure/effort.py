@@ -11,7 +11,7 @@ from edgecnn.core.errors import InputError, did_you_mean
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """`processes` fresh processes for each arm; in each, at least `min_iterations` samples and `min_s`, at most
+    """`processes` fresh processes for each candidate; in each, at least `min_iterations` samples and `min_s`, at most
     `max_s`, after a warm-up of at least 10 runs and `warmup_s`. Before each, the board may cool for `cool_s` at
     most."""
 

@@ -1,4 +1,4 @@
-"""Several devices at once: each measures its own arms, interleaved; one that fails does not stop the others."""
+"""Several devices at once: each measures its own candidates, interleaved; one that fails does not stop the others."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def measure_fleet(
 ) -> list[DeviceResult]:
     """Measure on every device, the devices side by side; results in their order.
 
-    An error of a device or of an arm becomes a `Failure`. When the caller is interrupted, so is every job.
+    An error of a device or of a candidate becomes a `Failure`. When the caller is interrupted, so is every job.
     """
     if len(profiles) == 1:
         return [_one(profiles[0], plan, profile=profile, seed=seed, listener=listener)]

@@ -1,4 +1,4 @@
-"""Latency of several arms, interleaved: blocks in which each arm has one fresh process."""
+"""Latency of several candidates, interleaved: blocks in which each candidate has one fresh process."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def measure(
     on_failure: Callable[[Candidate, EdgecnnError], None] | None = None,
     expect: DeviceProfile | None = None,
 ) -> list[Latency]:
-    """Measure all arms in `profile.processes` blocks on `device`, this host unless given; results in the order of
+    """Measure all candidates in `profile.processes` blocks on `device`, this host unless given; results in the order of
     `candidates`.
 
     The readings of the sensors are held against `expect`, unless that is another machine's profile than the one it
-    runs on. An arm that fails raises its EdgecnnError; with `on_failure` that is called instead, the arm is left out
-    of the remaining blocks and of the results, and the others go on.
+    runs on. A candidate that fails raises its EdgecnnError; with `on_failure` that is called instead, the candidate is
+    left out of the remaining blocks and of the results, and the others go on.
     """
     _check_names(candidates)
     device = device or ThisMachine()
@@ -78,9 +78,9 @@ def measure(
 
 
 def orders(candidates: int, blocks: int, *, seed: int) -> Iterator[list[int]]:
-    """The order of arms in each block: random, and every second block turns the one before it round.
+    """The order of candidates in each block: random, and every second block turns the one before it round.
 
-    So of any two arms each is first as often as the other, and what the position does to a time cannot pass for a
+    So of any two candidates each is first as often as the other, and what the position does to a time cannot pass for a
     difference between them.
     """
     rng = np.random.default_rng(seed)

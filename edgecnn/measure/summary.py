@@ -1,4 +1,4 @@
-"""What the processes of one arm say together."""
+"""What the processes of one candidate say together."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class MeasuredDevice:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """What the processes of one arm say together.
+    """What the processes of one candidate say together.
 
     `median_ns` is the median of the processes' medians, in [`median_low_ns`, `median_high_ns`]: a bootstrap 95 %
     interval over processes (`ci95`), or their smallest and largest (`range`). `p90_ns` and `p99_ns` are medians of

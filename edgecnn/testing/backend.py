@@ -18,7 +18,7 @@ import pytest
 
 from edgecnn.probe import backends, loop
 from edgecnn.probe.errors import ProbeError
-from edgecnn.probe.latency import Plan
+from edgecnn.probe.latency import LatencyPlan
 from edgecnn.probe.specs import random_feeds
 
 CLOCKS = {"time", "timeit", "datetime"}
@@ -108,7 +108,7 @@ def measure_once(
 
     warmup = loop.Warmup(min_runs=10, min_s=0.2, max_s=1.0, max_runs=300, limit_s=5.0)
     measurement = loop.Measurement(min_iterations=iterations, min_s=0.0, max_s=5.0)
-    plan = Plan(warmup, measurement, batch=1, seed=0, end_to_end=False, watched=watched)
+    plan = LatencyPlan(warmup, measurement, batch=1, seed=0, end_to_end=False, watched=watched)
     return backend.measure(str(model), {"threads": 1, "batch": 1, **(options or {})}, plan), len(entered)
 
 

@@ -1,7 +1,7 @@
 """Simulated processes: how often a difference is claimed that is not there, and a planted one found.
 
-Times of two arms in blocks: `between` is the spread of fresh processes, `shared` what a block does to both, `tail`
-the share of processes that something disturbed by 5 % on average, `position` what coming first costs.
+Times of two candidates in blocks: `between` is the spread of fresh processes, `shared` what a block does to both,
+`tail` the share of processes that something disturbed by 5 % on average, `position` what coming first costs.
 """
 
 from __future__ import annotations

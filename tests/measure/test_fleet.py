@@ -1,4 +1,4 @@
-"""Several devices in one call: each its own arms, failures apart, interruptions everywhere."""
+"""Several devices in one call: each its own candidates, failures apart, interruptions everywhere."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ SCHEMA = "edgecnn.benchmark/1"
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One model on one device. `against` names the arm it is compared with, the first model at the same batch."""
+    """One model on one device. `against` names the candidate it is compared with, the first model at the same batch."""
 
     latency: Latency
     size_bytes: int
@@ -28,7 +28,7 @@ class Line:
 
 
 def lines(taken: DeviceResult, sizes: Mapping[str, int]) -> list[Line]:
-    """The rows of one device; each is compared with the first arm of its batch size. The device is emulated if it
+    """The rows of one device; each is compared with the first candidate of its batch size. The device is emulated if it
     said so once: before the measurement, or in any process of it."""
     emulated = bool(taken.facts.get("emulated")) or any(latency.emulated for latency in taken.latencies)
     first: dict[int, Latency] = {}
