@@ -1,38 +1,31 @@
-"""One step of the main path alone: export a checkpoint, or quantize it, without measuring or judging."""
+"""Conversion alone: export a checkpoint, or quantize it, without measuring or judging."""
 
 from __future__ import annotations
 
-import errno
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from edgecnn.config.recipe import Calibration, Recipe
-from edgecnn.config.yaml_file import bad_option
 from edgecnn.core.artifact import SUFFIXES, Artifact, Format, Kind
-from edgecnn.core.errors import InputError, MissingError, StepError, install_hint
+from edgecnn.core.errors import InputError
 from edgecnn.core.events import Listener
 from edgecnn.core.stage import Stage
-from edgecnn.core.store import Store, cannot_write
 from edgecnn.data.preprocessing import Source
 from edgecnn.formats.cast_stage import Cast
 from edgecnn.formats.export_stage import Export
 from edgecnn.quantize.stage import Quantize
 from edgecnn.report.model import Parity
-from edgecnn.workflows.inputs import open_inputs
 from edgecnn.workflows.optimize.assessment import answer, gather, lint, reference, verify
-from edgecnn.workflows.optimize.execution import execute
-from edgecnn.workflows.optimize.output import copy_into_place
-from edgecnn.workflows.optimize.planning import HERE, RunContext, steps
+from edgecnn.workflows.optimize.planning import HERE
+from edgecnn.workflows.single_stage import file_facts, file_line, run, stage_from, validate_out
+
+COMPARED_IMAGES = 32
+"""Images on which the file is compared with PyTorch."""
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class ConvertResult:
     """A file and what was checked of it. `images` says on which: evaluation, calibration or synthetic ones."""
 
     artifact: Artifact
@@ -42,19 +35,12 @@ class Made:
 
     def to_dict(self) -> dict[str, Any]:
         parity = asdict(self.parity) if self.parity else None
-        return {
-            **self.artifact.to_dict(),
-            "path": str(self.artifact.path),
-            "size_bytes": self.artifact.size_bytes,
-            "parity": parity,
-            "fusion": self.fusion,
-            "images": self.images,
-        }
+        return {**file_facts(self.artifact), "parity": parity, "fusion": self.fusion, "images": self.images}
 
     def page(self) -> str:
         """Plain lines for a person."""
         fusion = self.fusion or {}
-        lines = [f"{self.artifact.path}  {self.artifact.kind}  {self.artifact.size_bytes / 1e6:.2f} MB"]
+        lines = [file_line(self.artifact)]
         if self.parity:
             sqnr = "exact" if self.parity.sqnr_db is None else f"{self.parity.sqnr_db:.1f} dB"
             lines.append(
@@ -69,31 +55,27 @@ class Made:
         return "\n".join([*lines, *(f"! {warning}" for warning in fusion.get("warnings", ()))])
 
 
-def export(source: Source, format: Format, *, out: Path | None, precision: str, listener: Listener) -> Made:
+def export(source: Source, format: Format, *, out: Path | None, precision: str, listener: Listener) -> ConvertResult:
     """Export a checkpoint. `out` None puts the file beside it. Raises InputError, MissingError or StepError."""
     stages: tuple[Stage, ...] = (Export(),)
     if precision == "fp16":
         if format == "tflite":
             raise InputError("no-half", "FP16 is for onnx and tensorrt", hint="choose --format tensorrt")
         stages += (Cast(formats=(format,)),)
-    recipe = Recipe(name="export", stages=stages, calibration=Calibration(images=16))
-    return _one(source, recipe, Kind(format, "fp16" if precision == "fp16" else "fp32"), out=out, listener=listener)
+    made = Kind(format, "fp16" if precision == "fp16" else "fp32")
+    return _convert(stages, source, made, out=out, images=16, listener=listener)
 
 
 def quantize(
     source: Source, format: Format, *, out: Path | None, options: Mapping[str, Any], images: int, listener: Listener
-) -> Made:
+) -> ConvertResult:
     """Export and quantize a checkpoint. `options` are those of the `quantize` stage."""
-    try:
-        stage = Quantize(**options)
-    except ValidationError as error:
-        raise bad_option(error, command="quantize") from error
-    _refuse_without_effect(stage, format)
-    recipe = Recipe(name="quantize", stages=(Export(), stage), calibration=Calibration(images=images))
-    return _one(source, recipe, Kind(format, "int8"), out=out, listener=listener)
+    stage: Quantize = stage_from(Quantize, options)
+    _validate_effect(stage, format)
+    return _convert((Export(), stage), source, Kind(format, "int8"), out=out, images=images, listener=listener)
 
 
-def _refuse_without_effect(stage: Quantize, format: Format) -> None:
+def _validate_effect(stage: Quantize, format: Format) -> None:
     """A recipe serves several formats; here one was named, and an option that is for another is a mistake."""
     deployment = HERE.deployment(format)
     assert deployment is not None
@@ -108,45 +90,22 @@ def _refuse_without_effect(stage: Quantize, format: Format) -> None:
         )
 
 
-def _one(source: Source, recipe: Recipe, wanted: Kind, *, out: Path | None, listener: Listener) -> Made:
-    if out is not None and out.is_dir():
-        raise cannot_write(out, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
-    if out is not None and out.suffix != SUFFIXES[wanted.format]:
-        raise InputError(
-            "wrong-suffix",
-            f"--out {out} does not end in {SUFFIXES[wanted.format]}",
-            why="runtimes and `edgecnn benchmark` go by it",
-            hint=f"--out {out}{SUFFIXES[wanted.format]}",
-        )
-    inputs = open_inputs(source, recipe, listener=listener)
-    with tempfile.TemporaryDirectory(prefix="edgecnn-") as folder:
-        context = RunContext(
-            inputs.model, inputs.data, HERE, Store(Path(folder)), listener, source.seed, task=inputs.task
-        )
-        todo = steps(recipe, wanted.format, context)
-        missing = next((step.missing for step in todo if step.missing), None)
-        if missing:
-            raise MissingError(
-                "missing-extra",
-                f"{wanted.format} needs packages that are not installed",
-                hint=install_hint(missing),
-            )
-        checkpoint = Artifact(source.checkpoint, "torch", "fp32", (), (), inputs.model.sha256)
-        execution = execute(wanted.format, todo, source=checkpoint, context=context)
-        for error in execution.failed.values():
-            raise error
-        assessment = gather([execution], context).get(wanted)
-        if assessment is None:
-            raise StepError("nothing-made", f"no {wanted} came of it", hint="--verbose shows the steps")
-        evaluation = inputs.data.evaluation
-        images = (evaluation or inputs.data.calibration).take(32)
+def _convert(
+    stages: tuple[Stage, ...], source: Source, made: Kind, *, out: Path | None, images: int, listener: Listener
+) -> ConvertResult:
+    """Run `stages`, load the file in its runtime, and compare it with PyTorch."""
+    suffix = SUFFIXES[made.format]
+    out = out or source.checkpoint.with_name(f"{source.checkpoint.stem}.{made.precision}{suffix}")
+    validate_out(out, suffix)
+    with run(
+        stages, source, out, listener=listener, format=made.format, calibration_images=images, judges=True
+    ) as converted:
+        context, data = converted.context, converted.inputs.data
+        assessment = gather([converted.execution], context)[made]
+        compared = (data.evaluation or data.calibration).take(COMPARED_IMAGES)
         lint(assessment, context)
-        answer(assessment, images, context, threads=1)
-        verify(assessment, reference(assessment.model, images, context)[0], context.task)
-        target = out or source.checkpoint.with_name(
-            f"{source.checkpoint.stem}.{wanted.precision}{assessment.artifact.path.suffix}"
-        )
-        copy_into_place(assessment.artifact.path, target)
-        fusion = asdict(assessment.fusion) if assessment.fusion else None
-        kind = "synthetic" if source.data is None else "evaluation" if evaluation else "calibration"
-        return Made(assessment.artifact.at(target), assessment.parity, fusion, kind)
+        answer(assessment, compared, context, threads=1)
+        verify(assessment, reference(assessment.model, compared, context)[0], context.task)
+    fusion = asdict(assessment.fusion) if assessment.fusion else None
+    kind = "synthetic" if source.data is None else "evaluation" if data.evaluation else "calibration"
+    return ConvertResult(assessment.artifact.at(out), assessment.parity, fusion, kind)

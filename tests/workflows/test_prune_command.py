@@ -14,7 +14,7 @@ from workbench import FLAGS, Workbench
 from edgecnn.core.artifact import Artifact
 from edgecnn.models import open_model, save
 from edgecnn.train.resnet_small import resnet_small
-from edgecnn.workflows.prune import Smaller
+from edgecnn.workflows.prune import PruneResult
 
 if TYPE_CHECKING:
     from workbench import Ended
@@ -117,7 +117,7 @@ def test_a_latency_is_told_on_the_page(checkpoint: Path) -> None:
         "importance": "group-l2",
         "left_whole": {},
     }
-    page = Smaller(Artifact(checkpoint, "torch", "fp32", (), (), ""), facts).page()
+    page = PruneResult(Artifact(checkpoint, "torch", "fp32", (), (), ""), facts).page()
     assert "layers together on this machine: 2.000 ms before, 1.250 ms after (1.60x); asked for: 1.200 ms" in page
 
 

@@ -176,13 +176,17 @@ def _student(options: Distill, context: Context, teacher: Model) -> Student:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(context.seed)
-        built = build(
-            options.architecture(context.model.input_shape),
-            num_classes=teacher.num_classes,
-            pretrained=Path(options.student_weights).expanduser() if options.student_weights else None,
-            dropout=options.training.dropout,
-            stochastic_depth=options.training.stochastic_depth,
-        )
+        try:
+            built = build(
+                options.architecture(context.model.input_shape),
+                num_classes=teacher.num_classes,
+                pretrained=Path(options.student_weights).expanduser() if options.student_weights else None,
+                dropout=options.training.dropout,
+                stochastic_depth=options.training.stochastic_depth,
+            )
+        except InputError as error:
+            error.hint = error.hint.replace("--model", "--student")  # --model names the teacher's network here
+            raise
     for note in built.notes:
         context.listener(Warned("assumed", note))
     return Student(built.module, built.architecture, teacher.num_classes, None, built.plan)

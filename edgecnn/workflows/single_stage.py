@@ -1,0 +1,132 @@
+"""Single stages: one part of the pipeline alone, from a checkpoint to one file, without measuring or judging."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from edgecnn.config.recipe import Calibration, Recipe
+from edgecnn.config.yaml_file import bad_option
+from edgecnn.core.artifact import Artifact, Format
+from edgecnn.core.errors import InputError, MissingError, StepError, install_hint
+from edgecnn.core.events import Listener
+from edgecnn.core.stage import Stage
+from edgecnn.core.store import Store, cannot_write
+from edgecnn.data.preprocessing import Source
+from edgecnn.measure.connection import this_host
+from edgecnn.measure.layer_times import layer_times_on
+from edgecnn.workflows.inputs import Inputs, open_inputs
+from edgecnn.workflows.optimize.execution import Execution, execute
+from edgecnn.workflows.optimize.output import copy_into_place
+from edgecnn.workflows.optimize.planning import HERE, RunContext, steps
+
+CHECKPOINT_SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class StageRun:
+    """What the stages made of the checkpoint. `artifact` is the last file, still in the run's own store."""
+
+    artifact: Artifact
+    execution: Execution
+    inputs: Inputs
+    context: RunContext
+
+
+def stage_from(kind: type[Stage], options: Mapping[str, Any]) -> Any:
+    """The stage with these options. Raises InputError `bad-option` in the words of the command of the same name."""
+    try:
+        return kind(**options)
+    except ValidationError as error:
+        raise bad_option(error, command=kind.kind) from error
+
+
+def validate_out(out: Path, suffix: str) -> None:
+    """Raise InputError `wrong-suffix` for another kind of file, CannotWrite for a folder."""
+    if out.is_dir():
+        raise cannot_write(out, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
+    if out.suffix != suffix:
+        raise InputError(
+            "wrong-suffix",
+            f"--out {out} does not end in {suffix}",
+            why="commands and runtimes tell a file's format by its suffix",
+            hint=f"--out {out.with_suffix(suffix) if out.suffix else f'{out}{suffix}'}",
+        )
+
+
+@contextmanager
+def run(
+    stages: tuple[Stage, ...],
+    source: Source,
+    out: Path,
+    *,
+    listener: Listener,
+    format: Format = "onnx",
+    calibration_images: int = 1,
+    judges: bool = False,
+) -> Iterator[StageRun]:
+    """Run `stages` on the checkpoint of `source`; `out` gets the last file when the block ends well.
+
+    A run that ends in a checkpoint keeps its store beside `out` when it is killed or fails, and continues when it is
+    called again. Without `judges` all images may lack labels. Raises InputError, MissingError or StepError.
+    """
+    name = stages[-1].kind
+    recipe = Recipe(name=name, stages=stages, calibration=Calibration(images=calibration_images))
+    inputs = open_inputs(source, recipe, listener=listener, judges=judges)
+    with _store(out, name, resumable=out.suffix == CHECKPOINT_SUFFIX) as store:
+        connection = this_host()
+        times = layer_times_on(connection, HERE, threads=1, listener=listener)
+        context = RunContext(
+            inputs.model, inputs.data, HERE, store, listener, source.seed, connection, times, task=inputs.task
+        )
+        planned = steps(recipe, format, context)
+        if missing := next((step.missing for step in planned if step.missing), None):
+            raise MissingError(
+                "missing-extra", f"{format} needs packages that are not installed", hint=install_hint(missing)
+            )
+        checkpoint = Artifact(source.checkpoint, "torch", "fp32", (), (), inputs.model.sha256)
+        execution = execute(format, planned, source=checkpoint, context=context)
+        for error in execution.failed.values():
+            raise error
+        artifact = (execution.artifacts | execution.networks).get(planned[-1].makes)
+        if artifact is None:
+            raise StepError("nothing-made", f"`{name}` made no file", hint="--verbose shows the steps")
+        yield StageRun(artifact, execution, inputs, context)
+        copy_into_place(artifact.path, out)
+
+
+@contextmanager
+def _store(out: Path, name: str, *, resumable: bool) -> Iterator[Store]:
+    """A temporary store; one that is `resumable` lies beside `out` and stays there after a failure which another try
+    could mend."""
+    if not resumable:
+        with tempfile.TemporaryDirectory(prefix="edgecnn-") as folder:
+            yield Store(Path(folder))
+        return
+    store = Store(out.parent / f".{out.stem}.{name}")
+    store.prepare()
+    try:
+        yield store
+    except InputError:
+        shutil.rmtree(store.root, ignore_errors=True)
+        raise
+    shutil.rmtree(store.root, ignore_errors=True)
+
+
+def file_facts(artifact: Artifact) -> dict[str, Any]:
+    """The JSON fields that say which file was made."""
+    return {**artifact.to_dict(), "path": str(artifact.path), "size_bytes": artifact.size_bytes}
+
+
+def file_line(artifact: Artifact) -> str:
+    """Path, kind and size, for a person."""
+    return f"{artifact.path}  {artifact.kind}  {artifact.size_bytes / 1e6:.2f} MB"
