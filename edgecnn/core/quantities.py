@@ -1,12 +1,13 @@
-"""Shares, times and sizes as a person writes them: `1%`, `5 ms`, `4 MB`."""
+"""Quantities as a person writes them: shares, times and sizes such as `1%`, `5 ms`, `4 MB`."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, PlainSerializer
 
 _QUANTITY = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([A-Za-z]*)\s*")
 _PERCENT = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*%\s*")
@@ -58,6 +59,48 @@ def _quantity(value: object, units: Mapping[str, float], hint: str) -> object:
     return float(match[1]) * units[match[2].lower()]
 
 
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """How much of a cost stays: a share of it (no unit), or an absolute number of bytes or milliseconds."""
+
+    value: float
+    unit: Literal["", "B", "ms"] = ""
+
+    @property
+    def is_share(self) -> bool:
+        return not self.unit
+
+    def of(self, whole: float) -> float:
+        """The absolute amount, where the whole costs `whole`."""
+        return self.value * whole if self.is_share else self.value
+
+    def __str__(self) -> str:
+        """As it is stored and read again: `0.5`, `2000000 B`, `8 ms`."""
+        return f"{self.value:.12g} {self.unit}".rstrip()
+
+
+def _amount(unit: Literal["B", "ms"], read: Callable[[object], object]) -> Callable[[object], Amount]:
+    """A validator: `50%` or a number below 1 as a share; anything else as `read` says, in `unit`."""
+
+    def validated(value: object) -> Amount:
+        if isinstance(value, Amount):
+            return value
+        try:
+            part = share(value)
+        except ValueError:
+            part = None
+        if isinstance(part, int | float) and 0 < part < 1:
+            return Amount(float(part))
+        absolute = read(value)
+        if isinstance(absolute, int | float) and absolute > 0:
+            return Amount(float(absolute), unit)
+        raise ValueError(f"{value!r} is no share between 0 and 1, such as 50%, and nothing with a unit")
+
+    return validated
+
+
+SizeAmount = Annotated[Amount, BeforeValidator(_amount("B", size_bytes)), PlainSerializer(str)]
+TimeAmount = Annotated[Amount, BeforeValidator(_amount("ms", milliseconds)), PlainSerializer(str)]
 Share = Annotated[float, BeforeValidator(share), Field(ge=0, lt=1, allow_inf_nan=False)]
 Milliseconds = Annotated[float, BeforeValidator(milliseconds), Field(gt=0, allow_inf_nan=False)]
 Bytes = Annotated[int, BeforeValidator(size_bytes), Field(gt=0)]

@@ -10,11 +10,12 @@ from prunable_networks import network
 from torch import Tensor, nn
 
 from edgecnn.compress.prune import amount
-from edgecnn.compress.prune.algorithm import Target, groups, prune
+from edgecnn.compress.prune.algorithm import PruneTarget, groups, prune
 from edgecnn.compress.prune.group import Group, Importance, Ranking
 from edgecnn.compress.prune.importance import importances, slices
 from edgecnn.core.errors import InputError
 from edgecnn.core.events import Event, Progress
+from edgecnn.core.quantities import Amount
 from edgecnn.models.cost import count_macs
 
 IMAGE = torch.zeros(1, 3, 32, 32)
@@ -115,7 +116,7 @@ def test_the_target_is_met_within_one_portion(name: str, measure: amount.Measure
     """On the network that results, counted anew; one portion of one layer more would be too much."""
     whole = network(name)
     ranking = Ranking(round_to=8)
-    made = prune(whole, IMAGE, Target(measure, 0.6), ranking=ranking)
+    made = prune(whole, IMAGE, PruneTarget(measure, Amount(0.6)), ranking=ranking)
     before, after = amount.cost(whole, IMAGE, measure), amount.cost(made.module, IMAGE, measure)
     assert after <= 0.6 * before
     facts = made.facts[measure]
@@ -150,21 +151,21 @@ def test_size_counts_an_int8_file() -> None:
 def test_a_target_out_of_reach_says_what_can_be_reached() -> None:
     whole = network("option_a")
     with pytest.raises(InputError) as raised:
-        prune(whole, IMAGE, Target("macs", 0.1))
+        prune(whole, IMAGE, PruneTarget("macs", Amount(0.1)))
     assert raised.value.code == "target-out-of-reach"
     share = raised.value.hint.split()[1].rstrip(",")
     assert raised.value.hint.startswith("--macs ")
-    made = prune(whole, IMAGE, Target("macs", float(share.rstrip("%")) / 100))
+    made = prune(whole, IMAGE, PruneTarget("macs", Amount(float(share.rstrip("%")) / 100)))
     assert made.facts["macs"]["after"] <= float(share.rstrip("%")) / 100 * made.facts["macs"]["before"]
 
 
 def test_a_pruning_that_would_change_nothing_is_refused() -> None:
     with pytest.raises(InputError) as raised:
-        prune(network("residual"), IMAGE, Target("macs", 0.9), ranking=Ranking(round_to=64))
+        prune(network("residual"), IMAGE, PruneTarget("macs", Amount(0.9)), ranking=Ranking(round_to=64))
     assert raised.value.code == "nothing-to-prune"
     assert "rounded to 64" in raised.value.why
     with pytest.raises(InputError) as raised:
-        prune(network("residual"), IMAGE, Target("parameters", 1e9))
+        prune(network("residual"), IMAGE, PruneTarget("size", Amount(1e9, "B")))
     assert raised.value.code == "nothing-to-prune"
 
 
@@ -177,7 +178,9 @@ def test_rounds_prune_in_equal_parts_and_train_between() -> None:
             module.get_submodule("head").bias.fill_(number)
 
     ranking = Ranking(round_to=4, max_layer=0.7)
-    made = prune(whole, IMAGE, Target("macs", 0.4, rounds=3), ranking=ranking, between=between, listener=told.append)
+    made = prune(
+        whole, IMAGE, PruneTarget("macs", Amount(0.4), rounds=3), ranking=ranking, between=between, listener=told.append
+    )
     before = made.facts["macs"]["before"]
     assert [item[:2] for item in seen] == [(1, 3), (2, 3), (3, 3)]
     assert [item[2] / before for item in seen] == pytest.approx([0.8, 0.6, 0.4], abs=0.05)
@@ -209,7 +212,7 @@ def test_layers_of_one_pattern_give_the_same_share() -> None:
     whole = network("inverted")
     scopes = amount.scopes_of(groups(whole, IMAGE, ranking=ranking).groups, whole, isomorphic=True)
     assert [len(scope) for scope in scopes] == [1, 1, 1, 1]
-    made = prune(whole, IMAGE, Target("macs", 0.5, isomorphic=True), ranking=ranking)
+    made = prune(whole, IMAGE, PruneTarget("macs", Amount(0.5), isomorphic=True), ranking=ranking)
     shares = [item["after"] / item["before"] for item in made.facts["layers"] if item["name"] != "head"]
     assert max(shares) - min(shares) < 0.05
 

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from edgecnn.compress.prune.group import Group, Ranking
-from edgecnn.compress.prune.latency import Budget, Outcome, Table, exported_times, prune_to_latency, widths_for
+from edgecnn.compress.prune.latency import LatencyOutcome, LayerTimeTable, exported_times, prune_to_latency, widths_for
 from edgecnn.core.device import Deployment, DeviceProfile
 from edgecnn.core.errors import InputError, MissingError
 from edgecnn.core.events import Event, Progress, Warned
 from edgecnn.core.preprocessing import Preprocessing
+from edgecnn.core.quantities import Amount
 from edgecnn.core.stage import Context
 from edgecnn.measure.connection import this_host
 from edgecnn.measure.layer_times import layer_times_on
@@ -112,16 +113,16 @@ def context(folder: Path, layer_times: Any, told: list[Event]) -> Context:
     )
 
 
-def chosen(folder: Path, times: Any, budget: Budget, told: list[Event] | None = None) -> Outcome:
+def chosen(folder: Path, times: Any, budget: Amount, told: list[Event] | None = None) -> LatencyOutcome:
     surroundings = context(folder, None, [] if told is None else told)
-    table = Table(cut, times, surroundings.scratch / "layer-times.json")
+    table = LayerTimeTable(cut, times, surroundings.scratch / "layer-times.json")
     return widths_for(cut({}), GROUPS, table, budget=budget, context=surroundings)
 
 
 def test_channels_go_where_time_goes_with_them(tmp_path: Path) -> None:
     """1.1 ms whole; a stays, for its time is flat, and nothing is cut within a block of 32."""
     told: list[Event] = []
-    found = chosen(tmp_path, Times(on_plateaus), Budget(share=0.85), told)
+    found = chosen(tmp_path, Times(on_plateaus), Amount(0.85), told)
     assert found.before_ns == pytest.approx(3e5 + 2 * 4e5)
     assert found.widths == {"a.0": 64, "b.0": 64, "c.0": 32}
     assert found.predicted_ns == pytest.approx(found.after_ns) == pytest.approx(9e5, rel=0.03)
@@ -134,7 +135,7 @@ def test_channels_go_where_time_goes_with_them(tmp_path: Path) -> None:
 
 
 def test_milliseconds_are_a_budget_as_well(tmp_path: Path) -> None:
-    found = chosen(tmp_path, Times(on_plateaus), Budget(ms=0.62))
+    found = chosen(tmp_path, Times(on_plateaus), Amount(0.62, "ms"))
     assert found.budget_ns == pytest.approx(6.2e5)
     assert found.after_ns <= 6.2e5
     assert found.widths["b.0"] == 32
@@ -143,11 +144,11 @@ def test_milliseconds_are_a_budget_as_well(tmp_path: Path) -> None:
 def test_what_was_measured_is_not_measured_again(tmp_path: Path) -> None:
     """A killed run finds its table in the scratch folder."""
     first, second = Times(on_plateaus), Times(on_plateaus)
-    before = chosen(tmp_path, first, Budget(share=0.8))
-    assert chosen(tmp_path, second, Budget(share=0.8)) == before
+    before = chosen(tmp_path, first, Amount(0.8))
+    assert chosen(tmp_path, second, Amount(0.8)) == before
     assert (first.asked, second.asked) == (5, 0)  # four widths, and the choice
     (tmp_path / "scratch" / "layer-times.json").write_text("{")
-    assert chosen(tmp_path, second, Budget(share=0.8)) == before
+    assert chosen(tmp_path, second, Amount(0.8)) == before
     assert second.asked == 5
 
 
@@ -159,14 +160,14 @@ def test_a_prediction_that_is_off_is_corrected_once(tmp_path: Path) -> None:
 
     times = Times(uneven)
     told: list[Event] = []
-    found = chosen(tmp_path, times, Budget(share=0.7), told)
+    found = chosen(tmp_path, times, Amount(0.7), told)
     assert found.after_ns <= 0.7 * found.before_ns * 1.03
     assert not [event for event in told if isinstance(event, Warned)]
 
 
 def test_a_target_that_channels_do_not_decide_is_refused_or_said(tmp_path: Path) -> None:
     with pytest.raises(InputError) as raised:
-        chosen(tmp_path / "flat", Times(lambda name, shape: 1e5), Budget(share=0.9))
+        chosen(tmp_path / "flat", Times(lambda name, shape: 1e5), Amount(0.9))
     assert raised.value.code == "target-out-of-reach"
     assert "0.400 of 0.400 ms" in raised.value.why
 
@@ -174,14 +175,14 @@ def test_a_target_that_channels_do_not_decide_is_refused_or_said(tmp_path: Path)
         return on_plateaus(name, shape) * (3.0 if len(set(shape[:2])) > 1 else 1.0)
 
     told: list[Event] = []
-    found = chosen(tmp_path / "slower", Times(worse_when_made), Budget(share=0.72), told)
+    found = chosen(tmp_path / "slower", Times(worse_when_made), Amount(0.72), told)
     said = [event.code for event in told if isinstance(event, Warned)]
     assert found.is_met or said == ["not-faster" if found.after_ns >= found.before_ns else "latency-missed"]
 
 
 def test_a_network_that_is_fast_enough_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(InputError) as raised:
-        chosen(tmp_path, Times(on_plateaus), Budget(ms=2.0))
+        chosen(tmp_path, Times(on_plateaus), Amount(2.0, "ms"))
     assert raised.value.code == "nothing-to-prune"
 
 
@@ -201,7 +202,7 @@ def test_on_this_host_the_layers_of_onnx_runtime_are_timed(tmp_path: Path) -> No
         module = cut({})
     example = torch.zeros(1, 3, 32, 32)
     made = prune_to_latency(
-        module, example, budget=Budget(share=0.7), ranking=Ranking(round_to=32, max_layer=0.5), context=surroundings
+        module, example, budget=Amount(0.7), ranking=Ranking(round_to=32, max_layer=0.5), context=surroundings
     )
     told = made.facts["latency"]
     assert told["before_ns"] > 0 < told["after_ns"]

@@ -6,15 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from edgecnn.compress.prune.algorithm import Target, groups, prune
+from edgecnn.compress.prune.algorithm import PruneTarget, groups, prune
 from edgecnn.compress.prune.group import Pruned, Ranking
+from edgecnn.core.quantities import Amount
 from edgecnn.models.cost import count_macs
 
 
 def pruned(module: nn.Module, side: int, *, kept: float = 0.6, round_to: int = 8) -> Pruned:
     example = torch.zeros(1, 3, side, side)
     before = module.eval()(example).shape
-    made = prune(module, example, Target("macs", kept), ranking=Ranking(round_to=round_to))
+    made = prune(module, example, PruneTarget("macs", Amount(kept)), ranking=Ranking(round_to=round_to))
     assert made.module(example).shape == before
     assert made.facts["macs"]["after"] <= kept * made.facts["macs"]["before"]
     return made

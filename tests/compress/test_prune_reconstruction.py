@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgecnn.compress.prune import reconstruction
-from edgecnn.compress.prune.algorithm import Target, groups, prune, shrink
+from edgecnn.compress.prune.algorithm import PruneTarget, groups, prune, shrink
 from edgecnn.compress.prune.group import Coupling, Ranking
 from edgecnn.core.errors import InputError
 from edgecnn.core.events import Event, Progress
+from edgecnn.core.quantities import Amount
 
 IMAGE = torch.zeros(1, 3, 32, 32)
 
@@ -74,8 +75,8 @@ def test_one_of_two_copies_goes_and_the_other_speaks_for_both() -> None:
 def test_the_answers_stay_nearer_than_with_slices_of_the_weights(name: str) -> None:
     module = network(name).eval()
     ranking = Ranking("reconstruction", round_to=8, images=images, max_layer=0.9)
-    rebuilt = prune(module, IMAGE, Target("macs", 0.8), ranking=ranking)
-    sliced = prune(module, IMAGE, Target("macs", 0.8), ranking=Ranking(round_to=8, max_layer=0.9))
+    rebuilt = prune(module, IMAGE, PruneTarget("macs", Amount(0.8)), ranking=ranking)
+    sliced = prune(module, IMAGE, PruneTarget("macs", Amount(0.8)), ranking=Ranking(round_to=8, max_layer=0.9))
     assert away(module, rebuilt.module) < 0.8 * away(module, sliced.module)
     assert rebuilt.facts["macs"]["after"] <= 0.8 * rebuilt.facts["macs"]["before"]
 
@@ -170,7 +171,7 @@ def test_what_is_too_wide_is_ranked_by_its_weights_and_keeps_them(monkeypatch: p
 
 def test_layers_in_groups_keep_slices_of_their_weights() -> None:
     module = network("grouped").eval()
-    made = prune(module, IMAGE, Target("macs", 0.6), ranking=RANKING)
+    made = prune(module, IMAGE, PruneTarget("macs", Amount(0.6)), ranking=RANKING)
     path, kept = next(
         (path, kept) for path, kept in made.plan.kept.items() if getattr(module.get_submodule(path), "groups", 1) > 1
     )
@@ -228,7 +229,7 @@ def test_a_single_image_is_a_batch_of_one() -> None:
 
 def test_progress_is_told_layer_by_layer() -> None:
     told: list[Event] = []
-    prune(network("plain"), IMAGE, Target("macs", 0.6), ranking=RANKING, listener=told.append)
+    prune(network("plain"), IMAGE, PruneTarget("macs", Amount(0.6)), ranking=RANKING, listener=told.append)
     measured = [event for event in told if isinstance(event, Progress) and event.step == "importance"]
     assert [event.done for event in measured] == [1, 2, 3]
     assert all(event.total == 3 for event in measured)

@@ -8,7 +8,8 @@ from typing import ClassVar
 from pydantic import Field
 
 from edgecnn.compress.fallbacks import Attempt, Fallback, Known, Stages
-from edgecnn.compress.prune.stage import MEASURES, Prune
+from edgecnn.compress.prune.stage import Prune
+from edgecnn.core.quantities import Amount
 
 
 class PruneLess(Fallback):
@@ -26,17 +27,11 @@ class PruneLess(Fallback):
             return
         stage = stages[place]
         assert isinstance(stage, Prune)
-        measure, kept = _amount(stage)
-        for _ in range(self.steps if measure else 0):
-            kept = (1 + kept) / 2
-            share = round(kept, 3)
-            less = stage.model_copy(update={measure: share if measure in ("macs", "parameters") else f"{share:g}"})
-            yield Attempt(f"{self.kind} {measure} {kept:.0%}", (*stages[:place], less, *stages[place + 1 :]))
-
-
-def _amount(stage: Prune) -> tuple[str, float]:
-    """What the pruning was asked to keep, where that is a share of the whole: bytes and milliseconds are the user's
-    own limit."""
-    measure = next(name for name in MEASURES if getattr(stage, name) is not None)
-    wanted = getattr(stage, measure)
-    return ("", 1.0) if str(wanted).endswith((" B", " ms")) else (measure, float(wanted))
+        if not stage.amount.is_share:  # bytes and milliseconds are the user's own limit
+            return
+        share = stage.amount.value
+        for _ in range(self.steps):
+            share = (1 + share) / 2
+            amount = round(share, 3) if stage.cost in ("macs", "parameters") else Amount(round(share, 3))
+            less = stage.model_copy(update={stage.cost: amount})
+            yield Attempt(f"{self.kind} {stage.cost} {share:.0%}", (*stages[:place], less, *stages[place + 1 :]))

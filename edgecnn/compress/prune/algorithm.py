@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from edgecnn.compress.prune import amount
-from edgecnn.compress.prune.amount import Measure, Unreachable
+from edgecnn.compress.prune.amount import Countable, Unreachable
 from edgecnn.compress.prune.channel_blocks import portions
 from edgecnn.compress.prune.group import Coupling, Group, Prunable, Pruned, Ranking
 from edgecnn.compress.prune.importance import importances
@@ -21,21 +21,22 @@ from edgecnn.compress.prune.trial import examine, lost, smaller_example, usable
 from edgecnn.core import events
 from edgecnn.core.errors import InputError, StepError
 from edgecnn.core.events import Listener, Progress
+from edgecnn.core.quantities import Amount
 from edgecnn.models.pruned import PruningPlan, is_layer, narrowed, sizes
 
-__all__ = ["Group", "Prunable", "Pruned", "Ranking", "Target", "groups", "prune", "shrink"]
+__all__ = ["Group", "Prunable", "Pruned", "Ranking", "PruneTarget", "groups", "prune", "shrink"]
 
 Between = Callable[[nn.Module, int, int], None]
 """Called after each round with the network, the round's number from 1, and how many there are: to train it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """What is to be kept: a share of the cost, or for a value of at least 1 that much of it. `rounds` prune in as many
-    equal parts; `isomorphic` ranks channels among layers of one pattern only."""
+class PruneTarget:
+    """How much of a cost stays. `rounds` prune in as many equal parts; `isomorphic` ranks channels among layers of one
+    pattern only."""
 
-    measure: Measure
-    kept: float
+    cost: Countable
+    amount: Amount
     rounds: int = 1
     isomorphic: bool = False
 
@@ -110,7 +111,7 @@ def shrink(
 def prune(
     module: nn.Module,
     example: Tensor,
-    target: Target,
+    target: PruneTarget,
     *,
     ranking: Ranking | None = None,
     between: Between | None = None,
@@ -121,7 +122,7 @@ def prune(
     Raises InputError `target-out-of-reach` with what can be reached, `nothing-to-prune` where no channel would go.
     """
     ranking = ranking or Ranking()
-    whole = amount.cost(module, example, target.measure)
+    whole = amount.cost(module, example, target.cost)
     limit = _limit(target, whole)
     smaller, plan, left_whole = module, PruningPlan({}), None
     outputs = {path: _outputs(module.get_submodule(path)) for path in _layers(module)}
@@ -133,7 +134,7 @@ def prune(
             if not prunable.groups:
                 raise nothing(prunable)
         limit_now = whole - (whole - limit) * number // target.rounds
-        widths = _widths(smaller, example, prunable, replace(target, kept=limit_now), whole=whole, ranking=ranking)
+        widths = _widths(smaller, example, prunable, target, limit=limit_now, whole=whole, ranking=ranking)
         made = shrink(smaller, example, widths, ranking=ranking, prunable=prunable)
         smaller, plan = made.module, made.plan.after(plan)
         if between is not None:
@@ -145,7 +146,7 @@ def prune(
     listener(Progress("prune", target.rounds, target.rounds, "rounds"))
     facts = {
         **(made.facts if target.rounds == 1 else _facts(module, smaller, example, plan)),
-        "target": {"measure": target.measure, "limit": limit, "whole": whole},
+        "target": {"measure": target.cost, "limit": limit, "whole": whole},
         "importance": ranking.importance,
         "round_to": ranking.round_to,
         "left_whole": dict(left_whole),
@@ -154,22 +155,28 @@ def prune(
 
 
 def _widths(
-    module: nn.Module, example: Tensor, prunable: Prunable, target: Target, *, whole: int, ranking: Ranking
+    module: nn.Module,
+    example: Tensor,
+    prunable: Prunable,
+    target: PruneTarget,
+    *,
+    limit: int,
+    whole: int,
+    ranking: Ranking,
 ) -> dict[str, int]:
-    """Widths at which the cost is at most `target.kept`, here an absolute number."""
+    """Widths at which the cost is at most `limit`."""
     costs = amount.costs(module, example, prunable.groups)
     scopes = amount.scopes_of(prunable.groups, module, isomorphic=target.isomorphic)
-    limit = int(target.kept)
     try:
-        if target.measure == "macs":
+        if target.cost == "macs":
             widths = amount.reach(scopes, costs.macs_at, limit)
             counted = costs.at(widths, "macs")
             if counted <= limit and abs(counted - costs.macs_at(widths)) <= amount.ALIKE * whole:
                 return widths
-        return amount.reach(scopes, lambda widths: costs.at(widths, target.measure), limit)
+        return amount.reach(scopes, lambda widths: costs.at(widths, target.cost), limit)
     except Unreachable as error:
         raise amount.too_much(
-            target.measure,
+            target.cost,
             limit,
             error.least,
             whole,
@@ -178,18 +185,18 @@ def _widths(
         ) from error
 
 
-def _limit(target: Target, whole: int) -> int:
+def _limit(target: PruneTarget, whole: int) -> int:
     if whole == 0:
         raise StepError(
             "cannot-count",
-            f"the {amount.UNITS[target.measure]} of the network cannot be counted",
+            f"the {amount.UNITS[target.cost]} of the network cannot be counted",
             hint="give a share of the parameters instead",
         )
-    limit = int(target.kept if target.kept >= 1 else target.kept * whole)
+    limit = int(target.amount.of(whole))
     if limit >= whole:
         raise InputError(
             "nothing-to-prune",
-            f"the network has no more than {limit:,} {amount.UNITS[target.measure]} as it is",
+            f"the network has no more than {limit:,} {amount.UNITS[target.cost]} as it is",
             why=f"it has {whole:,}",
             hint="ask for less",
         )
@@ -309,10 +316,10 @@ def _check(module: nn.Module, smaller: nn.Module, example: Tensor) -> None:
 
 
 def _facts(module: nn.Module, smaller: nn.Module, example: Tensor, plan: PruningPlan) -> dict[str, Any]:
-    measures: tuple[Measure, ...] = ("macs", "parameters", "size")
+    countable: tuple[Countable, ...] = ("macs", "parameters", "size")
     costs: dict[str, Any] = {
         name: {"before": amount.cost(module, example, name), "after": amount.cost(smaller, example, name)}
-        for name in measures
+        for name in countable
     }
     layers = [
         {"name": path, "before": _outputs(module.get_submodule(path)), "after": _outputs(smaller.get_submodule(path))}

@@ -15,7 +15,8 @@ from edgecnn.core.errors import InputError
 from edgecnn.models.cost import count_macs, layer_macs
 from edgecnn.models.pruned import Channels, PruningPlan, is_depthwise, is_layer, narrowed, sizes, skeleton
 
-Measure = Literal["macs", "parameters", "size"]
+Countable = Literal["macs", "parameters", "size"]
+"""Costs that are counted on the network itself, where latency is measured."""
 SLACK = 0.005
 """A target met with more than this share to spare is approached by giving channels back."""
 ALIKE = 0.001
@@ -36,7 +37,7 @@ class Costs:
     per_weight: Mapping[str, float]
     elsewhere: int
 
-    def at(self, widths: Mapping[str, int], measure: Measure) -> int:
+    def at(self, widths: Mapping[str, int], measure: Countable) -> int:
         """Counted on the network that results."""
         return cost(narrowed(self.bare, plan_at(self.module, self.groups, widths)), self.example, measure)
 
@@ -71,7 +72,7 @@ def costs(module: nn.Module, example: Tensor, groups: Sequence[Group]) -> Costs:
     return Costs(module, bare, example, groups, each, total - sum(layers.values()))
 
 
-def cost(module: nn.Module, example: Tensor, measure: Measure) -> int:
+def cost(module: nn.Module, example: Tensor, measure: Countable) -> int:
     if measure == "macs":
         return count_macs(module, tuple(example.shape))
     return parameters(module) if measure == "parameters" else int8_bytes(module)
@@ -207,7 +208,7 @@ def _pattern(group: Group, module: nn.Module) -> tuple[str, ...]:
     return tuple(sorted(named))
 
 
-def too_much(measure: Measure, wanted: int, least: int, whole: int, *, round_to: int, max_layer: float) -> InputError:
+def too_much(measure: Countable, wanted: int, least: int, whole: int, *, round_to: int, max_layer: float) -> InputError:
     """The error for a target that cannot be met: what can."""
     loosen = [f"a smaller --round-to than {round_to}"] if round_to > 1 else []
     loosen += [f"a larger --max-layer than {max_layer:.0%}"]

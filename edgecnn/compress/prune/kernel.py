@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgecnn.compress.prune.algorithm import Between, Target, check_names, prune
-from edgecnn.compress.prune.amount import Measure
+from edgecnn.compress.prune.algorithm import Between, PruneTarget, check_names, prune
 from edgecnn.compress.prune.graph import OUTPUTS
 from edgecnn.compress.prune.group import Batches, Pruned, Ranking
+from edgecnn.compress.prune.latency import prune_to_latency
 from edgecnn.compress.prune.stage import MEASURED, Prune
 from edgecnn.core.artifact import Artifact, sha256_of
 from edgecnn.core.errors import InputError
@@ -44,10 +44,10 @@ def run(source: Artifact, context: Context, *, options: Prune) -> Artifact:
         images=None if images is None else batches(images, options.importance_images, context.seed),
     )
     check_names(module, ranking)
-    if options.latency is not None:
-        made = _for_latency(module, example, ranking, options=options, context=context)
+    if options.cost == "latency":
+        made = prune_to_latency(module, example, budget=options.amount, ranking=ranking, context=context)
     else:
-        target = Target(*_wanted(options), options.iterations, options.isomorphic)
+        target = PruneTarget(options.cost, options.amount, options.iterations, options.isomorphic)
         between = None if options.finetune is None else _between(options, context)
         made = prune(module, example, target, ranking=ranking, between=between, listener=context.listener)
     if images is not None and options.importance in MEASURED:
@@ -55,16 +55,6 @@ def run(source: Artifact, context: Context, *, options: Prune) -> Artifact:
     made.facts["bn_images"] = 0 if options.finetune is not None else _reestimated(made.module, context, options)
     warn(made.left_whole, context.listener)
     return _written(made, source, context)
-
-
-def _wanted(options: Prune) -> tuple[Measure, float]:
-    """The measure and how much of it is kept: a share, or from 1 on that many."""
-    if options.macs is not None:
-        return "macs", options.macs
-    if options.parameters is not None:
-        return "parameters", options.parameters
-    assert options.size is not None
-    return "size", float(options.size.removesuffix(" B"))
 
 
 def _training_images(context: Context, options: Prune) -> LabelledImages | None:
@@ -121,16 +111,6 @@ def _between(options: Prune, context: Context) -> Between:
         fit(module, images, settings=settings, scratch=scratch, listener=context.listener, seed=context.seed)
 
     return train
-
-
-def _for_latency(module: nn.Module, example: Tensor, ranking: Ranking, *, options: Prune, context: Context) -> Pruned:
-    """Widths chosen by what they cost on the target."""
-    from edgecnn.compress.prune.latency import Budget, prune_to_latency
-
-    assert options.latency is not None
-    in_ms = options.latency.endswith("ms")
-    budget = Budget(ms=float(options.latency.removesuffix(" ms"))) if in_ms else Budget(share=float(options.latency))
-    return prune_to_latency(module, example, budget=budget, ranking=ranking, context=context)
 
 
 def _reestimated(module: nn.Module, context: Context, options: Prune) -> int:

@@ -27,6 +27,7 @@ from edgecnn.core import plugins
 from edgecnn.core.artifact import SUFFIXES
 from edgecnn.core.errors import InputError, MissingError
 from edgecnn.core.events import Progress, Warned
+from edgecnn.core.quantities import Amount
 from edgecnn.core.stage import Context
 from edgecnn.core.store import digest_of, write_atomically
 from edgecnn.models.pruned import narrowed
@@ -45,18 +46,7 @@ TimesOf = Callable[[nn.Module], Mapping[str, float]]
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
-    """How long the layers may take together: a `share` of what they take unpruned, or `ms`. One of the two."""
-
-    share: float | None = None
-    ms: float | None = None
-
-    def ns(self, whole_ns: float) -> float:
-        return whole_ns * self.share if self.share is not None else (self.ms or 0.0) * 1e6
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class LatencyOutcome:
     """Times are the sums over all layers, in ns, as measured on the target before and after; `predicted_ns` is what the
     table said of `widths` (channels left, by root)."""
 
@@ -84,7 +74,7 @@ class Outcome:
         )
 
 
-class Table:
+class LayerTimeTable:
     """Layer times of a network at the widths asked for, measured once each.
 
     What was measured stays in the file `kept`: a killed run does not measure it again.
@@ -144,7 +134,7 @@ class _Network:
 
 
 def prune_to_latency(
-    module: nn.Module, example: Tensor, *, budget: Budget, ranking: Ranking, context: Context
+    module: nn.Module, example: Tensor, *, budget: Amount, ranking: Ranking, context: Context
 ) -> Pruned:
     """A smaller copy whose layers keep `budget` on the target, with what was measured in `facts["latency"]`.
 
@@ -159,7 +149,7 @@ def prune_to_latency(
     def cut(widths: Mapping[str, int]) -> nn.Module:
         return narrowed(module, plan_at(module, prunable.groups, widths)).eval()
 
-    table = Table(cut, times_of, context.scratch / "layer-times.json")
+    table = LayerTimeTable(cut, times_of, context.scratch / "layer-times.json")
     outcome = widths_for(module, prunable.groups, table, budget=budget, context=context)
     made = algorithm.shrink(module, example, outcome.widths, ranking=ranking, prunable=prunable)
     if not made.plan.kept:
@@ -175,8 +165,8 @@ def prune_to_latency(
 
 
 def widths_for(
-    module: nn.Module, groups: Sequence[Group], table: Table, *, budget: Budget, context: Context
-) -> Outcome:
+    module: nn.Module, groups: Sequence[Group], table: LayerTimeTable, *, budget: Amount, context: Context
+) -> LatencyOutcome:
     """The channels that each group of `module` keeps within `budget` on the target, as `table` tells.
 
     Warns where the budget is missed, or where nothing becomes faster. Raises InputError `target-out-of-reach` when the
@@ -188,7 +178,7 @@ def widths_for(
     model = LatencyModel(parts_of(names, module, groups), choices)
     model.learn(measured)
     before_ns = sum(measured[0][1].values())
-    budget_ns = budget.ns(before_ns)
+    budget_ns = budget.of(before_ns / 1e6) * 1e6
     if budget_ns >= before_ns:
         raise InputError(
             "nothing-to-prune",
@@ -202,7 +192,7 @@ def widths_for(
 
 
 def _measure_widths(
-    table: Table, groups: Sequence[Group], context: Context
+    table: LayerTimeTable, groups: Sequence[Group], context: Context
 ) -> list[tuple[list[int], Mapping[str, float]]]:
     """The channel counts measured and the times there, the whole network first."""
     uniform = [[_width(group, step / STEPS) for group in groups] for step in range(STEPS, 0, -1)]
@@ -221,10 +211,10 @@ def _width(group: Group, share: float) -> int:
 
 
 def _chosen(
-    model: LatencyModel, choices: Sequence[Choices], table: Table, *, before_ns: float, budget_ns: float
-) -> Outcome:
+    model: LatencyModel, choices: Sequence[Choices], table: LayerTimeTable, *, before_ns: float, budget_ns: float
+) -> LatencyOutcome:
     """The first choice, or the second where the first was off and the second is better."""
-    tried: list[Outcome] = []
+    tried: list[LatencyOutcome] = []
     for _ in range(2):
         picked = choose(model, choices, budget_ns)
         if picked is None:
@@ -234,7 +224,7 @@ def _chosen(
             break
         times = table.of(widths)
         after_ns = sum(times.values())
-        tried.append(Outcome(before_ns, budget_ns, model.ns(picked), after_ns, widths))
+        tried.append(LatencyOutcome(before_ns, budget_ns, model.ns(picked), after_ns, widths))
         if abs(after_ns / budget_ns - 1) <= OFF:
             break
         model.correct(picked, times)
@@ -243,7 +233,7 @@ def _chosen(
     return _better(tried)
 
 
-def _better(tried: Sequence[Outcome]) -> Outcome:
+def _better(tried: Sequence[LatencyOutcome]) -> LatencyOutcome:
     """Of those that keep the budget the slowest, which keeps most; else the fastest."""
     kept = [outcome for outcome in tried if outcome.is_met]
     return max(kept, key=lambda outcome: outcome.after_ns) if kept else min(tried, key=lambda found: found.after_ns)
@@ -258,7 +248,7 @@ def _not_met(least_ns: float, budget_ns: float, before_ns: float) -> InputError:
     )
 
 
-def _say(outcome: Outcome, context: Context) -> None:
+def _say(outcome: LatencyOutcome, context: Context) -> None:
     context.listener(Progress(STEP, 1, 1, note=str(outcome)))
     if outcome.is_met:
         return

@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Callable
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from edgecnn.compress.prune.group import Importance
 from edgecnn.core.artifact import Format, Kind
 from edgecnn.core.device import DeviceProfile
-from edgecnn.core.quantities import Share, milliseconds, share, size_bytes
+from edgecnn.core.quantities import Amount, Share, SizeAmount, TimeAmount
 from edgecnn.core.stage import Stage, StageInput
 from edgecnn.train.settings import TrainSettings, followed_by_a_stage
 
 MEASURED = ("taylor", "reconstruction")
 """Importances that look at training images."""
-MEASURES = ("macs", "parameters", "size", "latency")
-
-
-def _share_or(read: Callable[[object], object], unit: str, value: object) -> object:
-    """`50%` or a number below 1 as a share; what is none as `read` says, with the unit."""
-    with contextlib.suppress(ValueError):
-        part = share(value)
-        if isinstance(part, int | float) and 0 < part < 1:
-            return f"{part:.12g}"
-    found = read(value)
-    if isinstance(found, int | float) and found > 0:
-        return f"{found:.12g} {unit}"
-    raise ValueError(f"{value!r} is no share between 0 and 1, such as 50%, and nothing with a unit")
+Cost = Literal["macs", "parameters", "size", "latency"]
+COSTS: tuple[Cost, ...] = get_args(Cost)
 
 
 def _expression(text: str) -> str:
@@ -41,13 +28,11 @@ def _expression(text: str) -> str:
     return text
 
 
-Size = Annotated[str, BeforeValidator(lambda value: _share_or(size_bytes, "B", value))]
-Time = Annotated[str, BeforeValidator(lambda value: _share_or(milliseconds, "ms", value))]
 Part = Annotated[Share, Field(gt=0)]
 
 
 class Prune(Stage):
-    """Take the least important channels away until the network costs what is wanted: one of four measures.
+    """Take the least important channels away until the network costs as little as asked: one of four costs.
 
     `macs` and `parameters` are the share kept, such as 50%. `size` is the share kept, or the bytes such as 2 MB, of the
     weights in an INT8 file: a byte for each weight, 9 for each output of a layer. `latency` is the share kept, or the
@@ -67,8 +52,8 @@ class Prune(Stage):
 
     macs: Part | None = None
     parameters: Part | None = None
-    size: Size | None = None
-    latency: Time | None = None
+    size: SizeAmount | None = None
+    latency: TimeAmount | None = None
     importance: Importance = "group-l2"
     round_to: int = Field(default=16, ge=1, le=1024)
     max_layer: Part = 0.75
@@ -80,16 +65,27 @@ class Prune(Stage):
     bn_images: int = Field(default=512, ge=0, le=1_000_000)
 
     @model_validator(mode="after")
-    def _one_measure(self) -> Prune:
-        given = [name for name in MEASURES if getattr(self, name) is not None]
-        if len(given) != 1:
-            said = f"{' and '.join(given)} were given" if given else "none was given"
-            raise ValueError(f"say how much is kept by one of {', '.join(MEASURES)}, such as `macs: 50%`: {said}")
+    def _one_cost(self) -> Prune:
+        names = [name for name in COSTS if getattr(self, name) is not None]
+        if len(names) != 1:
+            said = f"{' and '.join(names)} were given" if names else "none was given"
+            raise ValueError(f"say how much is kept by one of {', '.join(COSTS)}, such as `macs: 50%`: {said}")
         if self.latency is not None and (self.iterations > 1 or self.isomorphic):
             raise ValueError("`latency` chooses all widths at once: leave out `iterations` and `isomorphic`")
         if self.finetune is not None:
             followed_by_a_stage(self.finetune, at="finetune")
         return self
+
+    @property
+    def cost(self) -> Cost:
+        """The cost that is limited."""
+        return next(name for name in COSTS if getattr(self, name) is not None)
+
+    @property
+    def amount(self) -> Amount:
+        """How much of that cost stays."""
+        value = getattr(self, self.cost)
+        return value if isinstance(value, Amount) else Amount(value)
 
     def inputs(self) -> frozenset[StageInput]:
         """Training images where it fine-tunes or its importance looks at them, with labels where these say what is

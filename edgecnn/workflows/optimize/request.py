@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgecnn.compress.prune.stage import Prune
 from edgecnn.config.recipe import Budget, Recipe
 from edgecnn.core.artifact import Format
 from edgecnn.core.device import DeviceProfile
@@ -83,11 +84,10 @@ def _refuse_contradiction(request: Request) -> None:
     if not {"cast", "quantize"} & {stage.kind for stage in request.recipe.stages}:
         limits.append(("latency", "ms", "--max-latency", request.budget.max_latency))
     for stage in request.recipe.stages:
-        options = stage.options() if stage.kind == "prune" else {}
-        for option, unit, flag, limit in limits:
-            number, _, given = str(options.get(option)).partition(" ")
-            if limit is not None and given == unit and float(number) > limit:
-                pruned, allowed = in_words(float(number), unit), in_words(limit, unit)
+        for option, unit, flag, limit in limits if isinstance(stage, Prune) else ():
+            amount = getattr(stage, option)
+            if limit is not None and amount is not None and amount.unit == unit and amount.value > limit:
+                pruned, allowed = in_words(amount.value, unit), in_words(limit, unit)
                 raise InputError(
                     "budget-contradiction",
                     f"the recipe '{request.recipe.name}' prunes to {pruned}, and {flag} allows {allowed}",
