@@ -1,4 +1,4 @@
-"""Device profiles: one YAML each, shipped or the user's own, found by name, alias or path."""
+"""Device profiles: one YAML file each, bundled or the user's own, found by name, alias or path."""
 
 from __future__ import annotations
 
@@ -26,34 +26,30 @@ def load_device(name_or_alias_or_path: str) -> DeviceProfile:
     """The profile of that name or alias, or in that file. Raises InputError with the nearest names."""
     if user_files.is_path(name_or_alias_or_path):
         return read(paths.at_home(name_or_alias_or_path))
-    known = _by_word(*_profiles())
+    profiles = Catalog().by_word()
     word = _word(name_or_alias_or_path)
-    if word in known:
-        return known[word]
-    raise InputError(
-        "unknown-device",
-        f"no device is called '{name_or_alias_or_path}'",
-        hint=f"{did_you_mean(word, list(known))}\nedgecnn devices list",
-    )
+    if word in profiles:
+        return profiles[word]
+    raise _unknown(name_or_alias_or_path, list(profiles))
 
 
 def list_devices() -> list[DeviceProfile]:
-    """The user's own profiles and the shipped ones, by name, this host first; `aliases` are those that lead there.
+    """The user's own profiles and the bundled ones, by name, this host first; `aliases` are those that lead there.
 
-    A word of the user's own device is no longer a shipped one's alias. Raises InputError when two claim one word.
+    A word of the user's own device is no longer a bundled one's alias. Raises InputError when two claim one word.
     """
-    own, ours = _profiles()
-    known = _by_word(own, ours)
-    found = [
-        profile.model_copy(update={"aliases": tuple(word for word in profile.aliases if known[word] is profile)})
-        for profile in (*own, *ours)
-    ]
-    return sorted(found, key=lambda profile: (not profile.local, profile.connect is None, profile.name))
+    by_word = Catalog().by_word()
+    profiles = []
+    for word, profile in by_word.items():
+        if word == profile.name:
+            aliases = tuple(alias for alias in profile.aliases if by_word[alias] is profile)
+            profiles.append(profile.model_copy(update={"aliases": aliases}))
+    return sorted(profiles, key=lambda profile: (not profile.local, profile.connect is None, profile.name))
 
 
 def read(path: Path) -> DeviceProfile:
     """The profile in a file. Raises one InputError with every problem."""
-    return _Files().profile(path)
+    return Catalog().profile(path)
 
 
 def add(
@@ -64,18 +60,17 @@ def add(
     `python` is the interpreter on the board, `config` another ssh configuration file. Raises InputError for a word
     that is taken, an unknown `like`, and a connection that makes no sense.
     """
-    files = _Files()
+    catalog = Catalog()
     target = paths.user_folder() / "devices" / f"{name}.yaml"
-    _refuse_taken(name, target, files)
+    _validate_name(name, target, catalog)
     if target.exists() and not replace:
         hint = f"edgecnn devices show {name}\nadd --force to write it anew"
         raise InputError("device-exists", f"there is a device '{name}' already: {target}", hint=hint)
     if config is not None and not paths.at_home(config).is_file():
         raise InputError("no-ssh-config", f"there is no ssh configuration {config}", hint="give --config FILE")
-    parent = files.named(_word(like), without=(target,))
+    parent = catalog.file_of(_word(like), without=(target,))
     if parent is None:
-        hint = f"{did_you_mean(_word(like), files.words(without=(target,)))}\nedgecnn devices list"
-        raise InputError("unknown-device", f"no device is called '{like}'", hint=hint)
+        raise _unknown(like, catalog.names(without=(target,)))
     connect: dict[str, str] = {"ssh": ssh}
     if config is not None:
         connect["config"] = str(paths.at_home(config).resolve())
@@ -85,7 +80,7 @@ def add(
     yaml_file.validate(Connect, connect, at="connect", problems=problems)
     if problems:
         raise InputError("bad-device", f"device '{name}' cannot be written", why="\n".join(problems))
-    content = {"name": name, "extends": files.profile(parent).name, "connect": connect}
+    content = {"name": name, "extends": catalog.profile(parent).name, "connect": connect}
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -94,12 +89,12 @@ def add(
     return target
 
 
-def _refuse_taken(name: str, target: Path, files: _Files) -> None:
-    """A shipped alias may be taken over; a shipped name and the words of the user's other devices may not."""
+def _validate_name(name: str, target: Path, catalog: Catalog) -> None:
+    """A bundled alias may be taken over; a bundled name and the words of the user's other devices may not."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
         hint = "small letters, digits and '-': pi, lab-jetson"
         raise InputError("bad-device-name", f"'{name}' is no name for a device", hint=hint)
-    own = files.named(name, without=(target,), among=_own())
+    own = catalog.file_of(name, among=[path for path in catalog.own if path != target])
     if own is not None:
         raise InputError("device-clash", f"'{name}' leads to {own} already", hint="choose another name")
     if name in user_files.files("devices") and user_files.files("devices")[name] != target:
@@ -110,43 +105,50 @@ def _refuse_taken(name: str, target: Path, files: _Files) -> None:
         )
 
 
-def _profiles() -> tuple[list[DeviceProfile], list[DeviceProfile]]:
-    """The user's profiles, and the shipped ones that no file of the user's replaces."""
-    files, own = _Files(), _own()
-    return [files.profile(path) for path in own], [
-        files.profile(path) for path in user_files.files("devices").values() if path not in own
-    ]
-
-
-def _own() -> list[Path]:
-    folder = user_files.folders("devices")[0]
-    return sorted(folder.glob("*.yaml")) if folder.is_dir() else []
+def _unknown(word: str, names: list[str]) -> InputError:
+    hint = f"{did_you_mean(_word(word), names)}\nedgecnn devices list"
+    return InputError("unknown-device", f"no device is called '{word}'", hint=hint)
 
 
 def _word(text: str) -> str:
     return text.lower().replace("_", "-").replace(" ", "-")
 
 
-class _Files:
-    """Device files, each read once."""
+class Catalog:
+    """Every device file, read once: the user's `own`, then all `bundled` ones, also those that a file of the user's
+    replaces, for that file may extend what it replaces."""
 
     def __init__(self) -> None:
+        own, bundled = user_files.folders("devices")
+        self.own = sorted(own.glob("*.yaml"))
+        self.bundled = sorted(bundled.glob("*.yaml"))
         self._raw: dict[Path, dict[str, Any]] = {}
 
-    def raw(self, path: Path) -> dict[str, Any]:
-        """What is written in the file itself; an ssh configuration named there lies beside it."""
-        if path not in self._raw:
-            raw = yaml_file.read_mapping(path, what="device")
-            connect = raw.get("connect")
-            if isinstance(connect, dict) and isinstance(connect.get("config"), str):
-                raw["connect"] = {**connect, "config": str(path.parent / paths.at_home(connect["config"]))}
-            self._raw[path] = raw
-        return self._raw[path]
+    def by_word(self) -> dict[str, DeviceProfile]:
+        """Profiles by every word they answer to: the user's own before a bundled one's alias, not before its name.
+
+        Raises InputError `device-clash` when two claim one word.
+        """
+        own = [self.profile(path) for path in self.own]
+        replaced = {path.stem for path in self.own}
+        bundled = [self.profile(path) for path in self.bundled if path.stem not in replaced]
+        profiles: dict[str, DeviceProfile] = {}
+        for profile in own:
+            for word in (profile.name, *profile.aliases):
+                _claim(profiles, word, profile)
+        for profile in bundled:
+            _claim(profiles, profile.name, profile)
+        taken = set(profiles)
+        for profile in bundled:
+            for word in profile.aliases:
+                if word not in taken:
+                    _claim(profiles, word, profile)
+        return profiles
 
     def profile(self, path: Path, *, extended_by: Sequence[Path] = ()) -> DeviceProfile:
         """The profile in a file, with what it takes from the one it extends."""
         problems: list[str] = []
-        raw, own = self.raw(path), self.raw(path)
+        raw, own = self._mapping(path), self._mapping(path)
         if isinstance(own.get("extends"), str):
             parent = self._parent(own["extends"], (*extended_by, path), problems)
             if parent is not None:
@@ -156,49 +158,53 @@ class _Files:
             problems = [problem for problem in problems if not problem.endswith(": is missing")]
         problems += _unknown_backends(raw.get("deployments"))
         if profile is None or problems:
-            raise yaml_file.refuse(path, problems, what="device")
+            raise yaml_file.file_error(path, problems, what="device")
         return profile
 
-    def _parent(self, word: str, chain: Sequence[Path], problems: list[str]) -> dict[str, Any] | None:
-        path = self.named(_word(word), without=chain)
-        if path is not None:
-            found = self.profile(path, extended_by=chain)
-            return found.model_dump(mode="json", exclude_defaults=True)
-        if self.named(_word(word), among=list(chain)) is not None:
-            round = " extends ".join(str(self.raw(member).get("name", member.stem)) for member in chain)
-            problems.append(f"extends: {round} extends {word}, which goes round in a circle")
-        else:
-            close = did_you_mean(_word(word), self.words(without=chain))
-            problems.append(f"extends: no device is called '{word}'; {close}")
-        return None
-
-    def named(self, word: str, *, without: Sequence[Path] = (), among: Sequence[Path] | None = None) -> Path | None:
-        """The file of the device that answers to `word`: the user's own before a shipped one, a name before an
+    def file_of(self, word: str, *, without: Sequence[Path] = (), among: Sequence[Path] | None = None) -> Path | None:
+        """The file of the device that answers to `word`: the user's own before a bundled one, a name before an
         alias."""
-        profiles = [path for path in (_everything() if among is None else among) if path not in without]
+        files = [path for path in (self._files() if among is None else among) if path not in without]
         for key in ("name", "aliases"):
-            for path in profiles:
-                answers = self.raw(path).get(key)
-                if word == answers or (isinstance(answers, list) and word in answers):
+            for path in files:
+                words = self._mapping(path).get(key)
+                if word == words or (isinstance(words, list) and word in words):
                     return path
         return None
 
-    def words(self, *, without: Sequence[Path] = ()) -> list[str]:
-        """Every name there is."""
-        names = (self.raw(path).get("name") for path in _everything() if path not in without)
+    def names(self, *, without: Sequence[Path] = ()) -> list[str]:
+        names = (self._mapping(path).get("name") for path in self._files() if path not in without)
         return list(dict.fromkeys(str(name) for name in names))
 
+    def _files(self) -> list[Path]:
+        return [*self.own, *self.bundled]
 
-def _everything() -> list[Path]:
-    """The user's files, then all that are shipped: a file that replaces a shipped one may extend it."""
-    return [
-        path for folder in user_files.folders("devices") if folder.is_dir() for path in sorted(folder.glob("*.yaml"))
-    ]
+    def _mapping(self, path: Path) -> dict[str, Any]:
+        """What is written in the file itself; an ssh configuration named there lies beside it."""
+        if path not in self._raw:
+            raw = yaml_file.read_mapping(path, what="device")
+            connect = raw.get("connect")
+            if isinstance(connect, dict) and isinstance(connect.get("config"), str):
+                raw["connect"] = {**connect, "config": str(path.parent / paths.at_home(connect["config"]))}
+            self._raw[path] = raw
+        return self._raw[path]
+
+    def _parent(self, word: str, chain: Sequence[Path], problems: list[str]) -> dict[str, Any] | None:
+        path = self.file_of(_word(word), without=chain)
+        if path is not None:
+            return self.profile(path, extended_by=chain).model_dump(mode="json", exclude_defaults=True)
+        if self.file_of(_word(word), among=chain) is not None:
+            circle = " extends ".join(str(self._mapping(member).get("name", member.stem)) for member in chain)
+            problems.append(f"extends: {circle} extends {word}, which goes round in a circle")
+        else:
+            close = did_you_mean(_word(word), self.names(without=chain))
+            problems.append(f"extends: no device is called '{word}'; {close}")
+        return None
 
 
 def _extended(parent: Mapping[str, Any], child: Mapping[str, Any]) -> dict[str, Any]:
-    """`parent` with what `child` says otherwise. A board that is reached is not this host; a file that takes the
-    place of a shipped one takes its aliases too."""
+    """`parent` with what `child` says otherwise. A board that is reached is not this host; a file that replaces a
+    bundled one takes its aliases too."""
     inherited = {key: value for key, value in parent.items() if key not in OWN}
     if "connect" in child:
         inherited.pop("local", None)
@@ -211,11 +217,11 @@ def _extended(parent: Mapping[str, Any], child: Mapping[str, Any]) -> dict[str, 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Mappings are merged, all else is replaced, lists too."""
-    found = dict(base)
+    merged = dict(base)
     for key, value in over.items():
-        before = found.get(key)
-        found[key] = _merged(before, value) if isinstance(before, Mapping) and isinstance(value, Mapping) else value
-    return found
+        before = merged.get(key)
+        merged[key] = _merged(before, value) if isinstance(before, Mapping) and isinstance(value, Mapping) else value
+    return merged
 
 
 def _unknown_backends(deployments: Any) -> list[str]:
@@ -230,24 +236,8 @@ def _unknown_backends(deployments: Any) -> list[str]:
     ]
 
 
-def _by_word(own: Sequence[DeviceProfile], ours: Sequence[DeviceProfile]) -> dict[str, DeviceProfile]:
-    """Profiles by every word they answer to. The user's own win a shipped one's alias, not its name."""
-    found: dict[str, DeviceProfile] = {}
-    for profile in own:
-        for word in (profile.name, *profile.aliases):
-            _claim(found, word, profile)
-    for profile in ours:
-        _claim(found, profile.name, profile)
-    taken = set(found)
-    for profile in ours:
-        for word in profile.aliases:
-            if word not in taken:
-                _claim(found, word, profile)
-    return found
-
-
-def _claim(found: dict[str, DeviceProfile], word: str, profile: DeviceProfile) -> None:
-    other = found.setdefault(word, profile)
+def _claim(profiles: dict[str, DeviceProfile], word: str, profile: DeviceProfile) -> None:
+    other = profiles.setdefault(word, profile)
     if other is not profile:
         raise InputError(
             "device-clash",

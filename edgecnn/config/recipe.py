@@ -1,9 +1,8 @@
-"""What a person writes: how to compress, for any model and any device. Every problem is reported at once."""
+"""Recipes: how to compress, for any model and any device, as YAML. Every problem in a file is reported at once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -12,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from edgecnn.config import user_files, yaml_file
 from edgecnn.core import plugins
 from edgecnn.core.artifact import Format, Kind
-from edgecnn.core.errors import EdgecnnError, InputError
+from edgecnn.core.errors import EdgecnnError
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.quantities import Bytes, Milliseconds, Share
 from edgecnn.core.stage import Stage
@@ -29,7 +28,7 @@ class _Section(BaseModel):
 
 
 class Budget(_Section):
-    """What the file that is shipped has to keep.
+    """What the delivered file has to keep.
 
     `max_drop` is the largest loss of top-1 accuracy that still passes, as a share: 0.01 is one point. `max_latency` is
     in milliseconds for one image on the target, `max_size` in bytes of the file; None asks nothing.
@@ -46,7 +45,7 @@ class Calibration(_Section):
     images: int = Field(default=200, ge=1, le=100_000)
 
 
-class Measure(_Section):
+class Measurement(_Section):
     """How long to measure: see `edgecnn.measure.effort`."""
 
     profile: Literal["smoke", "quick", "standard"] = "quick"
@@ -63,9 +62,9 @@ class Recipe(_Section):
     budget: Budget = Budget()
     calibration: Calibration = Calibration()
     preprocessing: Preprocessing | None = None
-    measure: Measure = Measure()
+    measure: Measurement = Measurement()
     ladder: tuple[Any, ...] = ()
-    """Rungs (`edgecnn.compress.fallbacks.Fallback`) to climb, in order, when the stages alone miss the budget."""
+    """Fallbacks (`edgecnn.compress.fallbacks.Fallback`) to try, in order, when the stages alone miss the budget."""
 
     def to_dict(self) -> dict[str, Any]:
         """As a person would write it, every option spelt out."""
@@ -88,17 +87,17 @@ class _Page(_Section):
     description: str = Field(default="", max_length=2000)
     budget: Budget = Budget()
     calibration: Calibration = Calibration()
-    measure: Measure = Measure()
+    measure: Measurement = Measurement()
 
 
 def load_recipe(name_or_path: str) -> Recipe:
-    """The recipe of that name, the user's or a shipped one, or at that path. Raises one InputError for all problems."""
+    """The recipe of that name, the user's or a bundled one, or at that path. Raises one InputError for all problems."""
     path = user_files.find("recipes", name_or_path)
     return parse(yaml_file.read_mapping(path, what="recipe"), path=path)
 
 
 def list_recipes() -> list[Recipe]:
-    """The shipped recipes and the user's own, by name. A broken one raises: `edgecnn recipes check` shows which."""
+    """The bundled recipes and the user's own, by name. A broken one raises: `edgecnn recipes check` shows which."""
     return [load_recipe(name) for name in user_files.files("recipes")]
 
 
@@ -121,9 +120,12 @@ def parse(raw: dict[str, Any], *, path: Path) -> Recipe:
     problems.extend(_out_of_order(page["ladder"]))
     problems.extend(() if problems else _without_effect(page["stages"]))
     problems.extend(() if problems else _without_object(page["ladder"], page["stages"]))
-    page["preprocessing"] = _preprocessing(raw.get("preprocessing"), problems)
+    if raw.get("preprocessing") is not None:
+        page["preprocessing"] = yaml_file.validate(
+            Preprocessing, raw["preprocessing"], at="preprocessing", problems=problems
+        )
     if problems:
-        raise yaml_file.refuse(path, problems, what="recipe")
+        raise yaml_file.file_error(path, problems, what="recipe")
     return Recipe(**{**page, "name": page.get("name") or path.stem})
 
 
@@ -187,8 +189,8 @@ def _entries(entries: Any, group: str, problems: list[str]) -> tuple[Any, ...]:
     if not isinstance(entries, list) or len(entries) > MAX_STAGES:
         problems.append(f"{group}: write a list of at most {MAX_STAGES}, such as `- {plugins.names(GROUPS[group])[0]}`")
         return ()
-    found = [_entry(entry, f"{group}[{index}]", group, problems) for index, entry in enumerate(entries)]
-    return tuple(item for item in found if item is not None)
+    values = [_entry(entry, f"{group}[{index}]", group, problems) for index, entry in enumerate(entries)]
+    return tuple(value for value in values if value is not None)
 
 
 def _entry(entry: Any, at: str, group: str, problems: list[str]) -> Any | None:
@@ -212,52 +214,3 @@ def _entry(entry: Any, at: str, group: str, problems: list[str]) -> Any | None:
         problems.append(f"{at}.{kind}: the {word} cannot be loaded: {error}")
         return None
     return yaml_file.validate(model, options or {}, at=f"{at}.{kind}", problems=problems)
-
-
-def _preprocessing(value: Any, problems: list[str]) -> Preprocessing | None:
-    if value is None:
-        return None
-    if not isinstance(value, dict):
-        problems.append("preprocessing: write `{resize: 256, crop: 224, ...}`")
-        return None
-    known = [field.name for field in fields(Preprocessing)]
-    strange = [key for key in value if key not in known]
-    problems.extend(yaml_file.unknown(f"preprocessing.{key}", str(key), known) for key in strange)
-    sized = {key: item for key, item in value.items() if key not in strange}
-    before = len(problems)
-    for key, item in sized.items():
-        _check_field(str(key), item, problems)
-    if strange or len(problems) > before:
-        return None
-    if isinstance(sized.get("crop"), int):
-        sized["crop"] = [sized["crop"], sized["crop"]]
-    try:
-        return Preprocessing.from_dict(sized)
-    except InputError as error:
-        problems.extend(f"preprocessing: {problem}" for problem in error.why.split("; "))
-        return None
-
-
-def _check_field(key: str, value: Any, problems: list[str]) -> None:
-    """Types and bounds of one field; what fits together is `Preprocessing`'s own affair."""
-    at = f"preprocessing.{key}"
-    if key == "crop":
-        sides = value if isinstance(value, list) else [value, value]
-        if len(sides) != 2 or not all(_is_side(side) for side in sides):
-            problems.append(f"{at}: write the input size in pixels, 1 to 4096, such as 224 or [224, 320]")
-    elif key == "resize":
-        if value is not None and not _is_side(value):
-            problems.append(f"{at}: write the shorter edge in pixels, 1 to 4096, or null")
-    elif key == "stretch":
-        if not isinstance(value, bool):
-            problems.append(f"{at}: write true or false")
-    elif key in ("mean", "std"):
-        numbers = isinstance(value, list) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in value)
-        if not numbers:
-            problems.append(f"{at}: write one number per channel, such as [0.5, 0.5, 0.5]")
-    elif not isinstance(value, str):
-        problems.append(f"{at}: write a word")
-
-
-def _is_side(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 4096

@@ -150,7 +150,7 @@ def join(at: str, *parts: str | int) -> str:
     return at
 
 
-def refuse(path: Path, problems: list[str], *, what: str) -> InputError:
+def file_error(path: Path, problems: list[str], *, what: str) -> InputError:
     """One error for everything wrong with a file."""
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     hint = f"correct {path}, then: edgecnn recipes check {path}" if what == "recipe" else f"correct {path}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +40,7 @@ def settle_preprocessing(
     if "crop" in flags and "resize" not in flags:
         flags["resize"] = max(flags["crop"])
     if flags:
-        base, origin = replace(base, **flags), f"flags over {origin}"
+        base, origin = base.changed(**flags), f"flags over {origin}"
     if "guessed" in origin and not {"mean", "std"} <= set(flags):
         listener(
             Warned(

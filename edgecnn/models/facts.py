@@ -104,13 +104,16 @@ def _from_timm_words(raw: Mapping[str, Any]) -> Preprocessing:
     interpolation = str(raw.get("interpolation", "bilinear"))
     if interpolation not in INTERPOLATIONS:
         interpolation = "bicubic"
-    return Preprocessing(
-        crop=crop,
-        resize=None if mode == "squash" else max(*crop, math.floor(max(crop) / float(raw.get("crop_pct") or 0.875))),
-        stretch=mode == "squash",
-        interpolation=cast(Any, interpolation),
-        mean=tuple(float(item) for item in raw["mean"]),
-        std=tuple(float(item) for item in raw["std"]),
+    edge = max(*crop, math.floor(max(crop) / float(raw.get("crop_pct") or 0.875)))
+    return Preprocessing.from_dict(
+        {
+            "crop": crop,
+            "resize": None if mode == "squash" else edge,
+            "stretch": mode == "squash",
+            "interpolation": interpolation,
+            "mean": [float(item) for item in raw["mean"]],
+            "std": [float(item) for item in raw["std"]],
+        }
     )
 
 

@@ -260,9 +260,9 @@ def _complete(found: _Found, weights: Weights) -> LoadedModel:
 def _resized(preprocessing: Preprocessing, crop: tuple[int, int]) -> Preprocessing:
     """The library's preprocessing at the size the file states, with the same share cropped away."""
     if preprocessing.resize is None:
-        return replace(preprocessing, crop=crop)
+        return preprocessing.changed(crop=crop)
     share = max(crop) / max(preprocessing.crop)
-    return replace(preprocessing, crop=crop, resize=max(*crop, round(preprocessing.resize * share)))
+    return preprocessing.changed(crop=crop, resize=max(*crop, round(preprocessing.resize * share)))
 
 
 def _channels(network: nn.Module) -> int:

@@ -72,7 +72,7 @@ def enlarged(names: tuple[str, ...], preprocessing: Preprocessing) -> Preprocess
             + ("not resized before" if edge is None or preprocessing.stretch else f"resized to {edge} before"),
             hint=f"--resize {round(max(height, width) * 8 / 7)}, or another augmentation: --tta flip,shift",
         )
-    return replace(preprocessing, crop=(edge, edge))
+    return preprocessing.changed(crop=(edge, edge))
 
 
 @dataclass(frozen=True)

@@ -255,7 +255,7 @@ def test_a_teacher_that_answers_nan_is_not_taken_for_a_learning_rate(bench: Benc
 
 
 def test_a_teachers_checkpoint_is_shown_images_in_its_own_preprocessing(made: Bench, bench: Bench) -> None:
-    other = replace(PREPROCESSING, mean=(0.1, 0.2, 0.3), std=(0.5, 0.4, 0.3))
+    other = PREPROCESSING.changed(mean=(0.1, 0.2, 0.3), std=(0.5, 0.4, 0.3))
     path = bench.folder / "other.safetensors"
     save(path, bench.teacher.module(), architecture=SMALL, num_classes=4, preprocessing=other)
     teacher = open_model(path)

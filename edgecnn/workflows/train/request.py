@@ -77,7 +77,7 @@ def _read(config: Path) -> dict[str, Any]:
         raise
     yaml_file.validate(TrainSettings, raw, at="", problems=problems)
     if problems:
-        raise yaml_file.refuse(config, problems, what="settings")
+        raise yaml_file.file_error(config, problems, what="settings")
     if raw.get(AUGMENT) is None:
         raw.pop(AUGMENT, None)
     return raw
