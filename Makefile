@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test board check format docs bench clean
+.PHONY: help install demo test test-all board check format docs bench clean
 
 help: ## say what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # A marker per set of packages, so that a second run installs nothing. It is older than pyproject.toml after an edit.
 $(BIN)/python:
@@ -27,8 +27,14 @@ install: $(VENV)/.installed-run ## make .venv and install edgecnn into it
 demo: $(VENV)/.installed-run ## checkpoint to INT8 on three runtimes, measured and judged
 	$(BIN)/edgecnn demo
 
-test: $(VENV)/.installed-dev ## run the tests; PYTEST_ARGS="-k name" for some
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+# One worker for each core, four at most; the tests of a module share one.
+PYTEST = $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
+
+test: $(VENV)/.installed-dev ## run the tests a person waits for; PYTEST_ARGS="-k name" for some
+	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
+
+test-all: test ## and the slow ones: the emulated board, conversions, torchrun, sweeps over libraries
+	$(PYTEST) -m slow $(PYTEST_ARGS)
 
 board: $(BIN)/python ## play with an emulated Raspberry Pi 5 (root on Debian; apt: mmdebstrap qemu-user-static openssh-client)
 	$(BIN)/python tests/board/emulated_board.py

@@ -193,6 +193,7 @@ def test_without_a_target_to_time_it_names_the_other_way(tmp_path: Path) -> None
     assert "macs" in raised.value.hint
 
 
+@pytest.mark.slow
 def test_on_this_host_the_layers_of_onnx_runtime_are_timed(tmp_path: Path) -> None:
     """Groups by the dependency graph, the file by the exporter, times by ONNX Runtime, and a network that works."""
     pytest.importorskip("onnxruntime")

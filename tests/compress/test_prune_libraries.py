@@ -38,6 +38,7 @@ def from_torchvision(name: str) -> nn.Module:
         return made
 
 
+@pytest.mark.slow
 def test_shufflenet_v2() -> None:
     """ZeroDivisionError in the library."""
     made = pruned(from_torchvision("shufflenet_v2_x0_5"), 64)
@@ -52,6 +53,7 @@ def test_squeezenet() -> None:
     assert "one for each class" in made.left_whole["classifier.1"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["edgenext_xx_small", "fastvit_t8", "efficientvit_m0", "efficientvit_b0"])
 def test_mobile_vision_transformers(name: str) -> None:
     """IndexError in the library; attention stays whole, what lies around it goes."""

@@ -17,7 +17,9 @@ BACKENDS: dict[Format, str] = {"onnx": "onnxruntime", "tensorrt": "onnxruntime",
 AGREEMENT = 0.995
 
 
-@pytest.mark.parametrize("format", ["onnx", "tensorrt", "tflite"])
+@pytest.mark.parametrize(
+    "format", ["onnx", *(pytest.param(name, marks=pytest.mark.slow) for name in ("tensorrt", "tflite"))]
+)
 def test_the_file_answers_like_the_trained_network(around, exported, digits, format: Format) -> None:
     _, everything = digits
     source: Artifact = exported(format)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,21 +15,6 @@ from workbench import Ended, Workbench, in_process_of_its_own, make_workbench, o
 
 from edgecnn.cli import console, failures
 from edgecnn.cli.main import run
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> Iterator[None]:
-    """On networks this small, torch's threads spend ten times the work's time waiting for each other."""
-    import torch
-
-    threads, variable = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
-    torch.set_num_threads(1)
-    os.environ["OMP_NUM_THREADS"] = "1"
-    yield
-    torch.set_num_threads(threads)
-    os.environ.pop("OMP_NUM_THREADS")
-    if variable is not None:
-        os.environ["OMP_NUM_THREADS"] = variable
 
 
 @pytest.fixture(scope="session")
