@@ -1,4 +1,4 @@
-"""What can go wrong, in families by who must act.
+"""Errors that this package raises on purpose, in families by who must act.
 
 An error is constructed where the facts are and shown in one place, `edgecnn.cli.failures`. Each has a kebab-case
 `code` (stable, for scripts), a `message` (what), a `why` (the fact behind it) and a `hint` (a command to type or an

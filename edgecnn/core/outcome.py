@@ -1,4 +1,4 @@
-"""The three outcomes of a judgement, and the exit code of each."""
+"""Outcome of a verdict: PASS, FAIL or INCONCLUSIVE, and the exit code of each."""
 
 from __future__ import annotations
 

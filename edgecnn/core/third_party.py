@@ -1,4 +1,4 @@
-"""What foreign packages say: kept off the user's terminal, and one line of it in our errors."""
+"""Third-party output: kept off the user's terminal, and one line of it in our errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images to train, calibrate and judge on, and the one preprocessing they share."""
+"""Data: images to train on, to calibrate with and to evaluate on, with one preprocessing."""
 
 from edgecnn.data.images import ImageSet
 from edgecnn.data.opening import ImageData, open_data

@@ -1,4 +1,4 @@
-"""Which output of the network a class name stands for."""
+"""Class map: which output of the network a class name stands for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data that needs no download: the handwritten digits that come with scikit-learn."""
+"""Demo data that needs no download: the handwritten digits of scikit-learn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images to judge a finished model on: all of them, and only those that are for judging."""
+"""Evaluation set: labelled images that a finished model is evaluated on, and no image meant for training."""
 
 from __future__ import annotations
 

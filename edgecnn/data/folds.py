@@ -1,4 +1,4 @@
-"""Cross-validation: every image judges once, by a network that did not learn from it or from a copy of it."""
+"""Cross-validation folds: every image is evaluated once, by a network that did not learn from it or a copy of it."""
 
 from __future__ import annotations
 

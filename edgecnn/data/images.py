@@ -1,4 +1,4 @@
-"""A set of image files, decoded a batch at a time by a few threads; memory does not grow with the number of images."""
+"""Image set: files that a few threads decode batch by batch, so that memory does not grow with their number."""
 
 from __future__ import annotations
 

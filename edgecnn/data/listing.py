@@ -1,4 +1,4 @@
-"""What a data source lists: files with the class written beside them, before anything is chosen or decoded."""
+"""Listing of a data source: files and the class written beside each, before anything is chosen or decoded."""
 
 from __future__ import annotations
 

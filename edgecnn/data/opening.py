@@ -1,4 +1,4 @@
-"""Open the user's images: what trains and calibrates, what judges, and the facts about both."""
+"""Opening the user's images: which train, which calibrate, which evaluate, and the facts about them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From an image file to the pixels the network sees: Pillow, numpy and Python 3.8 only, for it travels in the bundle.
+"""Pixels: from an image file to what the network sees. Pillow, numpy and Python 3.8 only, for it travels in the bundle.
 
 The geometry is that of torchvision's `Resize` and `CenterCrop` on PIL images, pixel for pixel. What files hold beyond
 8-bit RGB is settled here once: EXIF orientation is applied; transparency is composited on white; 16-bit grey is scaled

@@ -1,4 +1,4 @@
-"""Which images calibrate and which judge: deterministic, spread over the classes, never the same."""
+"""Splits: which images calibrate and which evaluate. Deterministic, spread over the classes, never overlapping."""
 
 from __future__ import annotations
 

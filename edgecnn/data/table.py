@@ -1,4 +1,4 @@
-"""A CSV file with the columns `path` and `label`, and optionally `split`."""
+"""Table of images: a CSV file with the columns `path` and `label`, and optionally `split`."""
 
 from __future__ import annotations
 

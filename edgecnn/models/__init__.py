@@ -1,4 +1,4 @@
-"""Reading weights safely, and finding or building the network they belong to."""
+"""Models: reading weights safely, and finding or building the network they belong to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A network to train: built by name or by the user's code, with fresh weights or those of a file under a new head."""
+"""Building a network to train, by name or from code, with fresh weights or those of a file under a new head."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An index of the registered architectures by the names and shapes of their weights: a bare checkpoint is recognised
+"""Catalog of the registered architectures by the names and shapes of their weights: a bare checkpoint is recognised
 without building a thousand networks.
 
 `python -m edgecnn.models.catalog` writes it anew from the installed torchvision and timm. A line of it holds a hash

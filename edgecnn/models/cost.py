@@ -1,4 +1,4 @@
-"""How much a network computes."""
+"""Cost of a network: multiply-accumulates, and the smallest feature map of an input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a checkpoint or a library says beside the weights: preprocessing, class names, architecture."""
+"""Facts of a checkpoint or a library beside the weights: preprocessing, class names, architecture."""
 
 from __future__ import annotations
 

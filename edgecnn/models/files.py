@@ -1,4 +1,4 @@
-"""What kind of file this is, told from its first bytes; the suffix is not asked."""
+"""File kinds, read from the first bytes of a file. The suffix does not count."""
 
 from __future__ import annotations
 

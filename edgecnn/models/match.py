@@ -1,4 +1,4 @@
-"""Which network the weights belong to: by names and shapes, and where those are equal, by what the networks compute."""
+"""Matching weights to architectures by names and shapes, and where those are equal, by what the networks compute."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A checkpoint with its network: opening one."""
+"""Opening a checkpoint together with its network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A network with fewer channels: which of the original's are left, as JSON, and how to build it from that.
+"""Pruning plan: which channels of the original network are left, as JSON, and how to build the smaller network from it.
 
 A plan only ever takes channels away, so a hostile one cannot make a network larger than its architecture is. The same
 code makes the pruned network from the original and, for `open_model`, from a fresh one: what is loaded then is bit for

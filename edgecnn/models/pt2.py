@@ -1,4 +1,4 @@
-"""The weights in a torch.export archive (.pt2), read without the pickled parts.
+"""Weights in a torch.export archive (.pt2), read without the pickled parts.
 
 `torch.export.load` unpickles tensors, constants and custom objects with `weights_only=False` (torch 2.14,
 `torch/export/pt2_archive/_package.py`), so the archive is read here: JSON says where each raw tensor lies. A pickled

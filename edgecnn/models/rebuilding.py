@@ -1,4 +1,4 @@
-"""A pruned network from its file: the whole architecture, narrowed by the plan, then filled with the weights."""
+"""Rebuilding a pruned network from its file: the whole architecture, narrowed by the plan, filled with the weights."""
 
 from __future__ import annotations
 

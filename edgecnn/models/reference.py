@@ -1,4 +1,4 @@
-"""What a user writes after `--model`: a registered name, or a factory in a file or package.
+"""Model reference, as written after `--model`: a registered name, or a factory in a file or package.
 
     resnet50 | torchvision:resnet50 | timm:efficientnet_lite0 | path/to/file.py:factory | pkg.module:Net.make("b0")
 

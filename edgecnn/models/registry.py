@@ -1,4 +1,4 @@
-"""The architectures torchvision and timm know by name: listing them, and building one with or without memory."""
+"""Registry of the architectures of torchvision and timm: their names, and building one with or without memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing a checkpoint that opens without questions."""
+"""Saving a checkpoint that opens without further options."""
 
 from __future__ import annotations
 

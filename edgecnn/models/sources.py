@@ -1,4 +1,4 @@
-"""The code a network is made of, for the digest that names it: equal weights compute different things in other code."""
+"""Source files of a network, for the digest that names it: equal weights compute different things in other code."""
 
 from __future__ import annotations
 

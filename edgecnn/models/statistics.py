@@ -1,4 +1,4 @@
-"""Which of several networks weights were trained in, told by the batch-norm statistics stored with them.
+"""Batch-norm statistics tell in which of several networks weights were trained.
 
 Networks that differ only in operations without weights (another pooling, padding or activation) take the same
 checkpoint. In the one it was trained in, photographs give each batch norm about the mean and variance that training

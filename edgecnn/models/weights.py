@@ -1,4 +1,4 @@
-"""Reading weights from a file that may come from anywhere: nothing in it is ever executed."""
+"""Weights from a file that may come from anywhere: nothing in it is ever executed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How training images are varied: everything random is drawn per batch first, then applied to whole batches at once."""
+"""Augmentation of training images: random numbers are drawn for a whole batch, then applied to it at once."""
 
 from __future__ import annotations
 

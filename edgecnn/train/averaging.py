@@ -1,4 +1,4 @@
-"""A moving average of the weights, which is judged and kept in their place."""
+"""Moving average of the weights (EMA): it is evaluated and stored in their place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which epoch's weights are kept: the best on validation images, or the last where there are none."""
+"""Best weights of a training: those of the epoch that is best on the validation images, or of the last without them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From positions to varied 8-bit pixels: the same work in this process and in workers."""
+"""Decoding and augmenting images to 8-bit pixels: the same code runs in this process and in workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo's checkpoint: a small residual network trained on the digits in under half a minute."""
+"""Demo training: a small residual network learns the handwritten digits in under half a minute."""
 
 from __future__ import annotations
 

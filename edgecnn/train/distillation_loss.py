@@ -1,4 +1,4 @@
-"""Learning from a teacher: three losses between logits, and the objective that puts one of them into training.
+"""Distillation losses: three losses between logits, and the objective that uses one of them in training.
 
 Logits are (N, classes). Every loss is the mean over the batch, scaled by the square of its temperature so that its
 gradients are of one size at every temperature (Hinton et al. 2015, section 2).

@@ -1,4 +1,4 @@
-"""Finds the first batch whose loss, or whose gradient, is no finite number."""
+"""Divergence: the first batch whose loss or gradient is not a finite number."""
 
 from __future__ import annotations
 

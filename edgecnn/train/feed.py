@@ -1,4 +1,4 @@
-"""Training batches: what an epoch gives depends on the seed and its number alone."""
+"""Feed of training batches: what an epoch gives depends on the seed and the number of the epoch alone."""
 
 from __future__ import annotations
 

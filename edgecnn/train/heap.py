@@ -1,4 +1,4 @@
-"""Memory that one training step frees is kept for the next: the system zeroes every page that it hands out anew."""
+"""Heap setting: memory that one training step frees is reused by the next, for the system zeroes every new page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ctrl-C or SIGTERM once is a wish to stop at the next good moment; twice, it is an order."""
+"""Interruption by Ctrl-C or SIGTERM: the first stops the training at the next good moment, the second at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who makes the batches: this process, or worker processes ahead of the loop."""
+"""Loading of batches: in this process, or by worker processes ahead of the loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The training loop: fine-tuning, distillation and quantization-aware training all go through here."""
+"""Training loop: fine-tuning, distillation and quantization-aware training all call `fit`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses of labels: cross-entropy and focal, with smoothing, mixed targets and class weights."""
+"""Losses of labels: cross-entropy and focal, with label smoothing, mixed targets and class weights."""
 
 from __future__ import annotations
 

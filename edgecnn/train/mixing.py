@@ -1,4 +1,4 @@
-"""Two images in one, with targets in proportion: MixUp and CutMix."""
+"""MixUp and CutMix: two images in one, with targets in proportion."""
 
 from __future__ import annotations
 

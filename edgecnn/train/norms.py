@@ -1,4 +1,4 @@
-"""Batch-norm statistics, measured again: after pruning or averaging they are those of another network."""
+"""Batch-norm statistics, measured again: after pruning or averaging the stored ones are those of another network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is trained, and how fast each part of it: frozen modules, rates per stage, weight decay where it belongs."""
+"""Optimizer and its parameter groups: frozen modules, a learning rate per stage, weight decay where it belongs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One optimizer step after another: precision, accumulation, clipping, rate, averaging."""
+"""Optimizer step: mixed precision, gradient accumulation, clipping, learning rate, weight average."""
 
 from __future__ import annotations
 

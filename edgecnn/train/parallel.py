@@ -1,4 +1,5 @@
-"""Several processes that train one network, each on its part of every batch: torchrun's, or a group that is there.
+"""Parallel training: several processes train one network, each on its part of every batch, under torchrun or in a
+process group of the caller.
 
     torchrun --nproc-per-node 2 -m edgecnn train DATA ...
 

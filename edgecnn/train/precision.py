@@ -1,4 +1,4 @@
-"""In which number format the forward pass of training computes; weights and optimizer stay in float32."""
+"""Mixed precision: the number format of the forward pass in training. Weights and optimizer stay in float32."""
 
 from __future__ import annotations
 

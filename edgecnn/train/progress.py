@@ -1,4 +1,4 @@
-"""How training goes, said as it goes: loss, accuracy, images per second, time left, and who waits for whom."""
+"""Progress of a training: loss, accuracy, images per second, time left, and a warning where loading is too slow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""torch's global random numbers during training: a function of seed, epoch, batch and process, nothing else.
+"""Random numbers of torch during training: a function of seed, epoch, batch and process, nothing else.
 
 So a resumed run draws what an uninterrupted one would, whatever was drawn in between, and no generator's state needs
 to be saved.

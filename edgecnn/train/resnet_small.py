@@ -1,4 +1,4 @@
-"""A small residual network for 32x32 images: the demo's model."""
+"""Small residual network for 32x32 images: the model of the demo."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""In which order images are shown, and what unequal classes weigh."""
+"""Sampling: the order of the images in an epoch, and the weight of unequal classes."""
 
 from __future__ import annotations
 

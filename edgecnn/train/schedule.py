@@ -1,4 +1,4 @@
-"""The learning rate over the steps of a run, as a share of its peak."""
+"""Schedule of the learning rate over the steps of a run, as a share of its peak."""
 
 from __future__ import annotations
 

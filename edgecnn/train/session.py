@@ -1,4 +1,4 @@
-"""One training run, epoch after epoch: learn, judge, keep, save, tell."""
+"""Training run, epoch after epoch: train, validate, remember the best weights, save the state, report progress."""
 
 from __future__ import annotations
 

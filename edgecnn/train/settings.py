@@ -1,4 +1,4 @@
-"""How to train, what to train on, and what came of it: light types, no torch."""
+"""Settings of a training, its images and its history: light types without torch."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""A run's half-done state on disk: what it needs to go on after it was killed and end with the same weights, bit for
-bit.
+"""State of a run on disk: a killed run goes on from it and ends with the same weights, bit for bit.
 
 `last.pt` holds the state after the last epoch (or step, where somebody interrupted), `best-N.pt` the weights of the
 epoch that is kept. Each file is written beside its place and renamed, and `last.pt` names the other, so whenever the

@@ -1,4 +1,5 @@
-"""Calibration images without data: made until a network's batch-norm layers see the statistics they remember.
+"""Synthetic calibration images, for want of data: optimized until a network's batch-norm layers see the statistics they
+stored.
 
 Source: Y. Cai et al., ZeroQ: A Novel Zero Shot Quantization Framework, CVPR 2020, arXiv:2001.00281.
 """

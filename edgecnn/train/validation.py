@@ -1,4 +1,4 @@
-"""How good a network is on labelled images: loss and top-1 accuracy."""
+"""Validation of a network on labelled images: mean loss and top-1 accuracy."""
 
 from __future__ import annotations
 

@@ -79,14 +79,6 @@ class Bench:
         return Artifact(self.folder / "teacher.safetensors", "torch", "fp32", (), (), self.teacher.sha256)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     folder = tmp_path_factory.mktemp("distill")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,6 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-import torch
 from onnx import numpy_helper
 from pydantic import ValidationError
 
@@ -27,14 +26,6 @@ from edgecnn.quantize.stage import Quantize
 
 Exported = Callable[[Format], Artifact]
 BRIEF = {"training": {"learning_rate": 1e-3, "batch": 32, "device": "cpu"}}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def stage(**options: Any) -> Qat:

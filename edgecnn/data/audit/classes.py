@@ -1,4 +1,4 @@
-"""How images are spread over classes, parts and sizes."""
+"""Class balance of an audit: how images are spread over classes, parts and sizes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images that are there more than once: with the same bytes, or looking the same."""
+"""Duplicate images of an audit: the same bytes, or the same look."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every image of a data set looked at once: whether it decodes, its size and mode, its digest, its perceptual hash."""
+"""Image scan of an audit: whether each file decodes, its size and mode, its digest, its perceptual hash."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labels that a model confidently disagrees with: they may be wrong, or the images hard."""
+"""Label doubts of an audit: labels that a model confidently disagrees with. They may be wrong, or the images hard."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who writes a training run down as it goes: TensorBoard always, others where they are asked for.
+"""Trackers of a training run: TensorBoard always, others where they are asked for.
 
 A tracker is found by entry point (group `edgecnn.trackers`) and made with the run's folder and name.
 """

@@ -1,4 +1,4 @@
-"""MLflow: a folder beside the results, or the server that MLFLOW_TRACKING_URI names."""
+"""MLflow tracker: a folder beside the results, or the server that MLFLOW_TRACKING_URI names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TensorBoard event files."""
+"""TensorBoard tracker: event files beside the results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights & Biases: online where there is a key, else a folder that `wandb sync` takes."""
+"""Weights & Biases tracker: online where there is a key, else a folder that `wandb sync` takes."""
 
 from __future__ import annotations
 
