@@ -8,13 +8,36 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from edgecnn.core.errors import InputError, did_you_mean
 from edgecnn.data.listing import Listing
 
 SHOWN = 3
 FORMS = "one class name per line, a JSON object of name and index, or CSV lines of name,index"
+
+
+class LabelMap(Protocol):
+    """What the labels of a data set stand for: a class map, or what another task makes of them.
+
+    `indices` gives the label of an image by the text in its folder's name or in the table; `names` has one entry per
+    output of the network; `source` says where both are from.
+    """
+
+    @property
+    def indices(self) -> Mapping[str, Any]: ...
+    @property
+    def names(self) -> tuple[str, ...]: ...
+    @property
+    def source(self) -> str: ...
+
+
+class LabelReader(Protocol):
+    """What reads the labels of a listing for a network with so many outputs; see `class_map_for`."""
+
+    def __call__(
+        self, listing: Listing, num_classes: int, *, path: Path | None = None, class_names: Sequence[str] | None = None
+    ) -> LabelMap: ...
 
 
 @dataclass(frozen=True, slots=True)

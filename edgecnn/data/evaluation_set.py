@@ -10,7 +10,7 @@ from typing import Any
 from edgecnn.core.artifact import sha256_of
 from edgecnn.core.errors import InputError
 from edgecnn.core.preprocessing import Preprocessing
-from edgecnn.data.classes import class_map_for
+from edgecnn.data.classes import LabelReader, class_map_for
 from edgecnn.data.folder import LAYOUT, SUFFIXES
 from edgecnn.data.images import ImageSet
 from edgecnn.data.listing import Listing, Sample
@@ -53,10 +53,11 @@ def open_evaluation_set(
     preprocessing: Preprocessing,
     class_map: Path | None = None,
     class_names: Sequence[str] | None = None,
+    read_labels: LabelReader = class_map_for,
 ) -> EvaluationSet:
     """The images of `DIR/val`, or all of an undivided folder or table. Raises InputError for classes that do not fit
     the network and for a file that is no image."""
-    classes = class_map_for(listing, num_classes, path=class_map, class_names=class_names)
+    classes = read_labels(listing, num_classes, path=class_map, class_names=class_names)
     samples = evaluation_samples(listing)
     images = ImageSet(
         [sample.path for sample in samples],

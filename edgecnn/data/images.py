@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgecnn.core.artifact import sha256_of
 from edgecnn.core.errors import InputError
@@ -28,14 +28,15 @@ SMALL_FILES_PER_TASK = 64
 class ImageSet:
     """Image files with their labels and one preprocessing; satisfies `core.stage.Images`.
 
-    `labels` are output indices, one per path, or None. `root` is the folder the names in the digest are relative to.
+    `labels` are in the task's terms (output indices for classification), one per path, or None. `root` is the folder
+    that the names in the digest are relative to.
     File digests are computed once and shared with every set made from this one.
     """
 
     def __init__(
         self,
         paths: Sequence[Path],
-        labels: Sequence[int] | None,
+        labels: Sequence[Any] | None,
         *,
         preprocessing: Preprocessing,
         root: Path,

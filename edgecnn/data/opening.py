@@ -11,7 +11,7 @@ from typing import Any
 from edgecnn.core.artifact import sha256_of
 from edgecnn.core.errors import InputError
 from edgecnn.core.preprocessing import Preprocessing
-from edgecnn.data.classes import ClassMap, class_map_for
+from edgecnn.data.classes import ClassMap, LabelMap, LabelReader, class_map_for
 from edgecnn.data.folder import LAYOUT, list_folder
 from edgecnn.data.images import ImageSet
 from edgecnn.data.listing import EVALUATION_NAMES, Listing, Sample
@@ -56,6 +56,7 @@ def open_data(
     calibration_images: int = 200,
     seed: int = 0,
     judges: bool = True,
+    read_labels: LabelReader = class_map_for,
 ) -> ImageData:
     """Open an image folder or a CSV table for a network with `num_classes` outputs.
 
@@ -74,10 +75,10 @@ def open_data(
     if listing.is_unlabelled and judges:
         listing = list_images(path)  # which says what is missing
     if listing.is_unlabelled:
-        classes = ClassMap({}, num_classes, "no image has a class")
+        classes: LabelMap = ClassMap({}, num_classes, "no image has a class")
     else:
         require_classes(path, listing)
-        classes = class_map_for(listing, num_classes, path=class_map, class_names=class_names)
+        classes = read_labels(listing, num_classes, path=class_map, class_names=class_names)
     sets = _Sets(listing, classes, preprocessing, seed)
     training, evaluation = sets.divide()
     calibration = training.take(calibration_images)
@@ -197,7 +198,7 @@ def _listed(names: Sequence[str]) -> str:
 class _Sets:
     """Turns listed samples into ordered image sets that share one store of file digests."""
 
-    def __init__(self, listing: Listing, classes: ClassMap, preprocessing: Preprocessing, seed: int) -> None:
+    def __init__(self, listing: Listing, classes: LabelMap, preprocessing: Preprocessing, seed: int) -> None:
         self._listing = listing
         self._classes = classes
         self._preprocessing = preprocessing
@@ -288,7 +289,7 @@ def _validate_no_overlap(calibration: ImageSet, evaluation: ImageSet) -> None:
     )
 
 
-def _notes(listing: Listing, classes: ClassMap, calibration: int, wanted: int) -> list[str]:
+def _notes(listing: Listing, classes: LabelMap, calibration: int, wanted: int) -> list[str]:
     notes = []
     bare = sum(not sample.label for sample in listing.train)
     if 0 < bare < len(listing.train):

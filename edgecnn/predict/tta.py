@@ -1,4 +1,4 @@
-"""Test-time augmentation: an image is answered in several views, and the mean of the probabilities counts.
+"""Test-time augmentation: an image is answered in several views, whose answers the task merges into one.
 
 Views are made of the 8-bit pixels before normalisation, so a checkpoint and an exported file see the same ones.
 Source of five crops, and with `flip` ten: Krizhevsky, Sutskever and Hinton, NeurIPS 2012.
@@ -123,12 +123,6 @@ class Views:
 
         for batch in self.pixels(size):
             yield normalise(batch, self.preprocessing.mean, self.preprocessing.std)
-
-
-def averaged(probabilities: np.ndarray, per_image: int) -> np.ndarray:
-    """Mean over the views: (N * views, classes) to float32 (N, classes)."""
-    mean: np.ndarray = probabilities.reshape(-1, per_image, probabilities.shape[1]).mean(1, dtype=np.float64)
-    return mean.astype(np.float32)
 
 
 def _views(names: tuple[str, ...], preprocessing: Preprocessing) -> list[View]:

@@ -5,7 +5,7 @@ A task is a plug-in: an object that satisfies `Task`, registered under the entry
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from edgecnn.core.stage import Images
+    from edgecnn.data.classes import LabelMap
+    from edgecnn.data.listing import Listing
 
 DEFAULT = "classification"
 
@@ -104,22 +106,34 @@ class Quality:
     correct: int | None = None
 
 
-class LabelMap(Protocol):
-    """What the labels of a data set stand for; `data.classes.ClassMap` is one."""
+@dataclass(frozen=True, slots=True)
+class WrongAnswer:
+    """Row `row` of the answers is wrong: what it says, what the label says, and how sure the network is of either."""
+
+    row: int
+    label: str
+    answer: str
+    confidence: float
+    label_confidence: float
+
+
+class Scores(Protocol):
+    """How good labelled answers are, in every figure that a report shows."""
 
     @property
-    def source(self) -> str:
-        """Where this is from, for a report."""
+    def images(self) -> int: ...
+    @property
+    def figures(self) -> Sequence[tuple[str, str, str]]:
+        """(name, value with its unit, remark), most important first, as a report shows them."""
         ...
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """One name per output of the network."""
+    def mistakes(self) -> Sequence[WrongAnswer]:
+        """The answers that are most surely wrong, worst first; none where answers are not right or wrong."""
         ...
 
-    @property
-    def indices(self) -> Mapping[str, Any]:
-        """The label of an image by the text in its folder's name or in the table."""
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
         ...
 
 
@@ -145,12 +159,31 @@ class Task(Protocol):
         """
         ...
 
+    def read_labels(
+        self, listing: Listing, num_classes: int, *, path: Path | None = None, class_names: Sequence[str] | None = None
+    ) -> LabelMap:
+        """What the labels in the data stand for, for a network with so many outputs; `path` is the file that
+        `--class-map` names. Raises InputError for what does not fit."""
+        ...
+
     def validate(self, outputs: np.ndarray, *, width: int, runtime: str) -> None:
         """Raise StepError unless `outputs` are what a network with `width` outputs answers to a batch of images."""
         ...
 
     def agreement(self, reference: np.ndarray, candidate: np.ndarray) -> float:
         """Share in [0, 1] of images that two networks, or two files of one network, answer alike."""
+        ...
+
+    def merge(self, outputs: np.ndarray, views: int) -> np.ndarray:
+        """One output per image from those of its `views`, which follow each other: (N * views, ...) to (N, ...)."""
+        ...
+
+    def notes(self, outputs: np.ndarray) -> tuple[str, ...]:
+        """What a reader should know of raw outputs."""
+        ...
+
+    def score(self, answers: Answers, names: Sequence[str]) -> Scores:
+        """How good labelled answers are, in detail; `names` are those of the outputs."""
         ...
 
     def quality(self, answers: Answers) -> Quality:

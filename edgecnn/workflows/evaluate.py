@@ -10,20 +10,19 @@ from pathlib import Path
 import numpy as np
 
 from edgecnn import __version__
-from edgecnn.core.errors import InputError, StepError
+from edgecnn.core.errors import InputError
 from edgecnn.core.events import Finished, Listener, Started, Warned
+from edgecnn.core.stage import Images
 from edgecnn.core.store import cannot_write, write_atomically
-from edgecnn.data.evaluation_set import EvaluationSet, list_labelled, open_evaluation_set
+from edgecnn.data.evaluation_set import list_labelled, open_evaluation_set
 from edgecnn.data.images import ImageSet
 from edgecnn.data.listing import below
 from edgecnn.data.preprocessing import Source
 from edgecnn.predict import tta
 from edgecnn.predict.predictor import Predictor, open_predictor
 from edgecnn.report.evaluation.model import Evaluation, Mistake
-from edgecnn.tasks.classification.metrics import classify, probabilities_of
+from edgecnn.tasks.task import Answers, Task, WrongAnswer, find, require_finite
 
-HARDEST = 32
-"""Mistakes on the contact sheet."""
 ROWS_BYTES = 256 << 20
 """Answers held at a time where each image has several."""
 
@@ -46,6 +45,7 @@ def evaluate(request: Request, *, listener: Listener) -> Evaluation:
     source = request.source
     if source.data is None:
         raise InputError("no-data", "there is nothing to judge on", hint="--data DIR with images in a folder per class")
+    task = find(source.task)
     listener(Started("read inputs"))
     began = time.monotonic()
     listing = list_labelled(source.data)
@@ -56,18 +56,16 @@ def evaluate(request: Request, *, listener: Listener) -> Evaluation:
         preprocessing=tta.enlarged(request.views, predictor.preprocessing),
         class_map=source.class_map,
         class_names=predictor.class_names,
+        read_labels=task.read_labels,
     )
     notes = (*predictor.notes, *judging.notes)
     for note in notes:
         listener(Warned("assumed", note))
     listener(Finished("read inputs", time.monotonic() - began))
     began = time.monotonic()
-    scores, probabilities, given = answers(predictor, judging.images, request.views, listener=listener)
+    answers, said = predict(predictor, judging.images, request.views, task, listener=listener)
     seconds = time.monotonic() - began
-    if given:
-        notes += ("the file answers with probabilities: they are taken as they are",)
-    labels = judging.images.labels or ()
-    result = classify(scores, labels, probabilities=probabilities, names=judging.class_names)
+    scores = task.score(answers, judging.class_names)
     return Evaluation(
         file=source.checkpoint.name,
         model=predictor.facts(),
@@ -77,9 +75,9 @@ def evaluate(request: Request, *, listener: Listener) -> Evaluation:
         preprocessing_source=_origin(predictor, source),
         tta=tta.in_words(request.views, predictor.preprocessing),
         views=tta.Views(judging.images, request.views, predictor.preprocessing).per_image,
-        result=result,
-        hardest=tuple(_hardest(judging, scores, probabilities)),
-        notes=notes,
+        result=scores,
+        hardest=tuple(_with_path(mistake, judging.images) for mistake in scores.mistakes),
+        notes=(*notes, *said),
         seconds=seconds,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         version=__version__,
@@ -92,65 +90,35 @@ def _origin(predictor: Predictor, source: Source) -> str:
     return predictor.preprocessing_source.removesuffix(" over guessed" if whole else "")
 
 
-def answers(
-    predictor: Predictor, images: ImageSet, views: tuple[str, ...], *, listener: Listener
-) -> tuple[np.ndarray, np.ndarray, bool]:
-    """(scores to rank classes by, probabilities, whether the file gave probabilities), each float32 (N, classes).
+def predict(
+    predictor: Predictor, images: ImageSet, views: tuple[str, ...], task: Task, *, listener: Listener
+) -> tuple[Answers, tuple[str, ...]]:
+    """The answers to all images, each merged from its views where there are several, and what to know of them."""
 
-    Without augmentation the scores are the logits: a softmax in float32 would make ties of small differences.
-    """
+    def outputs(images: Images) -> np.ndarray:
+        found = predictor.predict(images, listener=listener)
+        task.validate(found, width=predictor.num_classes, runtime=predictor.runtime)
+        require_finite(found)
+        return found
+
     if not views:
-        logits = _checked(predictor.predict(images, listener=listener), predictor)
-        probabilities, given = probabilities_of(logits.copy())
-        return logits, probabilities, given
+        raw = outputs(images)
+        return Answers(raw, images), task.notes(raw)
     seen = tta.Views(images, views, predictor.preprocessing)
     step = max(1, ROWS_BYTES // (4 * seen.per_image * predictor.num_classes))
-    parts, given = [], False
+    merged: list[np.ndarray] = []
+    notes: tuple[str, ...] = ()
     for start in range(0, len(images), step):
-        some = replace(seen, images=images.select(range(start, min(start + step, len(images)))))
-        probabilities, given = probabilities_of(_checked(predictor.predict(some, listener=listener), predictor))
-        parts.append(tta.averaged(probabilities, seen.per_image))
-    means = np.concatenate(parts)
-    return means, means, given
+        raw = outputs(replace(seen, images=images.select(range(start, min(start + step, len(images))))))
+        notes = task.notes(raw)
+        merged.append(task.merge(raw, seen.per_image))
+    return Answers(np.concatenate(merged), images), notes
 
 
-def _checked(logits: np.ndarray, predictor: Predictor) -> np.ndarray:
-    if logits.shape[1:] != (predictor.num_classes,):
-        raise StepError(
-            "bad-answer",
-            f"{predictor.runtime} answered with {list(logits.shape[1:])} numbers an image, not one for each of "
-            f"{predictor.num_classes} classes",
-            hint="run it again; if it happens twice, look at the file with edgecnn inspect",
-        )
-    if not np.isfinite(logits).all():
-        raise StepError(
-            "not-finite",
-            "the model answers NaN or infinity",
-            hint="check the weights and the preprocessing: `edgecnn inspect` shows both",
-        )
-    return logits
-
-
-def _hardest(judging: EvaluationSet, scores: np.ndarray, probabilities: np.ndarray) -> list[Mistake]:
-    """The mistakes the model is surest of."""
-    truth = np.asarray(judging.images.labels)
-    rows = np.arange(len(truth))
-    said = scores.argmax(1)
-    confidence, true_confidence = probabilities[rows, said], probabilities[rows, truth]
-    order = np.lexsort((true_confidence, -confidence))
-    wrong = order[(said != truth)[order]][:HARDEST]
-    images, names = judging.images, judging.class_names
-    return [
-        Mistake(
-            path=images.paths[row],
-            shown=below(images.paths[row], images.root),
-            true=names[truth[row]],
-            predicted=names[said[row]],
-            confidence=float(confidence[row]),
-            true_confidence=float(true_confidence[row]),
-        )
-        for row in wrong
-    ]
+def _with_path(wrong: WrongAnswer, images: ImageSet) -> Mistake:
+    path = images.paths[wrong.row]
+    shown = below(path, images.root)
+    return Mistake(path, shown, wrong.label, wrong.answer, wrong.confidence, wrong.label_confidence)
 
 
 def write(evaluation: Evaluation, folder: Path) -> list[Path]:
@@ -167,7 +135,10 @@ def write(evaluation: Evaluation, folder: Path) -> list[Path]:
         (folder / markdown.HARDEST).unlink(missing_ok=True)
     except OSError as error:
         raise cannot_write(folder, error) from error
-    confusion.picture(evaluation.result.confusion, evaluation.names, folder / markdown.CONFUSION)
+    scores = evaluation.classification
+    if scores is not None:
+        names = tuple(score.name for score in scores.classes)
+        confusion.picture(scores.confusion, names, folder / markdown.CONFUSION)
     cells = [
         Cell(item.path, (f"said {item.predicted}", f"is {item.true}", sure(item.confidence)))
         for item in evaluation.hardest
@@ -176,5 +147,5 @@ def write(evaluation: Evaluation, folder: Path) -> list[Path]:
         sheet(cells, folder / markdown.HARDEST, title=f"{evaluation.file}: its surest mistakes")
     write_atomically(folder / "evaluation.json", json.render(evaluation))
     write_atomically(folder / "evaluation.md", markdown.render(evaluation))
-    names = ("evaluation.md", "evaluation.json", markdown.CONFUSION, *((markdown.HARDEST,) if cells else ()))
-    return [folder / name for name in names]
+    pictures = [name for name, there in ((markdown.CONFUSION, scores), (markdown.HARDEST, cells)) if there]
+    return [folder / name for name in ("evaluation.md", "evaluation.json", *pictures)]

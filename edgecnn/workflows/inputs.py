@@ -52,7 +52,7 @@ def open_inputs(source: Source, recipe: Recipe, *, listener: Listener, judges: b
     model = open_model(source.checkpoint, architecture=source.architecture)
     preprocessing, origin = choose_preprocessing(model, source, recipe, listener=listener)
     model = model.with_preprocessing(preprocessing)
-    data = _open_data(model, source, recipe, preprocessing=preprocessing, listener=listener, judges=judges)
+    data = _open_data(model, source, recipe, task, preprocessing=preprocessing, listener=listener, judges=judges)
     for note in (*model.notes, *data.facts.get("notes", ())):
         listener(Warned("assumed", note))
     listener(Finished("read inputs", time.monotonic() - began))
@@ -90,6 +90,7 @@ def _open_data(
     model: LoadedModel,
     source: Source,
     recipe: Recipe,
+    task: Task,
     *,
     preprocessing: Preprocessing,
     listener: Listener,
@@ -108,6 +109,7 @@ def _open_data(
         calibration_images=recipe.calibration.images,
         seed=source.seed,
         judges=judges,
+        read_labels=task.read_labels,
     )
     training = found.training if found.may_train else None
     return RunData(found.calibration, found.evaluation, preprocessing, found.class_names, found.facts(), training)

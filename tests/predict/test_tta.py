@@ -12,6 +12,7 @@ from edgecnn.core.errors import InputError
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.data import ImageSet
 from edgecnn.predict import tta
+from edgecnn.tasks.classification.task import TASK
 
 P = Preprocessing(crop=(8, 8), resize=None, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 CROPPED = Preprocessing(crop=(8, 8), resize=12, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
@@ -90,7 +91,7 @@ def test_the_first_of_the_views(tmp_path: Path) -> None:
 
 def test_the_mean_belongs_to_the_image() -> None:
     seen = np.float32([[0.2, 0.8], [0.4, 0.6], [1, 0], [0, 1]])
-    np.testing.assert_allclose(tta.averaged(seen, 2), [[0.3, 0.7], [0.5, 0.5]], rtol=1e-6)
+    np.testing.assert_allclose(TASK.merge(seen, 2), [[0.3, 0.7], [0.5, 0.5]], rtol=1e-6)
 
 
 WRONG = [("flipp", "unknown-tta"), ("shift,five-crop", "bad-option"), (",", "unknown-tta")]

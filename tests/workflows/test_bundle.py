@@ -20,6 +20,7 @@ from edgecnn.core.events import ignore
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.formats.files import open_artifact
 from edgecnn.probe import backends
+from edgecnn.tasks.classification.task import TASK
 from edgecnn.workflows.optimize.bundle import write_bundle
 
 if TYPE_CHECKING:
@@ -115,7 +116,9 @@ def row_of(report: dict[str, Any], name: str) -> dict[str, Any]:
 def bundled(finished: Path, row: dict[str, Any], backend: str, place: Path) -> Path:
     artifact = open_artifact(finished / "artifacts" / row["file"])
     names = ["checks", "columns", "rows", "spot"]
-    return write_bundle(place, artifact, backend=backend, preprocessing=PREPARED, labels=names, facts={})
+    return write_bundle(
+        place, artifact, backend=backend, preprocessing=PREPARED, labels=names, decoder=TASK.decoder, facts={}
+    )
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", pytest.param("tflite", marks=tflite)])

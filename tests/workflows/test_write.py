@@ -15,6 +15,7 @@ from edgecnn.core.artifact import Artifact, Format, Kind, Precision
 from edgecnn.core.device import Deployment
 from edgecnn.core.store import one_at_a_time
 from edgecnn.report.model import Report
+from edgecnn.tasks.classification.task import TASK
 from edgecnn.workflows.optimize.assessment import Assessment
 from edgecnn.workflows.optimize.output import write_run
 
@@ -57,7 +58,7 @@ def made(tmp_path: Path) -> dict[Kind, Assessment]:
 def write(out: Path, found: dict[Kind, Assessment], kinds: Sequence[tuple[Format, Precision]], **more: Any) -> None:
     chosen = {Kind(*kind): found[Kind(*kind)] for kind in kinds}
     data: Any = SimpleNamespace(preprocessing=None, class_names=())
-    write_run(out, report(), found=chosen, networks={}, data=data, provenance=more, samples=None)
+    write_run(out, report(), found=chosen, networks={}, data=data, decoder=TASK.decoder, provenance=more, samples=None)
 
 
 def test_artifacts_of_an_earlier_run_are_removed(tmp_path: Path, made: dict[Kind, Assessment]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgecnn.report.evaluation import words
 from edgecnn.report.evaluation.model import Evaluation
 from edgecnn.report.profile.markdown import escape, table
-from edgecnn.tasks.classification.metrics import BINS
+from edgecnn.tasks.classification.metrics import BINS, ClassificationScores
 
 CONFUSION, HARDEST = "confusion.png", "hardest.png"
 SHOWN_PAIRS = 30
@@ -16,34 +16,40 @@ def render(evaluation: Evaluation) -> str:
     parts = [
         f"# {escape(words.title(evaluation))}",
         *(f"> **{escape(line)}**" for line in words.warnings(evaluation)),
-        table(("", "", ""), words.figures(evaluation), right={1}),
+        table(("", "", ""), evaluation.result.figures, right={1}),
         "\n".join(f"- {name}: {escape(said)}" for name, said in words.where(evaluation)),
         "\n".join(f"- {escape(note)}" for note in evaluation.notes),
-        "## Confusion",
-        f"![Confusion matrix]({CONFUSION})",
-        _pairs(evaluation),
-        "## Classes, weakest first",
-        _classes(evaluation),
-        "Macro: mean over the classes that have images. Weighted: by their images. Precision is 0 where no image was "
-        "taken for the class.",
-        "## Calibration",
-        f"Images by the probability of the answer, in {BINS} bins of equal width "
-        "([Guo et al. 2017](https://arxiv.org/abs/1706.04599)).",
-        _bins(evaluation),
+        *(_of_classes(evaluation.classification) if evaluation.classification else ()),
         *_hardest(evaluation),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _pairs(evaluation: Evaluation) -> str:
+def _of_classes(scores: ClassificationScores) -> list[str]:
+    return [
+        "## Confusion",
+        f"![Confusion matrix]({CONFUSION})",
+        _pairs(scores),
+        "## Classes, weakest first",
+        _classes(scores),
+        "Macro: mean over the classes that have images. Weighted: by their images. Precision is 0 where no image was "
+        "taken for the class.",
+        "## Calibration",
+        f"Images by the probability of the answer, in {BINS} bins of equal width "
+        "([Guo et al. 2017](https://arxiv.org/abs/1706.04599)).",
+        _bins(scores),
+    ]
+
+
+def _pairs(scores: ClassificationScores) -> str:
     rows = [
         (true, said, f"{images:,}", words.percent(share))
-        for true, said, images, share in words.confused(evaluation, SHOWN_PAIRS)
+        for true, said, images, share in words.confused(scores, SHOWN_PAIRS)
     ]
     return table(("true", "predicted", "images", "of the class"), rows, right={2, 3}) if rows else "No mistakes."
 
 
-def _classes(evaluation: Evaluation) -> str:
+def _classes(scores: ClassificationScores) -> str:
     rows = [
         (
             score.name,
@@ -51,13 +57,13 @@ def _classes(evaluation: Evaluation) -> str:
             f"{score.predicted:,}",
             *(f"{share * 100:.2f}" for share in (score.precision, score.recall, score.f1)),
         )
-        for score in words.weakest(evaluation)
+        for score in words.weakest(scores)
     ]
     titles = ("class", "images", "predicted", "precision %", "recall %", "F1 %")
     return table(titles, rows, right={1, 2, 3, 4, 5})
 
 
-def _bins(evaluation: Evaluation) -> str:
+def _bins(scores: ClassificationScores) -> str:
     rows = [
         (
             f"{item.low * 100:.1f} to {item.high * 100:.1f} %",
@@ -65,7 +71,7 @@ def _bins(evaluation: Evaluation) -> str:
             words.percent(item.confidence),
             words.percent(item.accuracy),
         )
-        for item in evaluation.result.bins
+        for item in scores.bins
     ]
     return table(("confidence", "images", "mean confidence", "accuracy"), rows, right={1, 2, 3})
 

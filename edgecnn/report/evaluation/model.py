@@ -7,9 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from edgecnn.tasks.classification.metrics import ClassificationScores, Share
+from edgecnn.tasks.classification.metrics import ClassificationScores
+from edgecnn.tasks.task import Scores
 
 SCHEMA = "edgecnn.evaluation/1"
 
@@ -40,7 +39,7 @@ class Evaluation:
     preprocessing_source: str
     tta: str
     views: int
-    result: ClassificationScores
+    result: Scores
     hardest: tuple[Mistake, ...]
     notes: tuple[str, ...]
     seconds: float
@@ -48,14 +47,12 @@ class Evaluation:
     version: str
 
     @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(score.name for score in self.result.classes)
+    def classification(self) -> ClassificationScores | None:
+        """The scores of a classifier, None for another task's."""
+        return self.result if isinstance(self.result, ClassificationScores) else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values. The confusion matrix as its cells that are not 0: [true class, predicted class,
-        images]."""
-        result = self.result
-        places = np.argwhere(result.confusion)
+        """Plain JSON values."""
         return {
             "schema": SCHEMA,
             "file": self.file,
@@ -65,30 +62,10 @@ class Evaluation:
             "preprocessing": dict(self.preprocessing),
             "preprocessing_source": self.preprocessing_source,
             "test_time_augmentation": {"views": self.views, "words": self.tta},
-            "images": result.images,
-            "top1": _share(result.top1),
-            "top5": _share(result.top5) if result.top5 is not None else None,
-            "macro": asdict(result.macro),
-            "weighted": asdict(result.weighted),
-            "confidence": result.confidence,
-            "calibration_error": result.calibration_error,
-            "calibration_bins": [asdict(item) for item in result.bins],
-            "classes": [asdict(score) for score in result.classes],
-            "confusion": [[int(row), int(column), int(result.confusion[row, column])] for row, column in places],
+            **self.result.to_dict(),
             "hardest": [{**asdict(item), "path": str(item.path)} for item in self.hardest],
             "notes": list(self.notes),
             "seconds": round(self.seconds, 3),
             "created": self.created,
             "version": self.version,
         }
-
-
-def _share(share: Share) -> dict[str, Any]:
-    return {
-        "value": share.value,
-        "correct": share.events,
-        "images": share.count,
-        "low": share.low,
-        "high": share.high,
-        "interval": "Wilson, 95 %",
-    }

@@ -11,6 +11,7 @@ from rich.text import Text
 from edgecnn.report.evaluation import words
 from edgecnn.report.evaluation.model import Evaluation
 from edgecnn.report.profile import short
+from edgecnn.tasks.classification.metrics import ClassificationScores
 
 SHOWN_CLASSES = 10
 SHOWN_PAIRS = 5
@@ -22,7 +23,8 @@ def render(evaluation: Evaluation, *, place: str = "") -> RenderableType:
     parts: list[RenderableType] = [Text(words.title(evaluation), "bold"), ""]
     parts += [Text(line, "yellow") for line in words.warnings(evaluation)]
     parts += [*([""] if len(parts) > 2 else []), _figures(evaluation), "", _where(evaluation)]
-    parts += [*_classes(evaluation, place), *_pairs(evaluation), *_hardest(evaluation)]
+    if (scores := evaluation.classification) is not None:
+        parts += [*_classes(scores, place), *_pairs(scores), *_hardest(evaluation)]
     return Group(*parts)
 
 
@@ -31,7 +33,7 @@ def _figures(evaluation: Evaluation) -> Table:
     grid.add_column(no_wrap=True)
     grid.add_column(justify="right", no_wrap=True, style="bold")
     grid.add_column(style="dim", overflow="fold")
-    for what, figure, remark in words.figures(evaluation):
+    for what, figure, remark in evaluation.result.figures:
         grid.add_row(Text(what), Text(figure), Text(remark))
     return grid
 
@@ -58,8 +60,8 @@ def _table(*titles: str) -> Table:
     return table
 
 
-def _classes(evaluation: Evaluation, place: str) -> list[RenderableType]:
-    scores = words.weakest(evaluation)
+def _classes(result: ClassificationScores, place: str) -> list[RenderableType]:
+    scores = words.weakest(result)
     table = _table("class", "images", "predicted", "precision %", "recall %", "F1 %")
     for score in scores[:SHOWN_CLASSES]:
         shares = (f"{share * 100:.2f}" for share in (score.precision, score.recall, score.f1))
@@ -69,8 +71,8 @@ def _classes(evaluation: Evaluation, place: str) -> list[RenderableType]:
     return ["", Text(heading, "bold"), table, *([Text(rest, "dim")] if rest else [])]
 
 
-def _pairs(evaluation: Evaluation) -> list[RenderableType]:
-    found = words.confused(evaluation, SHOWN_PAIRS)
+def _pairs(scores: ClassificationScores) -> list[RenderableType]:
+    found = words.confused(scores, SHOWN_PAIRS)
     if not found:
         return []
     table = _table("true → predicted", "images", "of the class")

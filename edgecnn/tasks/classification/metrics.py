@@ -1,24 +1,34 @@
-"""How good a classifier's answers are: shares with intervals, figures for each class, calibration."""
+"""Metrics of a classifier: accuracy with intervals, figures for each class, confusion, calibration."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
-from edgecnn.core.errors import InputError, StepError
+from edgecnn.core.errors import InputError
 from edgecnn.statistics.proportions import wilson
+from edgecnn.tasks.task import WrongAnswer, require_finite
 
 BINS = 15
 """Of equal width, as in Guo et al. 2017."""
 TOP_K = 5
+OFF_BY = 0.01
+"""A gap between confidence and accuracy that is worth a word."""
+HARDEST = 32
+"""Mistakes that are told one by one."""
 LEVEL = 0.95
 CHUNK_ROWS = 4096
 
 
+def percent(share: float) -> str:
+    return f"{share * 100:.2f} %"
+
+
 @dataclass(frozen=True, slots=True)
-class Share:
+class Proportion:
     """`events` of `count`, and Wilson's two-sided 95 % interval of the share."""
 
     events: int
@@ -27,12 +37,26 @@ class Share:
     high: float
 
     @classmethod
-    def of(cls, events: int, count: int) -> Share:
+    def of(cls, events: int, count: int) -> Proportion:
         return cls(events, count, *wilson(events, count, level=LEVEL))
 
     @property
     def value(self) -> float:
         return self.events / self.count if self.count else 0.0
+
+    @property
+    def interval(self) -> str:
+        return f"{self.low * 100:.2f} … {self.high * 100:.2f}"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "value": self.value,
+            "correct": self.events,
+            "images": self.count,
+            "low": self.low,
+            "high": self.high,
+            "interval": "Wilson, 95 %",
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +73,7 @@ class ClassScore:
 
 
 @dataclass(frozen=True, slots=True)
-class Average:
+class ClassAverage:
     """A mean over the classes that have images: each counts once (macro), or by its images (weighted)."""
 
     precision: float
@@ -72,17 +96,19 @@ class Bin:
 class ClassificationScores:
     """What a classifier is worth on labelled images. `confusion` is int64 (true class, predicted class) in images;
     `top5` is None for five classes and fewer; `confidence` is the mean of the winning probabilities and
-    `calibration_error` the expected one, a share, over `bins`."""
+    `calibration_error` the expected one, a share, over `bins`. `mistakes` are the surest, `HARDEST` at most. Satisfies
+    `tasks.task.Scores`."""
 
-    top1: Share
-    top5: Share | None
+    top1: Proportion
+    top5: Proportion | None
     classes: tuple[ClassScore, ...]
-    macro: Average
-    weighted: Average
+    macro: ClassAverage
+    weighted: ClassAverage
     confusion: np.ndarray
     confidence: float
     calibration_error: float
     bins: tuple[Bin, ...]
+    mistakes: tuple[WrongAnswer, ...] = ()
 
     @property
     def images(self) -> int:
@@ -92,6 +118,41 @@ class ClassificationScores:
     def present(self) -> tuple[ClassScore, ...]:
         """The classes that have images."""
         return tuple(score for score in self.classes if score.support)
+
+    @property
+    def figures(self) -> list[tuple[str, str, str]]:
+        rows = [("top-1 accuracy", percent(self.top1.value), f"{self.top1.interval}, 95 % interval")]
+        if self.top5 is not None:
+            rows.append(("top-5 accuracy", percent(self.top5.value), self.top5.interval))
+        for name, average in (("macro", self.macro), ("weighted", self.weighted)):
+            remark = f"precision {percent(average.precision)}, recall {percent(average.recall)}"
+            rows.append((f"{name} F1", percent(average.f1), remark))
+        return [*rows, ("calibration error", percent(self.calibration_error), self._calibration())]
+
+    def _calibration(self) -> str:
+        """Over how many bins, and to which side the confidence is off."""
+        gap = self.confidence - self.top1.value
+        said = f"expected, {BINS} bins of equal width"
+        if abs(gap) < OFF_BY:
+            return f"{said}; confidence fits accuracy"
+        return f"{said}; {'over' if gap > 0 else 'under'}confident by {abs(gap) * 100:.1f} points"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values. The confusion matrix as its cells that are not 0: [true class, predicted class,
+        images]."""
+        cells = np.argwhere(self.confusion)
+        return {
+            "images": self.images,
+            "top1": self.top1.to_dict(),
+            "top5": self.top5.to_dict() if self.top5 is not None else None,
+            "macro": asdict(self.macro),
+            "weighted": asdict(self.weighted),
+            "confidence": self.confidence,
+            "calibration_error": self.calibration_error,
+            "calibration_bins": [asdict(item) for item in self.bins],
+            "classes": [asdict(score) for score in self.classes],
+            "confusion": [[int(row), int(column), int(self.confusion[row, column])] for row, column in cells],
+        }
 
     def confused(self, count: int) -> list[tuple[int, int, int]]:
         """(true class, predicted class, images) of the most frequent mistakes, at most `count` of them."""
@@ -103,20 +164,14 @@ class ClassificationScores:
         return [(int(true), int(said), int(images)) for true, said, images in pairs if images]
 
 
-def classify(
-    scores: np.ndarray, labels: Sequence[int], *, probabilities: np.ndarray, names: Sequence[str]
-) -> ClassificationScores:
-    """Judge `scores` (N, classes), whose largest is the answer and the first of equal ones, against labels.
+def classify(scores: np.ndarray, labels: Sequence[int], *, names: Sequence[str]) -> ClassificationScores:
+    """Judge `scores` (N, classes), logits or probabilities, whose largest is the answer and the first of equal ones,
+    against labels.
 
-    `probabilities` (N, classes) are for calibration alone. Per-class figures, confusion and calibration error are
-    torchmetrics'. Raises InputError where labels and scores do not belong together, StepError for what is no number.
+    Per-class figures, confusion and calibration error are torchmetrics'. Raises InputError where labels and scores do
+    not belong together, StepError for what is no number.
     """
-    if not np.isfinite(scores).all():
-        raise StepError(
-            "not-finite",
-            "the model answers NaN or infinity",
-            hint="check the weights and the preprocessing: `edgecnn inspect` shows both",
-        )
+    require_finite(scores)
     count, classes = scores.shape
     truth = np.asarray(labels, np.int64)
     if len(truth) != count or not count or truth.min() < 0 or truth.max() >= classes or len(names) != classes:
@@ -126,13 +181,14 @@ def classify(
             why=f"{count} answers of {classes} classes, {len(truth)} labels, {len(names)} names",
             hint="give the classes in the order of the outputs with --class-map FILE",
         )
+    probabilities = probabilities_of(scores)[0]
     predictions = scores.argmax(1).astype(np.int64)
     winning = probabilities[np.arange(count), predictions]
     found = _by_class(predictions, truth, names)
-    top5 = Share.of(_within(scores, truth, TOP_K), count) if classes > TOP_K else None
+    top5 = Proportion.of(_within(scores, truth, TOP_K), count) if classes > TOP_K else None
     confusion, error = _torchmetrics_matrices(predictions, truth, probabilities)
     return ClassificationScores(
-        top1=Share.of(int(np.count_nonzero(predictions == truth)), count),
+        top1=Proportion.of(int(np.count_nonzero(predictions == truth)), count),
         top5=top5,
         classes=found,
         macro=_average(found, weighted=False),
@@ -141,6 +197,7 @@ def classify(
         confidence=float(winning.mean(dtype=np.float64)),
         calibration_error=error,
         bins=tuple(_reliability(winning, predictions == truth)),
+        mistakes=tuple(_mistakes(predictions, truth, probabilities, names)),
     )
 
 
@@ -152,6 +209,18 @@ def probabilities_of(logits: np.ndarray) -> tuple[np.ndarray, bool]:
     np.exp(shifted, out=shifted)
     shifted /= shifted.sum(1, keepdims=True)
     return shifted.astype(np.float32), False
+
+
+def _mistakes(
+    predictions: np.ndarray, truth: np.ndarray, probabilities: np.ndarray, names: Sequence[str]
+) -> Iterator[WrongAnswer]:
+    """The wrong answers the model is surest of, worst first."""
+    rows = np.arange(len(truth))
+    confidence, of_label = probabilities[rows, predictions], probabilities[rows, truth]
+    order = np.lexsort((of_label, -confidence))
+    for row in order[(predictions != truth)[order]][:HARDEST]:
+        label, answer = names[truth[row]], names[predictions[row]]
+        yield WrongAnswer(int(row), label, answer, float(confidence[row]), float(of_label[row]))
 
 
 def _by_class(predictions: np.ndarray, truth: np.ndarray, names: Sequence[str]) -> tuple[ClassScore, ...]:
@@ -207,14 +276,14 @@ def _within(scores: np.ndarray, truth: np.ndarray, rank: int) -> int:
     return inside
 
 
-def _average(scores: Sequence[ClassScore], *, weighted: bool) -> Average:
+def _average(scores: Sequence[ClassScore], *, weighted: bool) -> ClassAverage:
     present = [score for score in scores if score.support]
     weights = [score.support if weighted else 1 for score in present]
     means = (
         float(np.average([getattr(score, name) for score in present], weights=weights))
         for name in ("precision", "recall", "f1")
     )
-    return Average(*means)
+    return ClassAverage(*means)
 
 
 def _reliability(confidence: np.ndarray, right: np.ndarray) -> Iterator[Bin]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgecnn.core.errors import StepError
+from edgecnn.data.classes import class_map_for
 from edgecnn.statistics import proportions
-from edgecnn.tasks.classification import verdict
+from edgecnn.tasks.classification import metrics, verdict
 from edgecnn.tasks.classification.predictions import top1
 from edgecnn.tasks.task import Answers, Judgement, Quality
 
@@ -22,6 +24,8 @@ class Classification:
     metric = "top-1"
     decoder = Path(__file__).with_name("decode.py")
 
+    read_labels = staticmethod(class_map_for)
+
     def validate(self, outputs: np.ndarray, *, width: int, runtime: str) -> None:
         if outputs.shape[1:] != (width,):
             raise StepError(
@@ -34,6 +38,20 @@ class Classification:
     def agreement(self, reference: np.ndarray, candidate: np.ndarray) -> float:
         """Share of images of one top-1 class."""
         return float((reference.argmax(1) == candidate.argmax(1)).mean())
+
+    def merge(self, outputs: np.ndarray, views: int) -> np.ndarray:
+        """The mean of the probabilities."""
+        probabilities = metrics.probabilities_of(outputs)[0]
+        mean: np.ndarray = probabilities.reshape(-1, views, probabilities.shape[1]).mean(1, dtype="float64")
+        return mean.astype("float32")
+
+    def notes(self, outputs: np.ndarray) -> tuple[str, ...]:
+        are_probabilities = metrics.probabilities_of(outputs)[1]
+        return ("the file answers with probabilities: they are taken as they are",) if are_probabilities else ()
+
+    def score(self, answers: Answers, names: Sequence[str]) -> metrics.ClassificationScores:
+        """Classes are ranked by the outputs as they are: a softmax in float32 would make ties of small differences."""
+        return metrics.classify(answers.outputs, answers.labels or (), names=names)
 
     def quality(self, answers: Answers) -> Quality:
         correct = int((top1(answers.outputs) == list(answers.labels or ())).sum())

@@ -1,4 +1,4 @@
-"""What a run leaves behind: report.md, report.json, run.json, samples.json, artifacts/, bundle/. Each is renamed
+"""Output of a run: report.md, report.json, run.json, samples.json, artifacts/, bundle/. Each is renamed
 into place."""
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from edgecnn.workflows.optimize.file_names import file_name
 from edgecnn.workflows.optimize.recommendation import recommended
 
 OURS = re.compile(r"model(\.[a-z-]+)*\.(fp32|fp16|int8)\.(onnx|tflite)|model(\.[a-z-]+)+\.safetensors")
-"""Names of the files in artifacts/; see `assemble.file_name` and `network_files`."""
+"""Names of the files in artifacts/; see `file_names`."""
 REPORTS = {"markdown": "report.md", "json": "report.json"}
 
 
@@ -33,6 +33,7 @@ def write_run(
     found: Mapping[Kind, Assessment],
     networks: Mapping[str, Artifact],
     data: Data,
+    decoder: Path,
     provenance: Mapping[str, Any],
     samples: Path | None,
 ) -> None:
@@ -42,7 +43,7 @@ def write_run(
     """
     with one_at_a_time(out / ".store" / "write.lock"):
         _deliver(out / "artifacts", found, networks)
-        _write(out, report, found=found, data=data, provenance=provenance, samples=samples)
+        _write(out, report, found=found, data=data, decoder=decoder, provenance=provenance, samples=samples)
 
 
 def _write(
@@ -51,6 +52,7 @@ def _write(
     *,
     found: Mapping[Kind, Assessment],
     data: Data,
+    decoder: Path,
     provenance: Mapping[str, Any],
     samples: Path | None,
 ) -> None:
@@ -67,7 +69,7 @@ def _write(
         shutil.rmtree(out / "bundle", ignore_errors=True)
     else:
         assessment = next(item for kind, item in found.items() if str(kind) == chosen.name)
-        _bundle(out / "bundle", chosen, assessment, report=report, data=data)
+        _bundle(out / "bundle", chosen, assessment, report=report, data=data, decoder=decoder)
 
 
 def _deliver(folder: Path, found: Mapping[Kind, Assessment], networks: Mapping[str, Artifact]) -> None:
@@ -80,14 +82,14 @@ def _deliver(folder: Path, found: Mapping[Kind, Assessment], networks: Mapping[s
 
 
 def _remove_others(folder: Path, made: set[str]) -> None:
-    """Remove the files of an earlier run that made other formats; what somebody else put there stays."""
+    """Remove the files of an earlier run that made other formats; what others put there stays."""
     for path in folder.iterdir() if folder.is_dir() else ():
         if OURS.fullmatch(path.name) and path.name not in made:
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
 
 
-def _bundle(folder: Path, chosen: Row, assessment: Assessment, *, report: Report, data: Data) -> None:
+def _bundle(folder: Path, chosen: Row, assessment: Assessment, *, report: Report, data: Data, decoder: Path) -> None:
     backend = STAND_INS.get(assessment.deployment.backend, assessment.deployment.backend)
     write_bundle(
         folder,
@@ -95,6 +97,7 @@ def _bundle(folder: Path, chosen: Row, assessment: Assessment, *, report: Report
         backend=backend,
         preprocessing=data.preprocessing,
         labels=data.class_names,
+        decoder=decoder,
         facts={
             "target": report.target["name"],
             "target_backend": assessment.deployment.backend,

@@ -86,6 +86,7 @@ def _run(request: Request, begun: tuple[Inputs, RunContext], warnings: list[str]
         found=found,
         networks=networks,
         data=inputs.data,
+        decoder=context.task.decoder,
         provenance=provenance,
         samples=samples,
     )

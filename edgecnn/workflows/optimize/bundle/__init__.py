@@ -42,11 +42,15 @@ def write_bundle(
     backend: str,
     preprocessing: Preprocessing,
     labels: Sequence[str],
+    decoder: Path,
     facts: Mapping[str, Any],
 ) -> Path:
-    """Fill `folder` (replaced as a whole) for `artifact`, which `backend` runs; `facts` go into the manifest."""
+    """Fill `folder` (replaced as a whole) for `artifact`, which `backend` runs and whose outputs the task's `decoder`
+    reads; `facts` go into the manifest."""
     unfinished = beside(folder)
     try:
+        _write_code(unfinished / "edge", backend, decoder)
+        shutil.copyfile(Path(__file__).with_name("infer.py"), unfinished / "infer.py")
         _fill(unfinished, artifact, backend=backend, preprocessing=preprocessing, labels=labels, facts=facts)
         _replace(folder, unfinished)
     except OSError as error:
@@ -54,6 +58,16 @@ def write_bundle(
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return folder
+
+
+def _write_code(folder: Path, backend: str, decoder: Path) -> None:
+    """The code that travels: what runs the model, reads images and decodes outputs."""
+    (folder / "backends").mkdir(parents=True)
+    for name in (*TRAVELS, f"backends/{backend}.py"):
+        shutil.copyfile(PROBE / name, folder / name)
+    (folder / "__init__.py").write_text('"""What the model was measured and judged with."""\n')
+    shutil.copyfile(str(pixels.__file__), folder / "pixels.py")
+    shutil.copyfile(decoder, folder / "decode.py")
 
 
 def _fill(
@@ -65,14 +79,8 @@ def _fill(
     labels: Sequence[str],
     facts: Mapping[str, Any],
 ) -> None:
-    (folder / "edge" / "backends").mkdir(parents=True)
     model = f"model{artifact.path.suffix}"
     shutil.copyfile(artifact.path, folder / model)
-    for name in (*TRAVELS, f"backends/{backend}.py"):
-        shutil.copyfile(PROBE / name, folder / "edge" / name)
-    (folder / "edge" / "__init__.py").write_text('"""What the model was measured and judged with."""\n')
-    shutil.copyfile(str(pixels.__file__), folder / "edge" / "pixels.py")
-    shutil.copyfile(Path(__file__).with_name("infer.py"), folder / "infer.py")
     manifest = {
         "model": model,
         "format": artifact.format,

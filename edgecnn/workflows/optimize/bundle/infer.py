@@ -1,4 +1,4 @@
-"""Classify images with the model in this folder: `python infer.py photo.jpg ...`
+"""Inference with the model in this folder: `python infer.py photo.jpg ...`
 
 Needs numpy, Pillow and the runtime named in manifest.json (see requirements.txt); Python 3.8 or newer. The code in
 `edge/` is the code the model was measured and judged with.
@@ -19,13 +19,14 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 from edge.backends import find  # noqa: E402
+from edge.decode import decode, line  # noqa: E402
 from edge.errors import ProbeError  # noqa: E402
 from edge.normalise import normalise  # noqa: E402
 from edge.pixels import load  # noqa: E402
 from edge.specs import arrange  # noqa: E402
 
 
-class Classifier:
+class BundledModel:
     """The model, its preprocessing and its labels. Use as a context manager; `threads` are the runtime's."""
 
     def __init__(self, folder: Path = HERE, threads: int = 1) -> None:
@@ -35,53 +36,45 @@ class Classifier:
         options = dict(self.manifest["options"], threads=threads)
         self._session = find(self.manifest["backend"]).load(str(folder / self.manifest["model"]), options)
 
-    def logits(self, image: Path) -> np.ndarray:
-        """float32 (classes,) for one image file. Raises OSError or ValueError when it is no image."""
+    def output(self, image: Path) -> np.ndarray:
+        """The raw output for one image file, float32 without the batch. Raises OSError or ValueError when it is no
+        image."""
         pixels = load(image, self.preprocessing)[None]
         feed = normalise(pixels, self.preprocessing["mean"], self.preprocessing["std"])
         spec = self._session.inputs[0]
-        found: np.ndarray = self._session.infer({spec.name: arrange(feed, spec)})[0]
-        return np.asarray(found, dtype=np.float32).reshape(-1)
+        outputs: np.ndarray = self._session.infer({spec.name: arrange(feed, spec)})[0]
+        return np.asarray(outputs, dtype=np.float32)[0]
 
-    def __enter__(self) -> Classifier:
+    def predict(self, image: Path) -> dict[str, Any]:
+        """The answer to one image file, as `edge/decode.py` reads it from the output."""
+        return decode(self.output(image), self.labels)
+
+    def __enter__(self) -> BundledModel:
         return self
 
     def __exit__(self, *error: object) -> None:
         self._session.__exit__(*error)
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    raised = np.exp(logits - logits.max())
-    shares: np.ndarray = raised / raised.sum()
-    return shares
-
-
 def main() -> int:
-    """One line per image: file, label, probability. Exit code 1 when an image could not be read, 4 when the runtime
-    is missing."""
-    parser = argparse.ArgumentParser(description="Classify images with the model in this folder.")
+    """One line per image: file and answer. Exit code 1 when an image could not be read, 4 when the runtime is
+    missing."""
+    parser = argparse.ArgumentParser(description="Run the model in this folder on images.")
     parser.add_argument("images", nargs="+", type=Path, help="image files")
     parser.add_argument("--threads", type=int, default=1, help="threads of the runtime (default 1)")
     parser.add_argument("--json", action="store_true", help="one JSON object per line")
-    wanted = parser.parse_args()
+    request = parser.parse_args()
     status = 0
     try:
-        with Classifier(threads=wanted.threads) as classifier:
-            for path in wanted.images:
+        with BundledModel(threads=request.threads) as model:
+            for path in request.images:
                 try:
-                    shares = softmax(classifier.logits(path))
+                    answer = model.predict(path)
                 except (OSError, ValueError) as error:
                     print(f"{path}: {error}", file=sys.stderr)
                     status = 1
                     continue
-                best = int(shares.argmax())
-                found = {
-                    "file": str(path),
-                    "index": best,
-                    "label": classifier.labels[best],
-                    "probability": float(shares[best]),
-                }
-                print(json.dumps(found) if wanted.json else f"{path}\t{found['label']}\t{shares[best]:.4f}")
+                print(json.dumps({"file": str(path), **answer}) if request.json else f"{path}\t{line(answer)}")
     except ProbeError as error:
         print("\n".join(part for part in (error.message, error.why, error.hint) if part), file=sys.stderr)
         return 4 if error.code == "missing-runtime" else 1
