@@ -27,9 +27,10 @@ Time = Annotated[float, BeforeValidator(lambda value: nan if value is None else 
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """Top-1 on the evaluation images, in `runtime`. Shares are in [0, 1]; `drop` is against the FP32 file in the
-    same runtime and `drop_low`, `drop_high` bound it (see `report.verdict`). `stand_in` says which runtime could
-    not be used, if so."""
+    """What a file is worth on the evaluation images, in `runtime`. Shares are in [0, 1]; `drop` is against the FP32
+    file in the same runtime and `drop_low`, `drop_high` bound it (see `tasks.task.Judgement`). `stand_in` says which
+    runtime could not be used, if so. A task other than classification has a `score` of its `metric` in place of top-1,
+    and `drop` is in its unit."""
 
     runtime: str
     images: int
@@ -42,12 +43,14 @@ class Accuracy:
     drop_low: float | None = None
     drop_high: float | None = None
     stand_in: str = ""
+    metric: str = "top-1"
+    score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """Outputs against PyTorch on the same real images: largest absolute difference of the logits, mean cosine,
-    signal-to-quantization-noise in dB (None when the outputs are equal), share of equal top-1."""
+    """Outputs against PyTorch on the same real images: largest absolute difference, mean cosine,
+    signal-to-quantization-noise in dB (None when the outputs are equal), share of images answered alike."""
 
     images: int
     max_abs_diff: float

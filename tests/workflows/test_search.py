@@ -148,7 +148,7 @@ def optimized(bench: Workbench, tmp_path: Path) -> Iterator[object]:
 
 def test_what_passes_is_not_climbed(optimized) -> None:
     report = optimized(recipe(Hopeless(), shift=0.0))
-    (told,) = report.climbs
+    (told,) = report.searches
     assert (report.outcome, told.chosen, told.outcome) == ("PASS", search.AS_WRITTEN, None)
     assert [tried.state for tried in told.attempts] == ["within"]
     (row,) = [row for row in report.rows if row.precision == "int8"]
@@ -157,7 +157,7 @@ def test_what_passes_is_not_climbed(optimized) -> None:
 
 def test_the_first_rung_that_would_be_certified_is_taken_and_certified_on_other_images(optimized, tmp_path) -> None:
     report = optimized(recipe(Mend(shifts=(WRECK / 2, 0.0)), Slow()))
-    (told,) = report.climbs
+    (told,) = report.searches
     assert [(tried.label, tried.state) for tried in told.attempts] == [
         (search.AS_WRITTEN, "over"),
         (search.SEARCHED, "over"),
@@ -176,7 +176,7 @@ def test_the_first_rung_that_would_be_certified_is_taken_and_certified_on_other_
 
 def test_nothing_passes_and_the_closest_is_said(optimized) -> None:
     report = optimized(recipe(Mend(shifts=(WRECK / 5, WRECK / 2)), Learn(shifts=(WRECK / 1.02,))))
-    (told,) = report.climbs
+    (told,) = report.searches
     assert report.outcome == "FAIL"
     assert told.outcome == "FAIL"
     assert "no rung is within the budget" in told.why
@@ -186,7 +186,7 @@ def test_nothing_passes_and_the_closest_is_said(optimized) -> None:
 
 def test_the_recipe_as_written_is_delivered_where_every_rung_is_worse(optimized) -> None:
     report = optimized(recipe(Mend(shifts=(WRECK, WRECK * 2)), shift=WRECK / 5))
-    (told,) = report.climbs
+    (told,) = report.searches
     assert (told.chosen, told.outcome) == (search.AS_WRITTEN, report.outcome)
     assert "as written came closest" in told.why
     (row,) = [row for row in report.rows if row.precision == "int8"]
@@ -195,24 +195,24 @@ def test_the_recipe_as_written_is_delivered_where_every_rung_is_worse(optimized)
 
 def test_a_rung_that_changes_nothing_is_not_judged_twice(optimized) -> None:
     report = optimized(recipe(Mend(shifts=(WRECK, 0.0)), Calibrate()))
-    states = {tried.label: (tried.state, tried.why) for tried in report.climbs[0].attempts}
+    states = {tried.label: (tried.state, tried.why) for tried in report.searches[0].attempts}
     assert states[f"mend {WRECK:g}"] == ("no better", "it makes the same file as: as written")
-    assert report.climbs[0].chosen == "mend 0"
+    assert report.searches[0].chosen == "mend 0"
 
 
 def test_a_rung_that_has_nothing_to_change_says_so(optimized) -> None:
     report = optimized(recipe(Calibrate(), Mend(shifts=())))
-    attempts = report.climbs[0].attempts[2:]
+    attempts = report.searches[0].attempts[2:]
     assert [(tried.label, tried.state, tried.why) for tried in attempts] == [
         ("calibrate", "not possible", "no `quantize` on the way to onnx"),
         ("mend", "not possible", "there is nothing left that it could change"),
     ]
-    assert report.climbs[0].why == "no rung could be tried"
+    assert report.searches[0].why == "no rung could be tried"
 
 
 def test_an_attempt_over_the_size_is_not_within_the_budget(optimized) -> None:
     report = optimized(recipe(Mend()), max_size="4 kB")
-    told = report.climbs[0]
+    told = report.searches[0]
     assert [tried.state for tried in told.attempts] == ["over", "over", "over"]
     assert all("the budget is 4 kB" in tried.why for tried in told.attempts)
     assert told.why.startswith("no rung is within the budget; mend 0 came closest")
@@ -238,7 +238,7 @@ def test_a_pruning_that_contradicts_the_budget(optimized, prune: dict, budget: d
 def test_rungs_that_cannot_or_need_not_be_tried(optimized) -> None:
     events: list[Event] = []
     report = optimized(recipe(Hopeless(), Crashing(), Broken(), Mend()), events=events)
-    states = {tried.label: (tried.state, tried.why) for tried in report.climbs[0].attempts}
+    states = {tried.label: (tried.state, tried.why) for tried in report.searches[0].attempts}
     assert states["hopeless"][0] == "hopeless"
     assert states["hopeless"][1].startswith("agreement 0.")
     assert states["broken layer"] == ("failed", "keep_float names no layer: no such layer")
@@ -251,16 +251,16 @@ def test_rungs_that_cannot_or_need_not_be_tried(optimized) -> None:
 
 def test_a_rung_that_wins_back_nothing_is_left(optimized) -> None:
     report = optimized(recipe(Mend(shifts=(WRECK, WRECK + 1, WRECK + 2, 0.0)), Slow()))
-    labels = [(tried.label, tried.state) for tried in report.climbs[0].attempts]
+    labels = [(tried.label, tried.state) for tried in report.searches[0].attempts]
     assert (f"mend {WRECK + 2:g}", "no better") in labels
     assert ("mend 0", "within") not in labels  # the rung was left before
-    assert report.climbs[0].attempts[-1].fallback == "slow"
+    assert report.searches[0].attempts[-1].fallback == "slow"
     assert report.outcome == "PASS"
 
 
 def test_too_few_images_to_certify_on_are_said_before_anything_is_tried(optimized) -> None:
     report = optimized(recipe(Mend()), max_drop=0.02)
-    (told,) = report.climbs
+    (told,) = report.searches
     assert len(told.attempts) == 1
     assert told.why.startswith("not climbed: 30 images to certify on prove no drop of at most 2.00 %: about 2")
     assert report.outcome == "FAIL"
@@ -281,7 +281,7 @@ def test_no_training_images_make_a_rung_that_trains_impossible(optimized, bench,
     judging.mkdir()
     (judging / "val").symlink_to(bench.data / "val")
     report = optimized(recipe(Learn(), Mend()), data=judging, max_drop=0.3)
-    states = {tried.label: tried.state for tried in report.climbs[0].attempts}
+    states = {tried.label: tried.state for tried in report.searches[0].attempts}
     assert states["learn"] == "not possible"
 
 
@@ -299,7 +299,7 @@ def test_a_size_budget_judges_what_is_shipped(optimized) -> None:
 def test_a_file_that_is_only_too_large_is_not_climbed_for(optimized) -> None:
     """No rung makes a file smaller. What is bundled is the smallest that kept its accuracy."""
     report = optimized(recipe(Mend(), shift=0.0), max_size="4 kB")
-    (told,) = report.climbs
+    (told,) = report.searches
     assert [(tried.label, tried.state) for tried in told.attempts] == [(search.AS_WRITTEN, "over")]
     assert told.why == search.NOTHING_SMALLER
     assert report.outcome == "FAIL"

@@ -106,13 +106,14 @@ def _accuracy(assessment: Assessment, judgement: Judgement | None, task: Task) -
     if answers is None:
         return None
     quality = None if answers.labels is None else task.quality(answers)
+    counted = quality is not None and quality.correct is not None
     drop = judgement.drop if judgement else None
     flips = judgement.flips if judgement else None
     return Accuracy(
         runtime=assessment.runs_on,
         images=len(answers),
         correct=quality.correct if quality else None,
-        top1=quality.value if quality else None,
+        top1=quality.value if quality and counted else None,
         agreement=judgement.agreement if judgement else None,
         broke=flips.broke if flips else None,
         fixed=flips.fixed if flips else None,
@@ -120,6 +121,8 @@ def _accuracy(assessment: Assessment, judgement: Judgement | None, task: Task) -
         drop_low=drop.low if drop else None,
         drop_high=drop.high if drop else None,
         stand_in=_stand_in(assessment),
+        metric=task.metric,
+        score=quality.value if quality and not counted else None,
     )
 
 

@@ -1,0 +1,116 @@
+"""A task added from outside, by one entry point: evaluated, compressed, judged in its own terms, bundled."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import brightness
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from edgecnn.compress.fallbacks.calibrate import Calibrate
+from edgecnn.config.recipe import Budget, Calibration, Recipe
+from edgecnn.core import plugins
+from edgecnn.core.device import Deployment, DeviceProfile
+from edgecnn.core.errors import InputError
+from edgecnn.core.events import ignore
+from edgecnn.data.preprocessing import Source
+from edgecnn.formats.export_stage import Export
+from edgecnn.quantize.stage import Quantize
+from edgecnn.report.model import Report
+from edgecnn.workflows import evaluate
+from edgecnn.workflows.optimize.pipeline import run
+from edgecnn.workflows.optimize.request import Request
+
+HOST = DeviceProfile(
+    name="host",
+    title="This machine",
+    local=True,
+    deployments=(Deployment(format="onnx", backend="onnxruntime", family="onnxruntime"),),
+)
+FLAGS = {"resize": None, "crop": (brightness.SIDE, brightness.SIDE), "mean": (0.0,) * 3, "std": (1.0,) * 3}
+
+
+@pytest.fixture(autouse=True)
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The task, installed as pip would."""
+    about = tmp_path / "site" / "brightness-1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: brightness\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[edgecnn.tasks]\nbrightness = brightness:TASK\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    plugins._registered.cache_clear()
+    yield
+    plugins._registered.cache_clear()
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Source:
+    checkpoint = tmp_path / "brightness.pth"
+    torch.save(brightness.network().state_dict(), checkpoint)
+    data = brightness.write_images(tmp_path / "images")
+    return Source(checkpoint, "brightness:network", data, None, FLAGS, task="brightness")
+
+
+def optimize(source: Source, out: Path, *, max_drop: float, ladder: tuple[Calibrate, ...] = ()) -> Report:
+    recipe = Recipe(name="t", stages=(Export(), Quantize(observer="minmax")), ladder=ladder, calibration=Calibration(images=40))
+    request = Request(
+        source=source, target=HOST, recipe=recipe, out=out, budget=Budget(max_drop=max_drop), profile="smoke"
+    )
+    return run(request, listener=ignore)
+
+
+def test_a_network_is_evaluated_in_the_tasks_own_figures(source: Source, tmp_path: Path) -> None:
+    for views in ((), ("flip",)):
+        found = evaluate.evaluate(evaluate.Request(source, views), listener=ignore)
+        assert found.to_dict()["images"] == 80
+        assert found.to_dict()["mean_absolute_error"] < 0.1
+    written = evaluate.write(found, tmp_path / "evaluated")
+    assert [path.name for path in written] == ["evaluation.md", "evaluation.json"]
+    assert "mean absolute error" in written[0].read_text()
+
+
+def test_optimize_judges_and_bundles_it(source: Source, tmp_path: Path) -> None:
+    report = optimize(source, tmp_path / "out", max_drop=0.1)
+    baseline, int8 = report.rows
+    assert report.outcome == "PASS", report.outcome_why
+    assert "of mean absolute error" in report.outcome_why and "grows by at most" in int8.outcome_why
+    assert int8.accuracy is not None and int8.accuracy.images == 80
+    assert int8.accuracy.metric == "mean absolute error" and int8.accuracy.score == pytest.approx(0.03, abs=0.05)
+    assert int8.accuracy.top1 is None and int8.accuracy.correct is None
+    assert baseline.parity is not None and baseline.parity.agreement == 1.0
+    image = tmp_path / "grey.png"
+    Image.fromarray(np.full((brightness.SIDE, brightness.SIDE, 3), 128, np.uint8)).save(image)
+    infer = tmp_path / "out" / "bundle" / "infer.py"
+    done = subprocess.run(
+        [sys.executable, str(infer), "--json", str(image)], capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout) == {"file": str(image), "brightness": pytest.approx(0.48, abs=0.05)}
+
+
+def test_a_missed_budget_starts_the_search_in_the_tasks_terms(source: Source, tmp_path: Path) -> None:
+    report = optimize(source, tmp_path / "out", max_drop=0.0, ladder=(Calibrate(),))
+    (search,) = report.searches
+    assert report.outcome in ("FAIL", "INCONCLUSIVE") and len(search.attempts) > 2
+    assert search.searching + search.certifying == 80
+
+
+def test_labels_that_the_task_cannot_read_are_refused(source: Source, tmp_path: Path) -> None:
+    table = source.data
+    assert table is not None
+    table.write_text(table.read_text().replace("0.png,", "0.png,bright", 1))
+    with pytest.raises(InputError, match="no numbers"):
+        evaluate.evaluate(evaluate.Request(source), listener=ignore)
+
+
+def test_an_unknown_task_is_refused_with_the_nearest(source: Source) -> None:
+    with pytest.raises(InputError) as caught:
+        evaluate.evaluate(evaluate.Request(replace(source, task="brightnes")), listener=ignore)
+    assert caught.value.code == "unknown-task" and "brightness" in caught.value.hint
