@@ -60,7 +60,9 @@ def source(tmp_path: Path) -> Source:
 
 
 def optimize(source: Source, out: Path, *, max_drop: float, ladder: tuple[Calibrate, ...] = ()) -> Report:
-    recipe = Recipe(name="t", stages=(Export(), Quantize(observer="minmax")), ladder=ladder, calibration=Calibration(images=40))
+    recipe = Recipe(
+        name="t", stages=(Export(), Quantize(observer="minmax")), ladder=ladder, calibration=Calibration(images=40)
+    )
     request = Request(
         source=source, target=HOST, recipe=recipe, out=out, budget=Budget(max_drop=max_drop), profile="smoke"
     )
@@ -83,7 +85,9 @@ def test_optimize_judges_and_bundles_it(source: Source, tmp_path: Path) -> None:
     assert report.outcome == "PASS", report.outcome_why
     assert "of mean absolute error" in report.outcome_why and "grows by at most" in int8.outcome_why
     assert int8.accuracy is not None and int8.accuracy.images == 80
-    assert int8.accuracy.metric == "mean absolute error" and int8.accuracy.score == pytest.approx(0.03, abs=0.05)
+    assert baseline.accuracy is not None and baseline.accuracy.score is not None and int8.accuracy.score is not None
+    assert int8.accuracy.metric == "mean absolute error" and baseline.accuracy.score < 0.1
+    assert int8.accuracy.drop == pytest.approx(int8.accuracy.score - baseline.accuracy.score, abs=1e-6)
     assert int8.accuracy.top1 is None and int8.accuracy.correct is None
     assert baseline.parity is not None and baseline.parity.agreement == 1.0
     image = tmp_path / "grey.png"
@@ -92,7 +96,7 @@ def test_optimize_judges_and_bundles_it(source: Source, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(infer), "--json", str(image)], capture_output=True, text=True, check=True
     )
-    assert json.loads(done.stdout) == {"file": str(image), "brightness": pytest.approx(0.48, abs=0.05)}
+    assert json.loads(done.stdout) == {"file": str(image), "brightness": pytest.approx(0.5, abs=0.2)}
 
 
 def test_a_missed_budget_starts_the_search_in_the_tasks_terms(source: Source, tmp_path: Path) -> None:
