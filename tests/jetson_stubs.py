@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent / "jetson"
+HERE = Path(__file__).parent / "probe" / "jetson"
 FLAGS = {"8.5.2": "8.5", "8.6.1": "8.6.1", "10.3.0": "10.3.0", "10.16.2": "10.16", "11.1.0": "11.1"}
 """The versions there are stubs for, by the name of their list of flags in `data/`."""
 BUILDS = {"10.16.2": "10", "11.1.0": "106"}

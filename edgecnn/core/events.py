@@ -1,8 +1,8 @@
-"""What a running step tells whoever listens. Library code tells; only the console prints."""
+"""Events of a running step, and listeners for them. Library code sends events; only the console prints."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
 
 
@@ -13,7 +13,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a step is. `fine` lies between units that are told too (steps in an epoch): for a display, not a log."""
+    """How far a step is. `fine` lies between units that are sent too (steps in an epoch): for a display, not a log."""
 
     step: str
     done: int
@@ -42,16 +42,33 @@ Event = Started | Progress | Finished | Warned
 Listener = Callable[[Event], None]
 
 
-def scoped(step: str, listener: Listener) -> Listener:
-    """A listener for a step within `step`: its progress goes under that name, its own beginning and end unsaid."""
+def scoped(
+    listener: Listener,
+    step: str = "",
+    *,
+    note: str = "",
+    drop: Container[str] = (),
+    on_warning: Callable[[Warned], None] | None = None,
+) -> Listener:
+    """A listener for a part of the work that `listener` follows.
 
-    def told(event: Event) -> None:
-        if isinstance(event, Progress):
-            listener(replace(event, step=step))
-        elif isinstance(event, Warned):
-            listener(event)
+    With `step` its progress goes under that name, and its own beginning and end are left out. `note` goes before the
+    notes of its progress. Warnings whose code is in `drop` are left out; every other goes to `on_warning` too.
+    """
 
-    return told
+    def on_event(event: Event) -> None:
+        if isinstance(event, Warned):
+            if event.code in drop:
+                return
+            if on_warning is not None:
+                on_warning(event)
+        elif isinstance(event, Progress):
+            event = replace(event, step=step or event.step, note=", ".join(filter(None, (note, event.note))))
+        elif step:
+            return
+        listener(event)
+
+    return on_event
 
 
 def ignore(event: Event) -> None:

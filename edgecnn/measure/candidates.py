@@ -1,4 +1,4 @@
-"""From model files to what is measured on a device: which runtime, how many threads, which batch sizes."""
+"""Candidates of a benchmark from model files: which runtime, how many threads, which batch sizes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether one candidate is faster than another."""
+"""Comparison of two latencies: whether one candidate is faster than another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the board itself does to a measurement: supply, heat, clocks, restarts. What could not be read is unknown."""
+"""Conditions on the board: supply, heat, clocks, restarts, as reasons. What could not be read is unknown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A device at hand: what it says of itself, and which runtimes answer there."""
+"""Connection to a device: what it says of itself, and which runtimes answer there."""
 
 from __future__ import annotations
 

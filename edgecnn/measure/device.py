@@ -1,4 +1,4 @@
-"""Where a job runs: this host, or a board."""
+"""Device that runs a job: this host, or a board."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much to measure: more processes and samples allow stronger claims."""
+"""Measurement profiles (`smoke`, `quick`, …): more processes and samples allow stronger claims."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several devices at once: each measures its own candidates, interleaved; one that fails does not stop the others."""
+"""Fleet of devices: each measures its own candidates, interleaved; one that fails does not stop the others."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _one(
                 candidates,
                 profile=profile,
                 seed=seed,
-                listener=scoped(step, listener),
+                listener=scoped(listener, step),
                 device=connection.device,
                 on_failure=failed,
                 expect=device,

@@ -1,4 +1,4 @@
-"""How far to believe a result: findings with an effect, and the grade that follows from them."""
+"""Grade of a result: how far to believe it, from reasons that each have an effect."""
 
 from __future__ import annotations
 

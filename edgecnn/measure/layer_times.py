@@ -1,4 +1,4 @@
-"""Times of a model's layers by node name: what a latency-aware choice of channels is made from."""
+"""Layer times by node name: what a latency-aware choice of channels is made from."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class MeasuredTimes:
             backend=deployment.backend,
             threads=self.threads,
             runs=RUNS,
-            listener=scoped(STEP, self.listener),
+            listener=scoped(self.listener, STEP),
         )
         times: dict[str, float] = defaultdict(float)
         for layer in found.layers:

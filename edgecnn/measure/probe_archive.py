@@ -1,4 +1,4 @@
-"""The probe as one file that any Python runs: the same sources give the same bytes."""
+"""Probe archive: one file that any Python runs; the same sources give the same bytes."""
 
 from __future__ import annotations
 

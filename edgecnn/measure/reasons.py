@@ -1,4 +1,4 @@
-"""What limits the trust in a latency: its design, its samples, the machine, and the board's own readings."""
+"""Reasons that limit the trust in a latency: its design, its samples, the machine, and the board's own readings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The roofline: how quick a layer could be at best, from what it computes and moves and what a board can do.
+"""Roofline: how quick a layer could be at best, from what it computes and moves and what a board can do.
 
 A lower bound, for judging whether a time is plausible and what limits a layer. It predicts nothing: batch 1 stays far
 below it.

@@ -1,4 +1,4 @@
-"""What the processes of one candidate say together."""
+"""Latency of one candidate: median, percentiles, energy and conditions, from the raw samples of its processes."""
 
 from __future__ import annotations
 
@@ -84,6 +84,11 @@ class Latency:
     @property
     def samples(self) -> int:
         return sum(len(process.samples_ns) for process in self.processes)
+
+    @property
+    def samples_ns(self) -> np.ndarray:
+        """Every raw sample, ns per run: float64 (N,), in the order of `processes`."""
+        return np.concatenate([np.asarray(process.samples_ns, np.float64) for process in self.processes])
 
     @property
     def grade(self) -> Grade:

@@ -1,4 +1,4 @@
-"""The verbs that outlive a connection: start a job, follow it, look at it, cancel it, clean up.
+"""Agent: the verbs that outlive a connection: start a job, follow it, look at it, cancel it, clean up.
 
 The agent is the archive `FOLDER/probe/<sha256>.pyz` itself; all that it keeps lies in FOLDER. A job runs in a
 process that is detached from the connection, and whoever is connected only reads along.

@@ -1,4 +1,4 @@
-"""The processor: its name, the instructions that decide how fast INT8 is, clocks and who sets them."""
+"""CPU: its name, the instructions that decide how fast INT8 is, clocks and governors."""
 
 from __future__ import annotations
 

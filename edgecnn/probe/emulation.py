@@ -1,4 +1,4 @@
-"""Whether QEMU plays this machine, program by program: then every time it measures is QEMU's."""
+"""Emulation: whether QEMU plays this machine, program by program; then every time it measures is QEMU's."""
 
 from __future__ import annotations
 

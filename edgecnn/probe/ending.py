@@ -1,4 +1,4 @@
-"""Why a worker ended without a result, as far as its exit code, the kernel's counters and its log tell."""
+"""Exit codes of a worker that ended without a result, explained by the kernel's counters and its log."""
 
 from __future__ import annotations
 

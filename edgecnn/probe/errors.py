@@ -1,4 +1,4 @@
-"""What can go wrong on the board, as it is told to the host."""
+"""Errors on the board, as they are sent to the host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One JSON object a line, numbered, to the host; whatever a runtime prints goes to stderr instead."""
+"""Events to the host: one JSON object a line, numbered; whatever a runtime prints goes to stderr instead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this machine is and what it was doing: read, never guessed; None where it cannot be read."""
+"""Facts of this machine and what it was doing: read, never guessed; None where they cannot be read."""
 
 from __future__ import annotations
 

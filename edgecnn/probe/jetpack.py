@@ -1,4 +1,4 @@
-"""A Jetson's software: L4T and the JetPack it belongs to, power modes by name."""
+"""JetPack: L4T and the JetPack it belongs to, and power modes by name."""
 
 from __future__ import annotations
 

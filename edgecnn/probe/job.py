@@ -1,4 +1,4 @@
-"""Reading a job: a JSON object whose fields are checked when they are used."""
+"""Job: a JSON object whose fields are checked when they are used."""
 
 from __future__ import annotations
 

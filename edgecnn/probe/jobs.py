@@ -1,4 +1,4 @@
-"""A job's folder on the board: what was asked, what happened, how it ended.
+"""Folder of a job on the board: what was asked, what happened, how it ended.
 
 job.json       the request, and the boot it came in
 alive          locked by the supervisor as long as it lives; its process id

@@ -1,4 +1,4 @@
-"""The clock: warm-up, the two-window steadiness test and the measurement.
+"""Measurement loop: warm-up, the two-window steadiness test and the timed runs.
 
 Adapters never see a clock. Times are nanoseconds of `perf_counter_ns` around whole calls of `infer`.
 """

@@ -1,4 +1,4 @@
-"""From 8-bit pixels to what the network takes: the same arithmetic in training, calibration and on the board."""
+"""Normalisation of 8-bit pixels: the same arithmetic in training, calibration and on the board."""
 
 from __future__ import annotations
 

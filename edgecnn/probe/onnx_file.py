@@ -1,4 +1,4 @@
-"""What trtexec must be told of an ONNX file: inputs, Q/DQ, 16-bit weights. Read without the package onnx.
+"""ONNX file, as far as trtexec must know it: inputs, Q/DQ, 16-bit weights. Read without the package onnx.
 
 Field numbers: onnx.proto3 of github.com/onnx/onnx (ModelProto, GraphProto, NodeProto, TensorProto, ValueInfoProto).
 """

@@ -1,4 +1,4 @@
-"""Which runtimes work here. Each is tried in a process of its own: a wheel made for a newer CPU takes that down."""
+"""Runtimes that work here. Each is tried in a process of its own: a wheel made for a newer CPU takes that down."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a loaded model takes."""
+"""Input of a loaded model: name, shape and type."""
 
 from __future__ import annotations
 

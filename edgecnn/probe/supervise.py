@@ -1,4 +1,4 @@
-"""The process that stays on the board when the connection goes: it owns the lock, the worker and the job's end."""
+"""Supervisor: the process that stays on the board without a connection; it owns lock, worker and end of the job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the agent reads of its machine. Without numpy: the agent answers before, and where, that could be loaded."""
+"""System readings of the agent. Without numpy: the agent answers before, and where, that could be loaded."""
 
 from __future__ import annotations
 

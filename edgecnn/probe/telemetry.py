@@ -1,4 +1,4 @@
-"""Sensors beside a measurement: read by a process of its own, once a second, into a file of JSON lines.
+"""Telemetry beside a measurement: sensors read by a process of its own, once a second, into a file of JSON lines.
 
 The process is niced, sits on a core that the workload leaves free where there is one, and needs no numpy.
 """

@@ -1,4 +1,4 @@
-"""What TensorRT's words mean, whether trtexec printed them or the Python bindings logged them.
+"""Errors of TensorRT, whether trtexec printed them or the Python bindings logged them.
 
 Texts: `samples/` of github.com/NVIDIA/TensorRT, and logs of 8.5 to 11 in public issues.
 """

@@ -1,4 +1,4 @@
-"""The JSON that `trtexec --exportTimes` writes: one object a query, in milliseconds, most of them with six digits."""
+"""Times of trtexec: the JSON that `--exportTimes` writes, one object a query, in milliseconds."""
 
 from __future__ import annotations
 

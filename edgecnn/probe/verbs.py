@@ -1,4 +1,4 @@
-"""What the probe can be asked: latency, accuracy, facts, layers."""
+"""Verbs of the probe: latency, accuracy, facts, layers."""
 
 from __future__ import annotations
 

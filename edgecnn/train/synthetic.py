@@ -64,7 +64,7 @@ class LazySyntheticImages:
             count=self.count,
             preprocessing=self.preprocessing,
             seed=self.seed,
-            listener=scoped(step, self.listener),
+            listener=scoped(self.listener, step),
         )
         self.listener(Finished(step, time.monotonic() - began, note="; ".join(made.notes)))
         return made

@@ -11,7 +11,7 @@ from typing import Any
 from edgecnn.compress.prune.stage import Prune
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.errors import InputError
-from edgecnn.core.events import Listener, Warned
+from edgecnn.core.events import Listener, scoped
 from edgecnn.data.preprocessing import Source
 from edgecnn.workflows.single_stage import CHECKPOINT_SUFFIX, file_facts, file_line, run, stage_from, validate_out
 
@@ -78,14 +78,10 @@ def prune(source: Source, options: Mapping[str, Any], *, out: Path, listener: Li
     stage = _stage(options)
     validate_out(out, CHECKPOINT_SUFFIX)
     images = min(max(1, stage.bn_images if source.data is not None else 1), CALIBRATION_LIMIT)
-    with run((stage,), source, out, listener=_without_data(listener), calibration_images=images) as pruned:
+    listener = scoped(listener, drop=("no-data",))  # without images nothing is calibrated or judged here
+    with run((stage,), source, out, listener=listener, calibration_images=images) as pruned:
         facts = json.loads((pruned.artifact.path.parent / "facts.json").read_text())
     return PruneResult(pruned.artifact.at(out), facts)
-
-
-def _without_data(listener: Listener) -> Listener:
-    """Drop the warning that nothing can be calibrated or judged without images: pruning alone does neither."""
-    return lambda event: None if isinstance(event, Warned) and event.code == "no-data" else listener(event)
 
 
 def _stage(options: Mapping[str, Any]) -> Prune:

@@ -15,7 +15,7 @@ from edgecnn.compress.qat.stage import VARIANT, Qat
 from edgecnn.core.artifact import SUFFIXES, Artifact, sha256_of
 from edgecnn.core.device import Family
 from edgecnn.core.errors import InputError, MissingError
-from edgecnn.core.events import Event, Listener, Progress
+from edgecnn.core.events import scoped
 from edgecnn.core.stage import Context, LabelledImages
 from edgecnn.quantize.trained_ranges import leave
 from edgecnn.train.distillation_loss import Distilled
@@ -39,7 +39,8 @@ def train(source: Artifact, context: Context, *, options: Qat, rounds: Sequence[
     name = f"model.{VARIANT}{SUFFIXES[context.format]}"
     begun, seen = source, 0.0
     for number, share in enumerate(rounds, start=1):
-        listener = _numbered(context.listener, number, len(rounds))
+        note = f"round {number} of {len(rounds)}" if len(rounds) > 1 else ""
+        listener = scoped(context.listener, note=note)
         here = replace(context, scratch=context.scratch / f"round{number}", listener=listener)
         here.scratch.mkdir(exist_ok=True)
         prepared = prepare(begun, options, here)
@@ -51,17 +52,6 @@ def train(source: Artifact, context: Context, *, options: Qat, rounds: Sequence[
     leave(context.workdir, prepared.ranges, options.quantizing(_family(context)))
     variant = "-".join(filter(None, (source.variant, VARIANT)))
     return replace(source, path=out, sha256=sha256_of(out), history=(*source.history, Qat.kind), variant=variant)
-
-
-def _numbered(listener: Listener, number: int, count: int) -> Listener:
-    """A listener for one of several rounds, each of which counts its epochs from one."""
-
-    def told(event: Event) -> None:
-        if isinstance(event, Progress) and count > 1:
-            event = replace(event, note=", ".join(filter(None, (f"round {number} of {count}", event.note))))
-        listener(event)
-
-    return told
 
 
 def _fit(prepared: Prepared, images: LabelledImages, context: Context, options: Qat, epochs: int) -> None:

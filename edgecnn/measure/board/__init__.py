@@ -1,5 +1,4 @@
-"""A board as a device: jobs outlive the connection, files travel once, and nothing that comes back is believed
-unseen."""
+"""Board: a `Device` whose jobs outlive the connection, whose files travel once, and whose answers are all checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words with the probe of a board: a request there, events and an answer back, or the reason why there is none."""
+"""Calls of the probe on a board: a request there; events and an answer back, or the error that says why not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files on their way to a board and arrays on their way back."""
+"""Files that are copied to a board, and arrays that come back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The probe on a board: put there once under the name of its content, run by a fixed command."""
+"""Installation of the probe on a board: once, under the name of its content; run by a fixed command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One job on a board, from the files it needs to the arrays it leaves, through every loss of connection."""
+"""Job on a board, from the files it needs to the arrays it leaves, through every loss of connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way to a board: commands there and back, files there."""
+"""Transport to a board: runs commands and copies files there."""
 
 from __future__ import annotations
 

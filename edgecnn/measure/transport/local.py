@@ -1,4 +1,4 @@
-"""A folder of this host as if it were a board: the same commands, agent and limits, without a network."""
+"""Local transport: a folder of this host as a board, with the same commands, agent and limits."""
 
 from __future__ import annotations
 

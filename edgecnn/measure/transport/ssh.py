@@ -1,4 +1,4 @@
-"""The user's own OpenSSH: its configuration, keys, agent and known hosts; nothing of it is weakened."""
+"""SSH transport: the user's own OpenSSH, with its configuration, keys, agent and known hosts; none is weakened."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ssh says when it fails, as errors with a name and a way out."""
+"""SSH errors: what ssh prints when it fails, as errors with a code and a way out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No model at all: what is measured here is the harness itself. Options: `shape` of the input, `classes`, `batch`."""
+"""Null backend: no model; measures the harness itself. Options: `shape` of the input, `classes`, `batch`."""
 
 # ruff: noqa: TID252 - the probe travels under another package name
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""LiteRT's profiler: a time for every operator that XNNPACK or a kernel of LiteRT runs."""
+"""Layer times of LiteRT: a time for every operator that XNNPACK or a kernel of LiteRT runs."""
 
 # ruff: noqa: TID252 - the probe travels under another package name
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""ONNX Runtime's own profiler: a trace of every kernel of every run, read line by line."""
+"""Layer times of ONNX Runtime: its profiler's trace of every kernel of every run, read line by line."""
 
 # ruff: noqa: TID252 - the probe travels under another package name
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""trtexec's layer times: JSON of a second run with the profiler, beside the times of a run without it."""
+"""Layer times of trtexec: JSON of a second run with the profiler, beside the times of a run without it."""
 
 # ruff: noqa: TID252, PTH - the probe travels under another package name; paths are plain strings
 from __future__ import annotations

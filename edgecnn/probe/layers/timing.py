@@ -1,4 +1,4 @@
-"""What every profiler measures the same way: whole runs, how many of them, and the middle of many times."""
+"""Timing that every profiler shares: whole runs, how many of them, and the middle of many times."""
 
 # ruff: noqa: TID252 - the probe travels under another package name
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a board's sensors say: asked together, merged into one reading, absent where they cannot be read.
+"""Sensors of a board: asked together, merged into one reading, absent where they cannot be read.
 
 A reading is a dictionary of some of these: `temperature_c`, `cpu_mhz`, `cpu_busy`, `gpu_mhz`, `gpu_load`, `emc_mhz`,
 `throttled` (a Raspberry Pi's bits), `oc_counts` (a Jetson's counters since boot), `rails_w`, `power_w`, `power_source`,

@@ -1,4 +1,4 @@
-"""What a Jetson says through files and `nvpmodel`: over-current counters, power rails, GPU clock, power mode.
+"""Sensors of a Jetson, by files and `nvpmodel`: over-current counters, power rails, GPU clock, power mode.
 
 Source: NVIDIA Jetson Linux Developer Guide, "Jetson Orin Nano Series ... Power and Performance".
 """

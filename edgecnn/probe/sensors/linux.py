@@ -1,4 +1,4 @@
-"""What any Linux says: thermal zones, clocks, load, memory."""
+"""Sensors of any Linux: thermal zones, clocks, load, memory."""
 
 from __future__ import annotations
 

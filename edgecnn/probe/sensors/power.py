@@ -1,4 +1,4 @@
-"""From the power of rails to that of the board."""
+"""Power of the board, from that of its rails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The firmware of a Raspberry Pi: throttling, true clock, temperature, and on a Pi 5 the rails of its power chip.
+"""Sensors of a Raspberry Pi's firmware: throttling, true clock, temperature, on a Pi 5 its power chip's rails.
 
 Every question goes over the firmware's mailbox and takes milliseconds: ask at most twice a second.
 Source: Raspberry Pi documentation, `vcgencmd`.

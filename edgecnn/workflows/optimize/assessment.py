@@ -164,7 +164,7 @@ def answer(assessment: Assessment, images: Images, context: RunContext, *, threa
             images,
             backend=runs_on,
             threads=threads,
-            listener=scoped(f"judge {assessment.name}", context.listener),
+            listener=scoped(context.listener, f"judge {assessment.name}"),
             device=connection.device,
             preprocessing=context.data.preprocessing,
         )
@@ -182,7 +182,7 @@ def reference(model: Model, images: Images, context: RunContext) -> tuple[np.nda
 
     first, label = images.take(VERIFIED), "verify PyTorch"
     key = _key(("torch", "torchvision", "timm", "pillow"), model.sha256, first.digest)
-    listener = scoped(label, context.listener)
+    listener = scoped(context.listener, label)
     return _cached_outputs(
         context, "reference", key, lambda: torch_outputs(model, first, listener=listener), label=label
     )
@@ -260,7 +260,7 @@ def time_all(
             failed.append(candidate.name)
             context.listener(Warned(error.code, f"{candidate.name} was not measured: {error.message}", error.why))
 
-        listener = scoped(f"measure {profile.name}", context.listener)
+        listener = scoped(context.listener, f"measure {profile.name}")
         taken = measure(
             candidates,
             profile=profile,

@@ -11,7 +11,7 @@ from typing import Any
 
 from edgecnn.core.artifact import Artifact, Format, Kind
 from edgecnn.core.errors import EdgecnnError, InputError, StepError, install_hint
-from edgecnn.core.events import Event, Finished, Listener, Started, Warned
+from edgecnn.core.events import Finished, Started, Warned, scoped
 from edgecnn.core.stage import Model
 from edgecnn.core.store import CannotWrite, Store
 from edgecnn.workflows.optimize.planning import CHECKPOINT, RunContext, Step, versions
@@ -95,7 +95,7 @@ def fetch_or_run(step: Step, source: Artifact, context: RunContext, *, model: Mo
     warned: list[Warned] = []
     with translated(step.name), store.scratch(name, step.key) as scratch, store.work(name, step.key) as work:
         stage_context = context.stage_context(work.folder, scratch, model=model, format=step.format, name=step.name)
-        stage_context = replace(stage_context, listener=_kept(warned, stage_context.listener))
+        stage_context = replace(stage_context, listener=scoped(stage_context.listener, on_warning=warned.append))
         made = step.stage.run(source, stage_context)
         work.facts["artifact"] = replace(made, variant=step.makes.variant).to_dict()
         work.facts["warnings"] = [asdict(warning) for warning in warned]
@@ -103,17 +103,6 @@ def fetch_or_run(step: Step, source: Artifact, context: RunContext, *, model: Mo
     if kept is None:
         raise StepError("lost-artifact", f"{step.name} left no artifact in {store.root}", hint="run the command again")
     return kept, False
-
-
-def _kept(warned: list[Warned], listener: Listener) -> Listener:
-    """Pass events on and keep the warnings: they belong to the artifact, also when it is found finished."""
-
-    def told(event: Event) -> None:
-        if isinstance(event, Warned):
-            warned.append(event)
-        listener(event)
-
-    return told
 
 
 @contextmanager

@@ -8,12 +8,13 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from edgecnn import __version__
 from edgecnn.core.artifact import Artifact, Format, Kind, sha256_of
 from edgecnn.core.errors import EdgecnnError, InputError, MissingError, install_hint
-from edgecnn.core.events import Finished, Listener, Started, Warned
+from edgecnn.core.events import Finished, Listener, Started, Warned, scoped
 from edgecnn.core.store import CannotWrite, Store, sweep
 from edgecnn.measure.connection import Connection, connect, this_host
 from edgecnn.measure.effort import profile_named
@@ -63,7 +64,7 @@ def run(request: Request, *, listener: Listener) -> Report:
     """The main job. Raises EdgecnnError when the inputs are wrong or no artifact at all could be made; an artifact
     that fails alone becomes a row of the report."""
     warnings: list[str] = []
-    listener = _overheard(listener, warnings)
+    listener = scoped(listener, on_warning=partial(_note, warnings))
     with _site(request, listener) as connection:
         return _run(request, _begin(request, listener, connection), warnings)
 
@@ -321,12 +322,7 @@ def _provenance(request: Request, inputs: Inputs, connection: Connection) -> dic
     }
 
 
-def _overheard(listener: Listener, warnings: list[str]) -> Listener:
-    """Pass events on and keep the warnings for the report."""
-
-    def told(event: Any) -> None:
-        if isinstance(event, Warned) and event.code != "fusion":
-            warnings.append(f"{event.message}; {event.hint}" if event.hint else event.message)
-        listener(event)
-
-    return told
+def _note(warnings: list[str], event: Warned) -> None:
+    """Keep a warning for the report."""
+    if event.code != "fusion":
+        warnings.append(f"{event.message}; {event.hint}" if event.hint else event.message)

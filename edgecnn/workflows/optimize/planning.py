@@ -75,7 +75,7 @@ class RunContext:
             data=self.data,
             target=self.target,
             format=format,
-            listener=scoped(name, self.listener),
+            listener=scoped(self.listener, name),
             seed=self.seed,
             teacher=self.model,
             layer_times=self.layer_times,

@@ -160,7 +160,7 @@ class _Run:
                 images,
                 settings=self._request.settings,
                 scratch=self._folder.scratch,
-                listener=scoped(self._step, self._tell),
+                listener=scoped(self._tell, self._step),
                 seed=self._request.seed,
                 watch=self._watch,
             )

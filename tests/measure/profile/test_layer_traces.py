@@ -11,7 +11,7 @@ import pytest
 
 from edgecnn.probe.errors import ProbeError
 from edgecnn.probe.layers import find, litert, onnxruntime, tensorrt, timing
-from edgecnn.probe.layers.litert_c import Event
+from edgecnn.probe.layers.litert_c import ProfilerEvent
 
 DATA = Path(__file__).parent / "data"
 
@@ -107,7 +107,7 @@ def test_long_names_are_cut() -> None:
 
 
 def test_litert_runs_whose_operators_differ_are_left_out() -> None:
-    usual = [Event("Convolution (NHWC, F32) IGEMM", True, 0, 5000), Event("SOFTMAX", False, 3, 2000)]
+    usual = [ProfilerEvent("Convolution (NHWC, F32) IGEMM", True, 0, 5000), ProfilerEvent("SOFTMAX", False, 3, 2000)]
     layers, sums = litert.aggregate([usual[:1], usual, [usual[0]._replace(ns=7000), usual[1]]])
     assert sums == [7000, 9000]
     assert [(layer["op"], layer["delegated"], layer["node"], layer["median_ns"]) for layer in layers] == [
