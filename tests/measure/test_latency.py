@@ -45,21 +45,23 @@ def codes(result: Latency) -> set[str]:
 
 def test_few_processes_give_a_range_and_five_an_interval(candidate: Candidate) -> None:
     three, five = latency(candidate, [100, 104, 102]), latency(candidate, [100, 104, 102, 101, 103])
-    assert three.interval == "range"
-    assert (three.median_low_ns, three.median_ns, three.median_high_ns) == pytest.approx((100, 102, 104))
-    assert five.interval == "ci95"
-    assert 100 <= five.median_low_ns <= 102 <= five.median_high_ns <= 104
+    assert three.times.interval == "range"
+    assert (three.times.median_low_ns, three.times.median_ns, three.times.median_high_ns) == pytest.approx(
+        (100, 102, 104)
+    )
+    assert five.times.interval == "ci95"
+    assert 100 <= five.times.median_low_ns <= 102 <= five.times.median_high_ns <= 104
     assert five == latency(candidate, [100, 104, 102, 101, 103])
 
 
 def test_the_p90_bound_is_the_worst_of_all_processes_or_none(candidate: Candidate) -> None:
     one, two, short = range(1, 101), range(1001, 1101), range(63)
     both = summarise(candidate, [process(0, one), process(1, two)], profile=PROFILES["quick"], seed=0)
-    assert both.p90_bound_ns == 1098
-    assert both.p90_ns == (90 + 1090) / 2
-    assert both.peak_rss_bytes == 101
+    assert both.times.p90_bound_ns == 1098
+    assert both.times.p90_ns == (90 + 1090) / 2
+    assert both.memory.peak_rss_bytes == 101
     mixed = summarise(candidate, [process(0, one), process(1, short)], profile=PROFILES["quick"], seed=0)
-    assert mixed.p90_bound_ns is None
+    assert mixed.times.p90_bound_ns is None
     assert "few-samples" in codes(mixed)
 
 
@@ -80,12 +82,13 @@ def test_percentiles_bounds_and_throughput(candidate: Candidate) -> None:
     result = summarise(
         replace(candidate, batch=4), [process(n, s) for n, s in enumerate(series)], profile=PROFILES["quick"], seed=0
     )
-    assert (result.p90_ns, result.p99_ns) == (902, 992)
-    assert (result.p90_bound_ns, result.p99_bound_ns) == (927, 1003)
-    assert 850 < result.p90_low_ns < 902 < result.p90_high_ns < 950
-    assert result.throughput_per_s == pytest.approx(4e9 / result.median_ns)
-    assert latency(candidate, [100, 104, 102]).p99_bound_ns is None
-    assert (result.device, result.batch, result.e2e_median_ns) == ("host", 4, None)
+    assert result.samples_ns.shape == (5000,) and list(result.samples_ns[1000:2000]) == series[1]
+    assert (result.times.p90_ns, result.times.p99_ns) == (902, 992)
+    assert (result.times.p90_bound_ns, result.times.p99_bound_ns) == (927, 1003)
+    assert 850 < result.times.p90_low_ns < 902 < result.times.p90_high_ns < 950
+    assert result.times.throughput_per_s == pytest.approx(4e9 / result.times.median_ns)
+    assert latency(candidate, [100, 104, 102]).times.p99_bound_ns is None
+    assert (result.device, result.batch, result.times.e2e_median_ns) == ("host", 4, None)
     assert json.loads(json.dumps(result.summary()))["p99_bound_ns"] == 1003
 
 
@@ -165,9 +168,9 @@ def test_arms_are_measured_interleaved_in_fresh_processes(make_onnx: Callable[..
     for result in results:
         assert [p.block for p in result.processes] == [0, 1, 2]
         assert result.samples >= 3 * 64
-        assert 0 < result.median_low_ns <= result.median_ns <= result.median_high_ns
-        assert result.p90_ns <= (result.p90_bound_ns or 0)
-        assert result.load_ns > 0 and result.first_ns > 0
+        assert 0 < result.times.median_low_ns <= result.times.median_ns <= result.times.median_high_ns
+        assert result.times.p90_ns <= (result.times.p90_bound_ns or 0)
+        assert result.times.load_ns > 0 and result.times.first_ns > 0
     assert {(p.block, p.position) for r in results for p in r.processes} == {(b, p) for b in range(3) for p in range(2)}
     assert compare(results[0], results[1]).speedup > 1
     assert isinstance(events[0], Started) and isinstance(events[-1], Finished)
@@ -203,10 +206,10 @@ def test_batches_and_end_to_end_beside_it(make_onnx: Callable[..., Path]) -> Non
         Candidate("four", model, "null", 1, {"shape": [1, 3, 64, 64]}, batch=4),
     ]
     one, four = measure(candidates, profile=BRIEF, seed=0, listener=ignore)
-    assert one.e2e_median_ns is not None and one.e2e_median_ns > one.median_ns
+    assert one.times.e2e_median_ns is not None and one.times.e2e_median_ns > one.times.median_ns
     assert len(one.processes[0].e2e_ns or ()) >= 20
-    assert (four.batch, four.processes[0].batch, four.e2e_median_ns) == (4, 4, None)
-    assert four.throughput_per_s == pytest.approx(4e9 / four.median_ns)
+    assert (four.batch, four.processes[0].batch, four.times.e2e_median_ns) == (4, 4, None)
+    assert four.times.throughput_per_s == pytest.approx(4e9 / four.times.median_ns)
     assert one.device == "host"
     assert one.processes[0].telemetry.period_s == 1.0
 
@@ -255,7 +258,7 @@ def test_a_board_is_given_its_rails_and_time_to_cool(candidate: Candidate) -> No
         "sum": [],
         "estimate": {"slope": 1.5, "offset_w": 0.5},
     }
-    assert (result.device, result.temperature_c) == ("board", (44.0, 44.0))
+    assert (result.device, result.conditions.temperature_c) == ("board", (44.0, 44.0))
     measure([candidate], profile=BRIEF, seed=0, listener=ignore, device=board)
     assert board.jobs[-1]["cool_to_c"] is None, "a profile that does not wait"
 

@@ -33,10 +33,10 @@ def powered(count: int, watts: float, source: str = "measured") -> dict[str, Any
 
 def test_energy_is_mean_power_times_the_time_of_an_image() -> None:
     result = summary(powered(10, 4.0), powered(10, 6.0))
-    assert (result.power_w, result.power_source) == (5.0, "measured")
-    assert result.energy_mj == pytest.approx(10.0), "5 W for 2 ms"
-    assert summary(powered(20, 5.0), batch=4).energy_mj == pytest.approx(2.5)
-    assert summary(powered(20, 5.0, "estimated")).power_source == "estimated"
+    assert (result.energy.power_w, result.energy.power_source) == (5.0, "measured")
+    assert result.energy.energy_mj == pytest.approx(10.0), "5 W for 2 ms"
+    assert summary(powered(20, 5.0), batch=4).energy.energy_mj == pytest.approx(2.5)
+    assert summary(powered(20, 5.0, "estimated")).energy.power_source == "estimated"
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_energy_is_mean_power_times_the_time_of_an_image() -> None:
 )
 def test_there_is_no_energy_without_enough_readings_of_one_kind(told: list[dict[str, Any]]) -> None:
     result = summary(*told)
-    assert (result.energy_mj, result.power_w, result.power_source) == (None, None, "")
+    assert (result.energy.energy_mj, result.energy.power_w, result.energy.power_source) == (None, None, "")
 
 
 def test_temperature_clock_and_memory_of_all_processes() -> None:
@@ -62,9 +62,17 @@ def test_temperature_clock_and_memory_of_all_processes() -> None:
     }
     second = {"before": {"temperature_c": 45.0}, "samples": [{"cpu_mhz": 2400.0}]}
     result = summary(first, second)
-    assert (result.temperature_c, result.cpu_mhz, result.memory_drop_bytes) == ((40.0, 61.0), 2200.0, 300)
+    assert (result.conditions.temperature_c, result.conditions.cpu_mhz, result.memory.memory_drop_bytes) == (
+        (40.0, 61.0),
+        2200.0,
+        300,
+    )
     nothing = summary({})
-    assert (nothing.temperature_c, nothing.cpu_mhz, nothing.memory_drop_bytes) == (None, None, None)
+    assert (nothing.conditions.temperature_c, nothing.conditions.cpu_mhz, nothing.memory.memory_drop_bytes) == (
+        None,
+        None,
+        None,
+    )
 
 
 @pytest.mark.parametrize("told", [None, 3, "x", [], {"before": 7, "samples": "x", "sources": {}, "period_s": "1"}])

@@ -40,7 +40,9 @@ def _cells(device: str, line: Line) -> dict[str, object]:
         "grade": latency.grade,
         "processes": len(latency.processes),
         "samples": latency.samples,
-        "peak_memory_mb": None if latency.peak_rss_delta_bytes is None else latency.peak_rss_delta_bytes / 1e6,
+        "peak_memory_mb": None
+        if latency.memory.peak_rss_delta_bytes is None
+        else latency.memory.peak_rss_delta_bytes / 1e6,
         "size_bytes": line.size_bytes,
         "sha256": latency.sha256,
         "reasons": "; ".join(reason.code for reason in latency.reasons),
@@ -48,20 +50,20 @@ def _cells(device: str, line: Line) -> dict[str, object]:
     if line.emulated:
         return facts
     times = {
-        "median_ms": latency.median_ns,
-        "median_low_ms": latency.median_low_ns,
-        "median_high_ms": latency.median_high_ns,
-        "p90_ms": latency.p90_ns,
-        "p90_bound_ms": latency.p90_bound_ns,
-        "p99_ms": latency.p99_ns,
-        "p99_bound_ms": latency.p99_bound_ns,
-        "load_ms": latency.load_ns,
-        "first_ms": latency.first_ns,
-        "end_to_end_ms": latency.e2e_median_ns,
+        "median_ms": latency.times.median_ns,
+        "median_low_ms": latency.times.median_low_ns,
+        "median_high_ms": latency.times.median_high_ns,
+        "p90_ms": latency.times.p90_ns,
+        "p90_bound_ms": latency.times.p90_bound_ns,
+        "p99_ms": latency.times.p99_ns,
+        "p99_bound_ms": latency.times.p99_bound_ns,
+        "load_ms": latency.times.load_ns,
+        "first_ms": latency.times.first_ns,
+        "end_to_end_ms": latency.times.e2e_median_ns,
     }
     facts.update({key: None if value is None else value / 1e6 for key, value in times.items()})
-    facts.update(interval=latency.interval, images_per_s=latency.throughput_per_s)
-    facts.update(energy_mj=latency.energy_mj, power_source=latency.power_source)
+    facts.update(interval=latency.times.interval, images_per_s=latency.times.throughput_per_s)
+    facts.update(energy_mj=latency.energy.energy_mj, power_source=latency.energy.power_source)
     if ratio is not None:
         facts.update(speedup=ratio.speedup, speedup_low=ratio.low, speedup_high=ratio.high, conclusion=ratio.conclusion)
     return facts

@@ -81,22 +81,22 @@ def _table(rows: Sequence[Line], columns: Sequence[tuple[str, Cell]]) -> Table:
 def _columns(rows: Sequence[Line]) -> Iterator[tuple[str, Cell]]:
     """Title and cell of each column; those that nobody asked for, or that could not be read, are left out."""
     if not rows[0].emulated:
-        yield "median", lambda row: _ms(row.latency.median_ns)
-        interval = "95 % interval" if rows[0].latency.interval == "ci95" else "range"
-        yield interval, lambda row: f"{_ms(row.latency.median_low_ns)}-{_ms(row.latency.median_high_ns)}"
-        yield "p90", lambda row: _ms(row.latency.p90_ns)
-        yield "p90 ≤", lambda row: _bound(row.latency.p90_bound_ns)
-        if any(row.latency.p99_bound_ns is not None for row in rows):
-            yield "p99 ≤", lambda row: _bound(row.latency.p99_bound_ns)
-        if any(row.latency.e2e_median_ns is not None for row in rows):
-            yield "end to end", lambda row: _ms(row.latency.e2e_median_ns)
+        yield "median", lambda row: _ms(row.latency.times.median_ns)
+        interval = "95 % interval" if rows[0].latency.times.interval == "ci95" else "range"
+        yield interval, lambda row: f"{_ms(row.latency.times.median_low_ns)}-{_ms(row.latency.times.median_high_ns)}"
+        yield "p90", lambda row: _ms(row.latency.times.p90_ns)
+        yield "p90 ≤", lambda row: _bound(row.latency.times.p90_bound_ns)
+        if any(row.latency.times.p99_bound_ns is not None for row in rows):
+            yield "p99 ≤", lambda row: _bound(row.latency.times.p99_bound_ns)
+        if any(row.latency.times.e2e_median_ns is not None for row in rows):
+            yield "end to end", lambda row: _ms(row.latency.times.e2e_median_ns)
         if any(row.latency.batch > 1 for row in rows):
-            yield "images/s", lambda row: f"{row.latency.throughput_per_s:.4g}"
-        yield "load", lambda row: _ms(row.latency.load_ns)
-        yield "first", lambda row: _ms(row.latency.first_ns)
-        if any(row.latency.energy_mj is not None for row in rows):
+            yield "images/s", lambda row: f"{row.latency.times.throughput_per_s:.4g}"
+        yield "load", lambda row: _ms(row.latency.times.load_ns)
+        yield "first", lambda row: _ms(row.latency.times.first_ns)
+        if any(row.latency.energy.energy_mj is not None for row in rows):
             yield "mJ each", _energy
-    yield "memory", lambda row: _mb(row.latency.peak_rss_delta_bytes)
+    yield "memory", lambda row: _mb(row.latency.memory.peak_rss_delta_bytes)
     yield "size", lambda row: f"{row.size_bytes / 1e6:.2f}" if row.size_bytes >= 5000 else "< 0.01"
     if not rows[0].emulated:
         yield "speed", lambda row: f"{row.ratio.speedup:.2f}x" if row.ratio else NOTHING
@@ -105,9 +105,9 @@ def _columns(rows: Sequence[Line]) -> Iterator[tuple[str, Cell]]:
 
 
 def _energy(row: Line) -> str:
-    if row.latency.energy_mj is None:
+    if row.latency.energy.energy_mj is None:
         return NOTHING
-    return f"{'~' if row.latency.power_source == 'estimated' else ''}{row.latency.energy_mj:.3g}"
+    return f"{'~' if row.latency.energy.power_source == 'estimated' else ''}{row.latency.energy.energy_mj:.3g}"
 
 
 def _bound(time_ns: float | None) -> str:

@@ -290,15 +290,15 @@ def speeds(taken: Sequence[Latency], timed: Mapping[str, Assessment]) -> dict[st
         baseline = by_name.get(f"{timed[name].artifact.format} fp32")
         ratio = compare(latency, baseline) if baseline is not None and baseline is not latency else None
         found[name] = Speed(
-            median_ms=latency.median_ns / 1e6,
-            median_low_ms=latency.median_low_ns / 1e6,
-            median_high_ms=latency.median_high_ns / 1e6,
-            interval=latency.interval,
-            p90_ms=latency.p90_ns / 1e6,
-            p90_bound_ms=None if latency.p90_bound_ns is None else latency.p90_bound_ns / 1e6,
-            load_ms=latency.load_ns / 1e6,
-            first_ms=latency.first_ns / 1e6,
-            peak_rss_bytes=latency.peak_rss_bytes,
+            median_ms=latency.times.median_ns / 1e6,
+            median_low_ms=latency.times.median_low_ns / 1e6,
+            median_high_ms=latency.times.median_high_ns / 1e6,
+            interval=latency.times.interval,
+            p90_ms=latency.times.p90_ns / 1e6,
+            p90_bound_ms=None if latency.times.p90_bound_ns is None else latency.times.p90_bound_ns / 1e6,
+            load_ms=latency.times.load_ns / 1e6,
+            first_ms=latency.times.first_ns / 1e6,
+            peak_rss_bytes=latency.memory.peak_rss_bytes,
             threads=latency.threads,
             processes=len(latency.processes),
             samples=latency.samples,
@@ -310,7 +310,7 @@ def speeds(taken: Sequence[Latency], timed: Mapping[str, Assessment]) -> dict[st
             reasons=tuple(str(reason) for reason in latency.reasons),
             grade=latency.grade,
             emulated=latency.emulated,
-            energy_mj=latency.energy_mj,
-            power_source=latency.power_source,
+            energy_mj=latency.energy.energy_mj,
+            power_source=latency.energy.power_source,
         )
     return found
