@@ -51,7 +51,7 @@ def planner(
     """
     if backend is not None:
         for artifact in artifacts:
-            _refuse_mismatch(artifact, backend)
+            _validate_backend(artifact, backend)
     names = _names([artifact.path for artifact in artifacts])
 
     def plan(device: DeviceProfile, connection: Connection) -> tuple[list[Candidate], list[Failure]]:
@@ -92,7 +92,7 @@ def runtime_of(artifact: Artifact, device: DeviceProfile) -> str:
     )
 
 
-def _refuse_mismatch(artifact: Artifact, backend: str) -> None:
+def _validate_backend(artifact: Artifact, backend: str) -> None:
     if backend not in backends.KNOWN:
         raise InputError(
             "unknown-backend", f"no backend is called '{backend}'", hint=did_you_mean(backend, list(backends.KNOWN))

@@ -27,14 +27,14 @@ CLOCK_SHARE, LOW_READINGS = 0.97, 0.05
 
 def of_board(processes: Sequence[Process], *, expect: DeviceProfile | None, gpu: bool) -> list[Reason]:
     """Everything that the readings beside these processes say against their times; `gpu` when that is what works."""
-    told = [process.telemetry for process in processes]
+    telemetry = [process.telemetry for process in processes]
     return [
         *_of_identity(processes),
-        *_of_throttling(told),
-        *_of_counters(told),
-        *_of_clocks(told, expect, gpu),
+        *_of_throttling(telemetry),
+        *_of_counters(telemetry),
+        *_of_clocks(telemetry, expect, gpu),
         *_of_temperature(processes, expect),
-        *_of_power_mode(told, expect),
+        *_of_power_mode(telemetry, expect),
         *_unread(processes, expect, gpu),
     ]
 
@@ -57,10 +57,10 @@ def _of_identity(processes: Sequence[Process]) -> list[Reason]:
     return found
 
 
-def _of_throttling(told: Sequence[Telemetry]) -> list[Reason]:
+def _of_throttling(telemetry: Sequence[Telemetry]) -> list[Reason]:
     """From a Raspberry Pi's bits; one that was set before the process began proves nothing about it."""
-    now = [_bits_now(one) for one in told]
-    fresh = [_bits_set(one) for one in told]
+    now = [_bits_now(one) for one in telemetry]
+    fresh = [_bits_set(one) for one in telemetry]
     found = []
     for mask, code, message in (
         (UNDER_VOLTAGE, "under-voltage", "the supply voltage was too low"),
@@ -68,15 +68,15 @@ def _of_throttling(told: Sequence[Telemetry]) -> list[Reason]:
     ):
         seen = sum(bool(bits & mask) for bits in now)
         if seen:
-            found.append(Reason(code, "invalid", f"{message} in {_of(seen, told)}"))
+            found.append(Reason(code, "invalid", f"{message} in {_of(seen, telemetry)}"))
     soft = sum(bool((bits | new) & SOFT_LIMIT) for bits, new in zip(now, fresh, strict=True))
     if soft:
-        message = f"the board reached its soft temperature limit in {_of(soft, told)}"
+        message = f"the board reached its soft temperature limit in {_of(soft, telemetry)}"
         found.append(Reason("soft-temperature-limit", "degraded", message))
     hard = UNDER_VOLTAGE | CAPPED | THROTTLED
     brief = sum(bool(new & hard & ~bits) for bits, new in zip(now, fresh, strict=True))
     if brief:
-        message = f"the firmware noted low voltage or throttling between two readings in {_of(brief, told)}"
+        message = f"the firmware noted low voltage or throttling between two readings in {_of(brief, telemetry)}"
         found.append(Reason("throttle-history", "degraded", message))
     return found
 
@@ -95,14 +95,14 @@ def _bits_set(one: Telemetry) -> int:
     return int(one.after["throttled"] & ~one.before["throttled"]) >> STICKY
 
 
-def _of_counters(told: Sequence[Telemetry]) -> list[Reason]:
+def _of_counters(telemetry: Sequence[Telemetry]) -> list[Reason]:
     found = []
     for name, (code, effect, message) in OVER_CURRENT.items():
-        rises = [_counted(one, name) for one in told]
+        rises = [_counted(one, name) for one in telemetry]
         if any(rises):
             events = count(int(sum(rises)), "event")
             seen = sum(rise > 0 for rise in rises)
-            found.append(Reason(code, effect, f"{message}: {events} ({name}) in {_of(seen, told)}"))
+            found.append(Reason(code, effect, f"{message}: {events} ({name}) in {_of(seen, telemetry)}"))
     return found
 
 
@@ -111,9 +111,9 @@ def _counted(one: Telemetry, name: str) -> float:
     return max(0.0, after - before) if before is not None and after is not None else 0.0
 
 
-def _of_clocks(told: Sequence[Telemetry], expect: DeviceProfile | None, gpu: bool) -> list[Reason]:
-    name, wanted_mhz = "gpu" if gpu else "cpu", _wanted_mhz(told, expect, gpu)
-    readings = [mhz for one in told for mhz in one.during(f"{name}_mhz")]
+def _of_clocks(telemetry: Sequence[Telemetry], expect: DeviceProfile | None, gpu: bool) -> list[Reason]:
+    name, wanted_mhz = "gpu" if gpu else "cpu", _wanted_mhz(telemetry, expect, gpu)
+    readings = [mhz for one in telemetry for mhz in one.during(f"{name}_mhz")]
     if wanted_mhz is None or not readings:
         return []
     found = []
@@ -124,31 +124,31 @@ def _of_clocks(told: Sequence[Telemetry], expect: DeviceProfile | None, gpu: boo
             f"{count(len(readings), 'reading')}, at {min(readings):.0f} MHz at worst"
         )
         found.append(Reason("clock-low", "invalid", message))
-    should_mhz = _profile_mhz(told, expect, gpu)
+    should_mhz = _profile_mhz(telemetry, expect, gpu)
     if should_mhz is not None and not _modes(expect) and wanted_mhz < CLOCK_SHARE * should_mhz:
         message = f"the {name.upper()} is limited to {wanted_mhz:.0f} of {should_mhz:.0f} MHz"
         found.append(Reason("clock-capped", "degraded", message))
     return found
 
 
-def _wanted_mhz(told: Sequence[Telemetry], expect: DeviceProfile | None, gpu: bool) -> float | None:
+def _wanted_mhz(telemetry: Sequence[Telemetry], expect: DeviceProfile | None, gpu: bool) -> float | None:
     """What the clock should be: where it is locked, or the profile's as far as the board allows it; None where nobody
     says."""
     key = "gpu_max_mhz" if gpu else "cpu_max_mhz"
-    allowed_mhz = max((one.before[key] for one in told if key in one.before), default=None)
-    if allowed_mhz is not None and all(one.before.get("clocks_locked") for one in told):
+    allowed_mhz = max((one.before[key] for one in telemetry if key in one.before), default=None)
+    if allowed_mhz is not None and all(one.before.get("clocks_locked") for one in telemetry):
         return float(allowed_mhz)
-    should_mhz = _profile_mhz(told, expect, gpu)
+    should_mhz = _profile_mhz(telemetry, expect, gpu)
     if should_mhz is None or allowed_mhz is None:
         return should_mhz
     return min(should_mhz, float(allowed_mhz))
 
 
-def _profile_mhz(told: Sequence[Telemetry], expect: DeviceProfile | None, gpu: bool) -> float | None:
+def _profile_mhz(telemetry: Sequence[Telemetry], expect: DeviceProfile | None, gpu: bool) -> float | None:
     """The clock of the power mode the board is in, or else the greatest of its hardware."""
     if expect is None or expect.hardware is None:
         return None
-    for one in told:
+    for one in telemetry:
         mode = _modes(expect).get(_mode_name(one.before.get("power_mode")))
         found = (mode[1] if gpu else mode[0]) if mode is not None else None
         if found is not None:
@@ -178,8 +178,8 @@ def _start_limit_c(processes: Sequence[Process], expect: DeviceProfile | None) -
     return min(limits)
 
 
-def _of_power_mode(told: Sequence[Telemetry], expect: DeviceProfile | None) -> list[Reason]:
-    seen = {str(reading["power_mode"]) for one in told for reading in one.everything() if "power_mode" in reading}
+def _of_power_mode(telemetry: Sequence[Telemetry], expect: DeviceProfile | None) -> list[Reason]:
+    seen = {str(reading["power_mode"]) for one in telemetry for reading in one.everything() if "power_mode" in reading}
     if len(seen) > 1:
         return [Reason("power-mode", "degraded", f"the power mode changed: {', '.join(sorted(seen))}")]
     known = _modes(expect)
@@ -208,14 +208,14 @@ def _unread(processes: Sequence[Process], expect: DeviceProfile | None, gpu: boo
     """What the profile says can be read, and was not."""
     if expect is None:
         return []
-    told = [process.telemetry for process in processes]
+    telemetry = [process.telemetry for process in processes]
     found = []
-    if expect.thermal is not None and not all("temperature_c" in {**one.before, **one.after} for one in told):
+    if expect.thermal is not None and not all("temperature_c" in {**one.before, **one.after} for one in telemetry):
         found.append(Reason("temperature-unread", "unknown", "the temperature could not be read"))
-    blind = [source for source in expect.throttle if not all(_was_read(one, source) for one in told)]
+    blind = [source for source in expect.throttle if not all(_was_read(one, source) for one in telemetry)]
     if blind:
         found.append(Reason("throttle-unread", "unknown", f"throttling could not be read ({', '.join(blind)})"))
-    clocks = [one.during("gpu_mhz" if gpu else "cpu_mhz") for one in told]
+    clocks = [one.during("gpu_mhz" if gpu else "cpu_mhz") for one in telemetry]
     governed = all(process.facts.get("governor") for process in processes)
     if expect.hardware is not None and governed and not all(clocks):
         found.append(Reason("clocks-unread", "unknown", f"{'GPU' if gpu else 'CPU'} clocks could not be read"))

@@ -51,15 +51,15 @@ def measure_fleet(
     """
     if len(profiles) == 1:
         return [_one(profiles[0], plan, profile=profile, seed=seed, listener=listener)]
-    under_way = _UnderWay()
-    told = under_way.telling(listener)
+    running = _RunningDevices()
+    relay = running.relay(listener)
     with ThreadPoolExecutor(len(profiles), thread_name_prefix="device") as pool:
-        work = partial(_one, plan=plan, profile=profile, seed=seed, listener=told, on_open=under_way.add)
+        work = partial(_one, plan=plan, profile=profile, seed=seed, listener=relay, on_open=running.add)
         futures = [pool.submit(work, device) for device in profiles]
         try:
             return [future.result() for future in futures]
         except BaseException:
-            under_way.cancel()
+            running.cancel()
             raise
 
 
@@ -102,7 +102,7 @@ def _one(
     return taken
 
 
-class _UnderWay:
+class _RunningDevices:
     """The devices that are at work, so that an interruption reaches them all."""
 
     def __init__(self) -> None:
@@ -123,12 +123,12 @@ class _UnderWay:
         for device in devices:
             device.cancel()
 
-    def telling(self, listener: Listener) -> Listener:
+    def relay(self, listener: Listener) -> Listener:
         """Pass events on, one at a time; none after an interruption."""
 
-        def told(event: Event) -> None:
+        def on_event(event: Event) -> None:
             with self._lock:
                 if not self._stop.is_set():
                     listener(event)
 
-        return told
+        return on_event

@@ -151,7 +151,7 @@ class _Bench:
 
 
 def _rails(expect: DeviceProfile | None) -> dict[str, Any]:
-    """Which rails make up the board, as the probe wants it told."""
+    """Which rails make up the board, as the probe reads it."""
     if expect is None:
         return {}
     found: dict[str, Any] = {}

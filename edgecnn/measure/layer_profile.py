@@ -36,7 +36,7 @@ NEGLIGIBLE_SHARE = 0.002
 
 @dataclass(frozen=True, slots=True)
 class TimedLayer:
-    """One operator as it ran. `name` is that of the user's file where it could be told, `runs_as` the runtime's.
+    """One operator as it ran. `name` is that of the user's file where that is known, `runs_as` the runtime's.
 
     Times are the median over the runs and its quartiles, None where the runtime does not tell them. `macs`,
     `operations` and bytes are None where they are not known.

@@ -115,7 +115,7 @@ def _prepare(root: str, archive: str, job: Job, files: Files) -> list[str]:
     _forget(root, job)
     clean(root)
     wanted = _wanted(job)
-    files.refuse_too_big(list(wanted.values()))
+    files.validate_size(list(wanted.values()))
     missing = {field: one for field, one in wanted.items() if not files.receive(one, job.get("id", str))}
     files.make_room(list(missing.values()))
     return list(missing)

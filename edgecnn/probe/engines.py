@@ -41,7 +41,7 @@ class Engine(NamedTuple):
     cached: bool
 
 
-def refuse_elsewhere(path: str) -> None:
+def validate_built_here(path: str) -> None:
     """Raise ProbeError engine-from-elsewhere for a file that is named like an engine."""
     if path.lower().endswith(ELSEWHERE):
         raise ProbeError(
@@ -70,7 +70,7 @@ def engine(tool: trtexec.Tool, model: OnnxFile, options: Mapping[str, Any]) -> E
         about = _kept(path)
         if about is not None:
             return Engine(path, model, batch, about["argv"], about["build_s"], cached=True)
-        refuse_too_big(os.path.getsize(model.path), workspace_mib, system.memory_available_bytes())
+        validate_size(os.path.getsize(model.path), workspace_mib, system.memory_available_bytes())
         timing_cache = os.path.join(folder, "timing-" + _digest(place) + ".cache")
         argv = trtexec.build_argv(tool, model, engine=path + ".part", timing_cache=timing_cache, flags=flags)
         return _build(Engine(path, model, batch, argv, None, cached=False), options)
@@ -83,7 +83,7 @@ def discard(found: Engine) -> None:
             os.unlink(path)
 
 
-def refuse_too_big(model_bytes: int, workspace_mib: int, available_bytes: int | None) -> None:
+def validate_size(model_bytes: int, workspace_mib: int, available_bytes: int | None) -> None:
     """Raise ProbeError too-big-for-memory when a build cannot fit: 1 GiB for CUDA and the builder, the workspace, and
     the weights four times. On a Jetson the GPU has the same memory."""
     needed = (BASE_MIB + workspace_mib) * MIB + COPIES * model_bytes
@@ -121,8 +121,8 @@ def _build(wanted: Engine, options: Mapping[str, Any]) -> Engine:
         log = trtexec.run(wanted.argv, timeout_s=float(options.get("build_timeout_s", BUILD_S))).log
         if not os.path.isfile(part) or not os.path.getsize(part):
             raise ProbeError("cannot-load", "trtexec built no engine", "it ended well, and there is no file")
-        told = BUILT.search(log)
-        build_s = float(told.group(1)) if told else None
+        match = BUILT.search(log)
+        build_s = float(match.group(1)) if match else None
         with open(wanted.path + ".json", "w", encoding="utf-8") as stream:
             json.dump({"argv": wanted.argv, "build_s": build_s}, stream)
         os.replace(part, wanted.path)

@@ -42,9 +42,9 @@ class RequestedFile(NamedTuple):
 
     @classmethod
     def parse(cls, field: str, raw: Any) -> RequestedFile:
-        told: dict[str, Any] = raw if isinstance(raw, dict) else {}
-        size = told.get("bytes")
-        wanted = cls(str(told.get("sha256")), size if isinstance(size, int) else -1, str(told.get("suffix")))
+        fields: dict[str, Any] = raw if isinstance(raw, dict) else {}
+        size = fields.get("bytes")
+        wanted = cls(str(fields.get("sha256")), size if isinstance(size, int) else -1, str(fields.get("suffix")))
         whole = re.fullmatch(r"[0-9a-f]{64}", wanted.sha256) and re.fullmatch(r"(\.[A-Za-z0-9_]{1,16})?", wanted.suffix)
         if not whole or wanted.size < 0 or not re.fullmatch(r"[a-z0-9_]{1,64}", field):
             raise ProbeError("bad-job", f"the file '{field}' of the job is not described well", repr(raw))
@@ -109,7 +109,7 @@ class Files:
             raise ProbeError(full.code, full.message, f"{needed / 1e6:.1f} MB are needed; {full.why}", full.hint)
 
     @staticmethod
-    def refuse_too_big(wanted: list[RequestedFile]) -> None:
+    def validate_size(wanted: list[RequestedFile]) -> None:
         """Raises ProbeError too-big-for-memory when a file that is loaded whole cannot fit."""
         available = system.memory_available_bytes()
         largest = max((one.size for one in wanted if one.suffix != MAPPED), default=0)

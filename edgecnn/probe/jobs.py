@@ -90,12 +90,12 @@ class JobFolder:
         return read_json(self.at("result.json"))
 
     def finish(self, final: dict[str, Any]) -> None:
-        """Leave the last event. On a full disk the reserve gives its blocks for it, and `final` is told as that."""
+        """Leave the last event; on a full disk that error, in the blocks of the reserve."""
         try:
             write_json(self.at("result.json"), final)
         except OSError as error:
-            told = final if final.get("code") == "disk-full" else dict(disk_full(self.root, error).to_dict())
-            text = json.dumps(dict(told, event="error")).encode()[:RESERVE_BYTES]
+            error_event = final if final.get("code") == "disk-full" else dict(disk_full(self.root, error).to_dict())
+            text = json.dumps(dict(error_event, event="error")).encode()[:RESERVE_BYTES]
             with open(self.at("reserve"), "r+b") as stream:
                 stream.write(text.ljust(RESERVE_BYTES))
                 stream.flush()
@@ -142,13 +142,13 @@ def only_job(root: str, holder: dict[str, Any], wait_s: float, on_wait: Any) -> 
     """
     path = os.path.join(root, "holder.json")
     with open(os.path.join(root, "lock"), "a") as lock:
-        begin, told = time.monotonic(), False
+        begin, announced = time.monotonic(), False
         while not _try_lock(lock.fileno(), fcntl.LOCK_EX):
             other = read_json(path) or {}
             if time.monotonic() - begin >= wait_s:
                 raise _busy(other, wait_s)
-            on_wait(None if told else other)
-            told = True
+            on_wait(None if announced else other)
+            announced = True
             time.sleep(0.25)
         with contextlib.suppress(OSError):  # it only serves to be named
             write_json(path, dict(holder, pid=os.getpid(), user=_user(), since_s=time.time()))
@@ -156,7 +156,7 @@ def only_job(root: str, holder: dict[str, Any], wait_s: float, on_wait: Any) -> 
 
 
 def disk_full(folder: str, error: BaseException | None = None) -> ProbeError:
-    """As it is told when a write failed for it."""
+    """The error when a write failed for it."""
     left = ""
     with contextlib.suppress(OSError):
         left = f"{system.free_bytes(folder) / 1e6:.1f} MB are free for {folder}"

@@ -79,7 +79,7 @@ class Agent:
         self.cancelled.set()
         self.transport.abort()
 
-    def refuse_cancelled(self) -> None:
+    def raise_if_cancelled(self) -> None:
         """Raises StepError cancelled after `cancel`."""
         if self.cancelled.is_set():
             raise StepError("cancelled", f"{self.name}: cancelled")
@@ -89,12 +89,12 @@ class Agent:
     ) -> tuple[dict[str, Any] | None, Completed]:
         last_word = request["verb"] == "cancel"
         if not last_word:
-            self.refuse_cancelled()
+            self.raise_if_cancelled()
         conversation = _Conversation(self.name, on_event)
 
         def heard(line: bytes) -> None:
             if not last_word:  # a cancellation that came just before the command began has ended nothing
-                self.refuse_cancelled()
+                self.raise_if_cancelled()
             conversation.take(line)
 
         try:

@@ -58,17 +58,17 @@ class BoardFiles:
         except OSError as error:
             raise cannot_write(path, error) from error
 
-    def inline(self, told: Mapping[str, Any], limit_bytes: int) -> bytes | None:
+    def inline(self, description: Mapping[str, Any], limit_bytes: int) -> bytes | None:
         """The array that came with the last event; None when it has to be fetched."""
-        size = events.field_of(told, "bytes", int, device=self._agent.name)
+        size = events.field_of(description, "bytes", int, device=self._agent.name)
         if not 0 <= size <= limit_bytes:
             raise StepError(
                 "board-sent-too-much", f"{self._agent.name} has an array of {size} bytes, more than can be the answer"
             )
-        if "base64" not in told:
+        if "base64" not in description:
             return None
         try:
-            raw = base64.b64decode(events.field_of(told, "base64", str, device=self._agent.name), validate=True)
+            raw = base64.b64decode(events.field_of(description, "base64", str, device=self._agent.name), validate=True)
         except ValueError:
             raw = b""
         if len(raw) != size:

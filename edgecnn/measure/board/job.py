@@ -140,10 +140,10 @@ class BoardJob:
                 raise
             self._not_copied = error  # the agent knows better why, when the disk is full for example
 
-    def _save(self, field: str, told: Mapping[str, Any], path: Path) -> None:
-        raw = self._store.inline(told, largest_answer(self._files, self._timeout_s))
+    def _save(self, field: str, description: Mapping[str, Any], path: Path) -> None:
+        raw = self._store.inline(description, largest_answer(self._files, self._timeout_s))
         if raw is None:
-            raw = self._through_losses(partial(self._store.fetch, self.name, field, told["bytes"]))
+            raw = self._through_losses(partial(self._store.fetch, self.name, field, description["bytes"]))
         self._store.save(raw, path)
 
     def _hear(self, event: JobEvent) -> None:
@@ -179,7 +179,7 @@ class BoardJob:
         lost_since: float | None = None
         attempts = heard = 0
         while True:
-            self._agent.refuse_cancelled()
+            self._agent.raise_if_cancelled()
             try:
                 return action()
             except EdgecnnError as error:

@@ -47,7 +47,7 @@ def open_session(path: str, options: dict[str, Any], change: Callable[[Any], Non
     level, provider = options.get("graph_optimization", "all"), str(options.get("provider") or CPU)
     if level not in LEVELS:
         raise ProbeError("bad-job", f"graph_optimization '{level}' is unknown", hint="known: " + ", ".join(LEVELS))
-    _refuse_absent(runtime, provider)
+    _validate_provider(runtime, provider)
     settings = runtime.SessionOptions()
     settings.intra_op_num_threads = int(options.get("threads", 1))
     settings.inter_op_num_threads = 1
@@ -68,7 +68,7 @@ def open_session(path: str, options: dict[str, Any], change: Callable[[Any], Non
     return session
 
 
-def _refuse_absent(runtime: Any, provider: str) -> None:
+def _validate_provider(runtime: Any, provider: str) -> None:
     """A wheel has the providers it was built with; one that is not in it is passed over with a warning only."""
     there = runtime.get_available_providers()
     if provider not in there:

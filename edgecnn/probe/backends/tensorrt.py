@@ -89,7 +89,7 @@ def run_engine(path: str, options: dict[str, Any], *, more: list[str], timeout_s
 
 def _with_engine(path: str, options: dict[str, Any], use: Callable[[trtexec.Tool, engines.Engine], T]) -> T:
     """What `use` makes of the model's engine; a kept one that does not fit any more is built again, once."""
-    engines.refuse_elsewhere(path)
+    engines.validate_built_here(path)
     tool, model = trtexec.find(options), onnx_file.read(path)
     engine = engines.engine(tool, model, options)
     try:
@@ -169,7 +169,7 @@ def _steady(latency_ns: np.ndarray, runs: int) -> bool:
 
 def load(path: str, options: dict[str, Any]) -> Session:
     """The engine that `measure` runs, in this process, by the bindings. It takes `batch` images at a time."""
-    engines.refuse_elsewhere(path)
+    engines.validate_built_here(path)
     bindings = _bindings()
 
     def opened(tool: trtexec.Tool, engine: engines.Engine) -> Session:
@@ -206,9 +206,9 @@ class Session:
         with self._memory.closed_on_error():
             with open(found.path, "rb") as stream:
                 self._engine = bindings.Runtime(self._logger).deserialize_cuda_engine(stream.read())
-            self._refuse_none(self._engine, "cannot load the engine")
+            self._validate_pointer(self._engine, "cannot load the engine")
             self._context = self._engine.create_execution_context()
-            self._refuse_none(self._context, "cannot make a context for the engine")
+            self._validate_pointer(self._context, "cannot make a context for the engine")
             names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
             sizes = {spec.name: spec.sized(found.batch) for spec in found.model.inputs}
             entries = [name for name in names if self._mode(name) == "INPUT"]
@@ -270,7 +270,7 @@ class Session:
             raise ProbeError("cannot-run", f"tensor '{name}' is of a type that numpy does not have", kind)
         return np.dtype(DTYPES[kind])
 
-    def _refuse_none(self, made: Any, what: str) -> None:
+    def _validate_pointer(self, made: Any, what: str) -> None:
         """The bindings give None where they fail, and tell the logger why."""
         if made is None:
             said = self._logger.said()

@@ -30,7 +30,7 @@ def profile(path: str, options: dict[str, Any], plan: TimingPlan) -> Profiled:
     threads = int(options.get("threads", 1))
     if not os.path.isfile(path):  # noqa: PTH113 - the library would say less
         raise ProbeError("cannot-load", "LiteRT cannot load the model", "there is no such file")
-    _refuse_damaged(path)
+    _validate_file(path)
     plain = LitertModel(library, path, threads=threads, profiled=False, seed=plan.seed)
     watched = LitertModel(library, path, threads=threads, profiled=True, seed=plan.seed)
     seen: list[list[ProfilerEvent]] = []
@@ -46,7 +46,7 @@ def profile(path: str, options: dict[str, Any], plan: TimingPlan) -> Profiled:
     return Profiled(METHOD, "ai_edge_litert " + found, RESOLUTION_NS, layers, taken.plain_ns, taken.profiled_ns, sums)
 
 
-def _refuse_damaged(path: str) -> None:
+def _validate_file(path: str) -> None:
     """The C library follows the offsets of a damaged file wherever they lead; the interpreter looks first. It is asked
     in a process of its own, for it brings a second runtime."""
     asked = [sys.executable, "-B", "-c", LOOK, path]

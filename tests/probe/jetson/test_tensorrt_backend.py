@@ -167,10 +167,10 @@ def test_builds_wait_for_each_other(jetson: Jetson, onnx_model: Path, tmp_path: 
 
 
 def test_a_model_that_cannot_be_built_in_this_memory_is_refused_with_figures() -> None:
-    engines.refuse_too_big(20 * MIB, 512, 2000 * MIB)
-    engines.refuse_too_big(20 * MIB, 512, None)
+    engines.validate_size(20 * MIB, 512, 2000 * MIB)
+    engines.validate_size(20 * MIB, 512, None)
     with pytest.raises(ProbeError) as caught:
-        engines.refuse_too_big(200 * MIB, 512, 2000 * MIB)
+        engines.validate_size(200 * MIB, 512, 2000 * MIB)
     assert caught.value.code == "too-big-for-memory"
     assert "209.7 MB" in caught.value.why and "2097 MB are available" in caught.value.why
 
