@@ -21,7 +21,6 @@ import pytest
 
 from edgecnn.measure.probe_archive import archive_bytes
 from edgecnn.probe import files, system
-from edgecnn.probe.ending import explain
 from edgecnn.probe.jobs import JobFolder
 
 JOB = "0123abcd"
@@ -334,21 +333,3 @@ def test_kills_for_want_of_memory_are_counted_where_the_kernel_does(tmp_path: Pa
     (proc / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:   1234 kB\n")
     assert system.memory_available_bytes(str(proc)) == 1234 * 1024
     assert system.memory_available_bytes(str(tmp_path)) is None
-
-
-@pytest.mark.parametrize(
-    ("code", "out_of_memory", "expected"),
-    [
-        (-9, True, "out-of-memory"),
-        (-9, False, "probe-killed"),
-        (-9, None, "probe-killed"),
-        (-4, False, "wrong-instruction"),
-        (-4, True, "wrong-instruction"),
-        (-11, False, "probe-crashed"),
-        (3, True, "probe-crashed"),
-        (0, False, "probe-crashed"),
-        (-99, False, "probe-crashed"),
-    ],
-)
-def test_ends_have_names(code: int, out_of_memory: bool | None, expected: str) -> None:
-    assert explain(code, title="x", log="words", out_of_memory=out_of_memory).code == expected
