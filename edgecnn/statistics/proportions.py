@@ -3,23 +3,11 @@
 from __future__ import annotations
 
 import math
-from statistics import NormalDist
-from typing import TYPE_CHECKING
-
-import numpy as np
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    Predictions = np.ndarray
-    "int (N,): the top-1 class of each image."
 
 CONFIDENCE = 0.95
-
 POWER = 0.80
-
 UNREACHABLE = 100_000_000
-"""Nobody has more images than this."""
+"""More images than any data set has."""
 
 
 def fewest_images(max_drop: float, *, labels: bool) -> int | None:
@@ -96,9 +84,9 @@ def images_to_decide(drop: float, discordance: float, max_drop: float) -> int | 
 
 def clopper_pearson_upper(events: int, count: int, confidence: float = CONFIDENCE) -> float:
     """One-sided exact upper bound of a proportion. Source: Clopper and Pearson, Biometrika 26 (1934) 404-413."""
-    from scipy.stats import beta
+    from scipy.stats import binomtest
 
-    return 1.0 if events >= count else float(beta.ppf(confidence, events + 1, count - events))
+    return float(binomtest(events, count, alternative="less").proportion_ci(confidence, method="exact").high)
 
 
 def images_to_agree(share: float, max_drop: float) -> int | None:
@@ -133,10 +121,9 @@ def wilson(events: int, count: int, *, level: float = 0.95) -> tuple[float, floa
 
     Source: E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 22 (1927) 209-212.
     """
+    from scipy.stats import binomtest
+
     if not count:
         return 0.0, 1.0
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    share, weight = events / count, z * z / count
-    half = z * math.sqrt(share * (1 - share) / count + weight / (4 * count))
-    low, high = ((share + weight / 2 + sign * half) / (1 + weight) for sign in (-1, 1))
-    return (low if events else 0.0), (high if events < count else 1.0)
+    low, high = binomtest(events, count).proportion_ci(level, method="wilson")
+    return float(low), float(high)

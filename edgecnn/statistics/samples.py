@@ -1,4 +1,4 @@
-"""Pure functions on samples: arrays and numbers in, numbers out. Every value keeps the unit it came in."""
+"""Statistics of samples: percentiles, intervals, drift. Every value keeps the unit it came in."""
 
 from __future__ import annotations
 
@@ -94,11 +94,13 @@ def _block_percentiles(
 
 def mean_interval(values: ArrayLike, *, level: float = 0.95) -> tuple[float, float]:
     """Student's t interval of the mean; needs two values."""
-    from scipy.stats import t
+    from scipy.stats import sem, t
 
     observed = np.asarray(values, float)
-    half = float(t.ppf((1 + level) / 2, len(observed) - 1)) * float(observed.std(ddof=1)) / math.sqrt(len(observed))
-    return float(observed.mean()) - half, float(observed.mean()) + half
+    if np.ptp(observed) == 0:  # scipy has no interval of width 0
+        return float(observed[0]), float(observed[0])
+    low, high = t.interval(level, len(observed) - 1, loc=observed.mean(), scale=sem(observed))
+    return float(low), float(high)
 
 
 def coefficient_of_variation(values: ArrayLike) -> float:
