@@ -247,7 +247,7 @@ def _profile(
 ) -> LayerProfile:
     together = sum(row.median_ns for row in times.layers)
     layers = tuple(
-        _layer(index, row, node, together, _bound(node, row, times, peaks))
+        _layer(index, row, node, together=together, peaks=peaks, resolution_ns=times.resolution_ns)
         for index, (row, node) in enumerate(zip(times.layers, nodes, strict=True))
     )
     whole, summed = Spread.of(times.whole_ns), Spread.of(times.sums_ns or (together,))
@@ -269,17 +269,9 @@ def _profile(
     )
 
 
-def _bound(node: Node, row: LayerRow, times: LayerAnswer, peaks: Peaks | None) -> Bound | None:
-    return roofline.bound(
-        node.cost,
-        precision=node.precision,
-        time_ns=row.median_ns,
-        peaks=peaks,
-        resolution_ns=times.resolution_ns,
-    )
-
-
-def _layer(index: int, row: LayerRow, node: Node, together: float, bound: Bound | None) -> TimedLayer:
+def _layer(
+    index: int, row: LayerRow, node: Node, *, together: float, peaks: Peaks | None, resolution_ns: float
+) -> TimedLayer:
     return TimedLayer(
         index=index,
         name=_name(node.layer),
@@ -294,7 +286,9 @@ def _layer(index: int, row: LayerRow, node: Node, together: float, bound: Bound 
         share=row.median_ns / together if together else 0.0,
         **asdict(node.cost),
         merged=tuple(map(_name, node.merged)),
-        bound=bound,
+        bound=roofline.bound(
+            node.cost, precision=node.precision, time_ns=row.median_ns, peaks=peaks, resolution_ns=resolution_ns
+        ),
     )
 
 
@@ -316,12 +310,4 @@ def _whole_bound(layers: Sequence[TimedLayer], whole_ns: float, peaks: Peaks | N
     )
     weights = total([layer.weight_bytes for layer in layers if layer.weight_bytes is not None]) or 0
     moving = weights / peaks.bytes_per_s * 1e9 if peaks.bytes_per_s else 0.0
-    least = max(computing, moving)
-    too_big = weights > roofline.LARGEST_CACHE_BYTES
-    return Bound(
-        least_ns=least,
-        limit="compute" if computing >= moving else "memory",
-        reached=least / whole_ns if whole_ns else 0.0,
-        cached=computing <= whole_ns < moving and not too_big,
-        implausible=whole_ns < computing or (whole_ns < moving and too_big),
-    )
+    return roofline.bound_of(computing, moving, nbytes=weights, time_ns=whole_ns)

@@ -113,15 +113,19 @@ def bound(
     rate = peaks.operations_per_s.get(precision)
     computing = cost.operations / rate * 1e9 if rate else 0.0
     moving = cost.nbytes / peaks.bytes_per_s * 1e9 if peaks.bytes_per_s else 0.0
-    least = max(computing, moving)
-    if not least:
+    if not (computing or moving):
         return None
-    too_big = cost.nbytes > LARGEST_CACHE_BYTES
-    longest_ns = time_ns + resolution_ns
+    return bound_of(computing, moving, nbytes=cost.nbytes, time_ns=time_ns + resolution_ns)
+
+
+def bound_of(computing_ns: float, moving_ns: float, *, nbytes: int, time_ns: float) -> Bound:
+    """The bound of what computes and moves `nbytes` for at least these times, and took `time_ns`."""
+    least = max(computing_ns, moving_ns)
+    too_big = nbytes > LARGEST_CACHE_BYTES
     return Bound(
         least_ns=least,
-        limit="compute" if computing >= moving else "memory",
-        reached=least / longest_ns if longest_ns else float("inf"),
-        cached=computing <= longest_ns < moving and not too_big,
-        implausible=longest_ns < computing or (longest_ns < moving and too_big),
+        limit="compute" if computing_ns >= moving_ns else "memory",
+        reached=least / time_ns if time_ns else float("inf"),
+        cached=computing_ns <= time_ns < moving_ns and not too_big,
+        implausible=time_ns < computing_ns or (time_ns < moving_ns and too_big),
     )
