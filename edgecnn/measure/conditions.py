@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from edgecnn.core.device import DeviceProfile, Throttle
 from edgecnn.measure.grade import Effect, Reason, count
@@ -39,46 +39,40 @@ def of_board(processes: Sequence[Process], *, expect: DeviceProfile | None, gpu:
     ]
 
 
-def _of_identity(processes: Sequence[Process]) -> list[Reason]:
-    found = []
+def _of_identity(processes: Sequence[Process]) -> Iterator[Reason]:
     if any(process.emulated for process in processes):
-        found.append(Reason("emulated", "invalid", "emulated: times say nothing about the board"))
+        yield Reason("emulated", "invalid", "emulated: times say nothing about the board")
     boots = {process.facts.get("boot_id") for process in processes}
     boots |= {reading.get("boot_id") for process in processes for reading in process.telemetry.everything()}
     if len(boots - {None}) > 1:
-        found.append(Reason("rebooted", "invalid", "the machine rebooted meanwhile"))
+        yield Reason("rebooted", "invalid", "the machine rebooted meanwhile")
     kills = sum(_rise(process.telemetry, "oom_kills") for process in processes)
     if kills > 0:
-        found.append(
-            Reason(
-                "oom-killed", "invalid", f"memory ran out meanwhile: the kernel ended {count(int(kills), 'process')}"
-            )
+        yield Reason(
+            "oom-killed", "invalid", f"memory ran out meanwhile: the kernel ended {count(int(kills), 'process')}"
         )
-    return found
 
 
-def _of_throttling(telemetry: Sequence[Telemetry]) -> list[Reason]:
+def _of_throttling(telemetry: Sequence[Telemetry]) -> Iterator[Reason]:
     """From a Raspberry Pi's bits; one that was set before the process began proves nothing about it."""
     now = [_bits_now(one) for one in telemetry]
     fresh = [_bits_set(one) for one in telemetry]
-    found = []
     for mask, code, message in (
         (UNDER_VOLTAGE, "under-voltage", "the supply voltage was too low"),
         (CAPPED | THROTTLED, "throttled", "the firmware lowered the clock"),
     ):
         seen = sum(bool(bits & mask) for bits in now)
         if seen:
-            found.append(Reason(code, "invalid", f"{message} in {_of(seen, telemetry)}"))
+            yield Reason(code, "invalid", f"{message} in {_of(seen, telemetry)}")
     soft = sum(bool((bits | new) & SOFT_LIMIT) for bits, new in zip(now, fresh, strict=True))
     if soft:
         message = f"the board reached its soft temperature limit in {_of(soft, telemetry)}"
-        found.append(Reason("soft-temperature-limit", "degraded", message))
+        yield Reason("soft-temperature-limit", "degraded", message)
     hard = UNDER_VOLTAGE | CAPPED | THROTTLED
     brief = sum(bool(new & hard & ~bits) for bits, new in zip(now, fresh, strict=True))
     if brief:
         message = f"the firmware noted low voltage or throttling between two readings in {_of(brief, telemetry)}"
-        found.append(Reason("throttle-history", "degraded", message))
-    return found
+        yield Reason("throttle-history", "degraded", message)
 
 
 def _bits_now(one: Telemetry) -> int:
@@ -95,15 +89,13 @@ def _bits_set(one: Telemetry) -> int:
     return int(one.after["throttled"] & ~one.before["throttled"]) >> STICKY
 
 
-def _of_counters(telemetry: Sequence[Telemetry]) -> list[Reason]:
-    found = []
+def _of_counters(telemetry: Sequence[Telemetry]) -> Iterator[Reason]:
     for name, (code, effect, message) in OVER_CURRENT.items():
         rises = [_counted(one, name) for one in telemetry]
         if any(rises):
             events = count(int(sum(rises)), "event")
             seen = sum(rise > 0 for rise in rises)
-            found.append(Reason(code, effect, f"{message}: {events} ({name}) in {_of(seen, telemetry)}"))
-    return found
+            yield Reason(code, effect, f"{message}: {events} ({name}) in {_of(seen, telemetry)}")
 
 
 def _counted(one: Telemetry, name: str) -> float:

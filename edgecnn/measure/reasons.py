@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from edgecnn.core.device import DeviceProfile
 from edgecnn.measure.conditions import of_board
@@ -35,68 +35,55 @@ def reasons_for(
     )
 
 
-def _of_design(processes: Sequence[Process], min_iterations: int) -> list[Reason]:
-    found = []
+def _of_design(processes: Sequence[Process], min_iterations: int) -> Iterator[Reason]:
     if len(processes) < 3:
-        found.append(Reason("few-processes", "degraded", f"{count(len(processes), 'process')}: indicative only"))
+        yield Reason("few-processes", "degraded", f"{count(len(processes), 'process')}: indicative only")
     fewest = min(len(process.samples_ns) for process in processes)
     if fewest < min_iterations:
-        found.append(
-            Reason("few-samples", "degraded", f"time ran out at {fewest} of {min_iterations} samples in a process")
-        )
-    return found
+        yield Reason("few-samples", "degraded", f"time ran out at {fewest} of {min_iterations} samples in a process")
 
 
-def _of_samples(processes: Sequence[Process]) -> list[Reason]:
-    found = []
+def _of_samples(processes: Sequence[Process]) -> Iterator[Reason]:
     total = len(processes)
     unsteady = sum(not process.steady for process in processes)
     if unsteady:
-        found.append(
-            Reason("no-steady-state", "degraded", f"no steady state in {unsteady} of {count(total, 'process')}")
-        )
+        yield Reason("no-steady-state", "degraded", f"no steady state in {unsteady} of {count(total, 'process')}")
     drifts = [change for process in processes if (change := samples.drift(process.samples_ns))]
     if drifts:
         worst = max(drifts, key=abs)
-        found.append(
-            Reason(
-                "drift",
-                "degraded",
-                f"latency drifted in {len(drifts)} of {count(total, 'process')}, by {worst:+.0%} at worst",
-            )
+        yield Reason(
+            "drift",
+            "degraded",
+            f"latency drifted in {len(drifts)} of {count(total, 'process')}, by {worst:+.0%} at worst",
         )
     if samples.two_levels([process.median_ns for process in processes]):
-        found.append(Reason("multimodal", "degraded", "processes fall into two speeds more than 5 % apart"))
+        yield Reason("multimodal", "degraded", "processes fall into two speeds more than 5 % apart")
     batched = max(process.runs_per_sample for process in processes)
     if batched > 1:
-        found.append(
-            Reason("batched", "note", f"a sample is the mean of up to {batched} runs, for one run is too short to time")
-        )
+        message = f"a sample is the mean of up to {batched} runs, for one run is too short to time"
+        yield Reason("batched", "note", message)
     taken = sum(len(process.samples_ns) for process in processes)
     far = sum(samples.outliers(process.samples_ns) for process in processes)
     if far:
-        found.append(Reason("outliers", "note", f"{far} of {taken} samples are outliers (kept)"))
-    return found
+        yield Reason("outliers", "note", f"{far} of {taken} samples are outliers (kept)")
 
 
-def _of_machine(processes: Sequence[Process], threads: int) -> list[Reason]:
-    found = []
+def _of_machine(processes: Sequence[Process], threads: int) -> Iterator[Reason]:
     facts = processes[0].facts
     cores = facts.get("usable_cores")
     if cores is not None and threads > cores:
-        found.append(Reason("oversubscribed", "degraded", f"{threads} threads on {count(cores, 'core')}"))
+        yield Reason("oversubscribed", "degraded", f"{threads} threads on {count(cores, 'core')}")
     loads = [process.other_load for process in processes if process.other_load is not None]
     if len(loads) < len(processes):
-        found.append(Reason("load-unread", "unknown", "the load of other programs could not be read"))
+        yield Reason("load-unread", "unknown", "the load of other programs could not be read")
     if (worst := max(loads, default=0.0)) > BUSY:
-        found.append(Reason("other-load", "degraded", f"other programs used up to {worst:.0%} of the CPU meanwhile"))
+        yield Reason("other-load", "degraded", f"other programs used up to {worst:.0%} of the CPU meanwhile")
     governor = facts.get("governor")
     locked = all(process.telemetry.before.get("clocks_locked") for process in processes)
     if governor is None:
-        found.append(Reason("clocks-unread", "unknown", "CPU clocks could not be read"))
+        yield Reason("clocks-unread", "unknown", "CPU clocks could not be read")
     elif governor != "performance" and not locked:
-        found.append(Reason("clocks-not-locked", "degraded", f"CPU governor is '{governor}', not 'performance'"))
-    return found
+        yield Reason("clocks-not-locked", "degraded", f"CPU governor is '{governor}', not 'performance'")
 
 
 def _of_backend(processes: Sequence[Process]) -> list[Reason]:
