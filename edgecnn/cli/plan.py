@@ -9,7 +9,7 @@ from edgecnn.cli import options
 
 if TYPE_CHECKING:
     from edgecnn.workflows.inputs import Inputs
-    from edgecnn.workflows.optimize.pipeline import Planned
+    from edgecnn.workflows.optimize.pipeline import PlanEntry
     from edgecnn.workflows.optimize.request import Request
 
 
@@ -87,7 +87,7 @@ def show_plan(request: Request, *, json: bool) -> None:
         console.result(_page(request, inputs, planned))
 
 
-def _page(request: Request, inputs: Inputs, planned: list[Planned]) -> Any:
+def _page(request: Request, inputs: Inputs, planned: list[PlanEntry]) -> Any:
     from rich import box
     from rich.console import Group
     from rich.table import Table

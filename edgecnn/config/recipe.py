@@ -45,7 +45,7 @@ class Calibration(_Section):
     images: int = Field(default=200, ge=1, le=100_000)
 
 
-class Measurement(_Section):
+class MeasurementSettings(_Section):
     """How long to measure: see `edgecnn.measure.effort`."""
 
     profile: Literal["smoke", "quick", "standard"] = "quick"
@@ -62,7 +62,7 @@ class Recipe(_Section):
     budget: Budget = Budget()
     calibration: Calibration = Calibration()
     preprocessing: Preprocessing | None = None
-    measure: Measurement = Measurement()
+    measure: MeasurementSettings = MeasurementSettings()
     ladder: tuple[Any, ...] = ()
     """Fallbacks (`edgecnn.compress.fallbacks.Fallback`) to try, in order, when the stages alone miss the budget."""
 
@@ -87,7 +87,7 @@ class _Page(_Section):
     description: str = Field(default="", max_length=2000)
     budget: Budget = Budget()
     calibration: Calibration = Calibration()
-    measure: Measurement = Measurement()
+    measure: MeasurementSettings = MeasurementSettings()
 
 
 def load_recipe(name_or_path: str) -> Recipe:

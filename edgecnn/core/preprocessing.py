@@ -60,7 +60,7 @@ class Preprocessing(BaseModel):
         if not (len(self.mean) == len(self.std) == self.channels):
             problems.append(f"mean and std need {self.channels} values each for color {self.color}")
         if any(value <= 0 for value in self.std):
-            problems.append("std must be positive")
+            problems.append("mean must be finite and std positive")
         if self.resize is not None and not self.stretch and self.resize < max(self.crop):
             problems.append(f"resize {self.resize} is smaller than the crop {self.crop[0]}x{self.crop[1]}")
         if problems:

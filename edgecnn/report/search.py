@@ -1,4 +1,4 @@
-"""How the ladder was climbed: what was tried, what it lost, and what became of it."""
+"""Search for stages that keep the accuracy budget: what was tried, what it lost, and what was delivered."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from pydantic import Field
 from edgecnn.core.outcome import Outcome
 
 State = Literal["within", "over", "hopeless", "no better", "not possible", "failed"]
+NOTHING_SMALLER = "its accuracy is within the budget, and no rung makes a file smaller: prune more, or distill-small"
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """One attempt, judged on the images kept for searching; the recipe as written on all of them, then on those.
+class TrialRow:
+    """One attempt, judged on the images reserved for searching; the recipe as written on all of them, then on those.
 
     `drop` and its one-sided 95 % bounds are shares of top-1 against FP32; None where it was not run. `state` is within
     or over the budget (as far as the number of certifying images can prove it), or why it was not run. `seconds` is
-    what it took; next to nothing where it was found finished.
+    what it took; next to nothing where it was cached.
     """
 
     fallback: Annotated[str, Field(alias="rung")]
@@ -35,16 +36,37 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """One format's way up. The first of `attempts` is the recipe as written.
+    """The search for one format. The first of `attempts` is the recipe as written.
 
     `chosen` is the label of what is delivered, `outcome` its verdict on the `certifying` images, which chose nothing;
-    None where nothing had to be climbed or nothing could be.
+    None where no search was needed or possible.
     """
 
     format: str
     searching: int
     certifying: int
-    attempts: tuple[Trial, ...]
+    attempts: tuple[TrialRow, ...]
     chosen: str
     outcome: Outcome | None
     why: str
+
+
+def not_searched(certifying: int, needed: int | None, budget: str) -> str:
+    """Why no search is started: too few certifying images even for a file that changes no answer; that takes
+    `needed`."""
+    more = f": about {2 * needed:,} evaluation images could" if needed else ", and no number would: allow a little"
+    return f"not climbed: {certifying:,} images to certify on prove no drop of at most {budget}{more}"
+
+
+def certified(label: str, images: int) -> str:
+    return f"{label}: certified on {images:,} images that did not choose it"
+
+
+def not_certified(label: str, images: int) -> str:
+    others = f"{images:,} images that did not choose it"
+    return f"{label} was within the budget where it was chosen, and is not certified on {others}"
+
+
+def closest(label: str, shortfall: str) -> str:
+    """Where nothing is within the budget; `shortfall` is how much the closest is over it."""
+    return f"no rung is within the budget; {label} came closest, {shortfall}"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from edgecnn.report.model import Report, Row
-from edgecnn.report.search import Search, Trial
+from edgecnn.report.search import Search, TrialRow
 
 NOTHING = "–"
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
@@ -140,7 +140,7 @@ def climb_title(climb: Search) -> str:
     return f"{climb.format}: searched on {climb.searching:,} images, certified on {climb.certifying:,} others"
 
 
-def climb_cells(tried: Trial, climb: Search) -> tuple[str, str, str, str, str]:
+def climb_cells(tried: TrialRow, climb: Search) -> tuple[str, str, str, str, str]:
     """Attempt, drop with its bounds, agreement, size and what became of it."""
     chosen = " (delivered)" if tried.label == climb.chosen and len(climb.attempts) > 1 else ""
     drop = NOTHING

@@ -27,7 +27,7 @@ from edgecnn.measure.layer_times import layer_times_on
 from edgecnn.workflows.inputs import Inputs, open_inputs
 from edgecnn.workflows.optimize.execution import Execution, execute
 from edgecnn.workflows.optimize.output import copy_into_place
-from edgecnn.workflows.optimize.planning import HERE, RunContext, steps
+from edgecnn.workflows.optimize.planning import HERE, RunContext, checkpoint_artifact, plan_stages
 
 CHECKPOINT_SUFFIX = ".safetensors"
 
@@ -88,12 +88,12 @@ def run(
         context = RunContext(
             inputs.model, inputs.data, HERE, store, listener, source.seed, connection, times, task=inputs.task
         )
-        planned = steps(recipe, format, context)
+        planned = plan_stages(recipe, format, context)
         if missing := next((step.missing for step in planned if step.missing), None):
             raise MissingError(
                 "missing-extra", f"{format} needs packages that are not installed", hint=install_hint(missing)
             )
-        checkpoint = Artifact(source.checkpoint, "torch", "fp32", (), (), inputs.model.sha256)
+        checkpoint = checkpoint_artifact(source.checkpoint, context)
         execution = execute(format, planned, source=checkpoint, context=context)
         for error in execution.failed.values():
             raise error

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from edgecnn.compress.prune.group import Group
+from edgecnn.compress.prune.group import PrunableGroup
 from edgecnn.compress.prune.layer_groups import parts_of
 
 
@@ -37,8 +37,8 @@ class Net(nn.Module):
         return answer
 
 
-def group(root: str, *layers: tuple[str, Literal["out", "in"]]) -> Group:
-    return Group(root, layers, 8, (4, 8), tuple(range(8)), (1.0,) * 8)
+def group(root: str, *layers: tuple[str, Literal["out", "in"]]) -> PrunableGroup:
+    return PrunableGroup(root, layers, 8, (4, 8), tuple(range(8)), (1.0,) * 8)
 
 
 GROUPS = (

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from edgecnn.compress.prune import amount
 from edgecnn.compress.prune.algorithm import PruneTarget, groups, prune
-from edgecnn.compress.prune.group import Group, Importance, Ranking
+from edgecnn.compress.prune.group import Importance, PrunableGroup, Ranking
 from edgecnn.compress.prune.importance import importances, slices
 from edgecnn.core.errors import InputError
 from edgecnn.core.events import Event, Progress
@@ -74,7 +74,7 @@ def test_taylor_needs_a_loss_and_leaves_no_gradient() -> None:
 def test_taylor_is_the_squared_change_of_the_loss() -> None:
     """To first order: weights times gradients, summed over a filter, squared, added over the batches."""
     made = network("plain")
-    found = [group.coupling for group in groups(made, IMAGE) if group.coupling and group.root == "body.2.0"]
+    found = [group.dependencies for group in groups(made, IMAGE) if group.dependencies and group.root == "body.2.0"]
     scores = importances(made, found, Ranking(importance="taylor", losses=losses))[0]
     convolution, norm, head = (made.get_submodule(path) for path in ("body.2.0", "body.2.1", "head"))
     wanted = torch.zeros(64)
@@ -91,7 +91,7 @@ def test_without_batch_norm_its_scale_ranks_nothing() -> None:
     made = network("normed")
     found = groups(made, IMAGE, ranking=Ranking(importance="bn-scale"))
     assert [group.root for group in found] == ["body.3.0"]
-    assert found.left_whole["body.0"] == "nothing in it ranks its channels by bn-scale"
+    assert found.unpruned["body.0"] == "nothing in it ranks its channels by bn-scale"
 
 
 def test_weights_of_a_grouped_convolution_by_input() -> None:
@@ -185,10 +185,10 @@ def test_rounds_prune_in_equal_parts_and_train_between() -> None:
     assert [item[:2] for item in seen] == [(1, 3), (2, 3), (3, 3)]
     assert [item[2] / before for item in seen] == pytest.approx([0.8, 0.6, 0.4], abs=0.05)
     assert made.facts["macs"]["after"] <= 0.4 * before
-    assert made.left_whole == groups(whole, IMAGE, ranking=ranking).left_whole
+    assert made.unpruned == groups(whole, IMAGE, ranking=ranking).unpruned
     narrower = {item["name"] for item in made.facts["layers"] if item["after"] < item["before"]}
-    assert narrower and not narrower & set(made.left_whole)
-    assert made.facts["left_whole"] == made.left_whole
+    assert narrower and not narrower & set(made.unpruned)
+    assert made.facts["left_whole"] == made.unpruned
     assert all(item["after"] >= 0.3 * item["before"] for item in made.facts["layers"])
     assert made.module.get_submodule("head").bias.tolist() == [3] * 5
     assert [event.done for event in told if isinstance(event, Progress)] == [0, 1, 2, 3]
@@ -218,8 +218,8 @@ def test_layers_of_one_pattern_give_the_same_share() -> None:
 
 
 def test_the_least_important_of_all_groups_go_first() -> None:
-    cheap = Group("a", (("a", "out"),), 4, (1, 2, 3, 4), (0, 1, 2, 3), (0.1, 0.2, 0.3, 5.0))
-    dear = Group("b", (("b", "out"),), 4, (1, 2, 3, 4), (3, 2, 1, 0), (9.0, 8.0, 7.0, 0.25))
+    cheap = PrunableGroup("a", (("a", "out"),), 4, (1, 2, 3, 4), (0, 1, 2, 3), (0.1, 0.2, 0.3, 5.0))
+    dear = PrunableGroup("b", (("b", "out"),), 4, (1, 2, 3, 4), (3, 2, 1, 0), (9.0, 8.0, 7.0, 0.25))
     assert cheap.kept(2) == (2, 3)
     assert dear.kept(3) == (0, 1, 2)
     assert dear.worth(3) == 24.0
@@ -233,7 +233,7 @@ def test_the_least_important_of_all_groups_go_first() -> None:
 def test_room_that_rounding_leaves_is_given_back() -> None:
     """Both groups fall a portion of 16 at once; one of them is needed."""
     groups_of_two = [
-        Group(name, ((name, "out"),), 32, (16, 32), tuple(range(32)), (value,) * 32)
+        PrunableGroup(name, ((name, "out"),), 32, (16, 32), tuple(range(32)), (value,) * 32)
         for name, value in (("a", 1.0), ("b", 1.0))
     ]
     widths = amount.reach([[item] for item in groups_of_two], lambda found: found["a"] + found["b"], 48)

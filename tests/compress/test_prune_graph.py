@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from edgecnn.compress.prune import graph
 from edgecnn.compress.prune.algorithm import groups, shrink
-from edgecnn.compress.prune.graph import ENTANGLED, OUTPUTS, couplings
+from edgecnn.compress.prune.graph import ENTANGLED, OUTPUTS, dependency_groups
 from edgecnn.compress.prune.group import Prunable, Pruned, Ranking
 from edgecnn.compress.prune.trial import MIXED, differs, examine, scrambled, sift
 from edgecnn.core.errors import InputError, StepError
@@ -56,9 +56,9 @@ def test_what_can_go_is_found_and_the_rest_is_named(name: str) -> None:
     assert {group.root for group in found} == PRUNED[name]
     coupled = {path for group in found for path, axis in group.layers if axis == "out"}
     layers = {path for path, item in whole.named_modules() if isinstance(item, nn.Conv2d | nn.Linear)}
-    assert layers == coupled | set(found.left_whole)
-    assert not coupled & set(found.left_whole)
-    assert all(found.left_whole.values())
+    assert layers == coupled | set(found.unpruned)
+    assert not coupled & set(found.unpruned)
+    assert all(found.unpruned.values())
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -80,7 +80,7 @@ def test_the_whole_network_is_left_as_it_was() -> None:
     whole, found = prunable("inverted")
     before = {key: value.clone() for key, value in whole.state_dict().items()}
     state = torch.get_rng_state()
-    groups(whole, IMAGE, found=[group.coupling for group in found if group.coupling])
+    groups(whole, IMAGE, found=[group.dependencies for group in found if group.dependencies])
     shrink(whole, IMAGE, {group.root: group.widths[0] for group in found}, prunable=found)
     assert all(torch.equal(before[key], value) for key, value in whole.state_dict().items())
     assert torch.equal(state, torch.get_rng_state())
@@ -90,31 +90,31 @@ def test_the_whole_network_is_left_as_it_was() -> None:
 def test_classes_that_a_convolution_gives_are_not_pruned() -> None:
     """SqueezeNet: the library takes 1000 classes to 496 without a word."""
     _, found = prunable("by_convolution")
-    assert found.left_whole == {"classes": OUTPUTS}
+    assert found.unpruned == {"classes": OUTPUTS}
     assert halved("by_convolution")[1].module(IMAGE).shape == (1, 64)
 
 
 def test_a_shortcut_that_pads_keeps_its_channels_and_what_is_within_the_blocks_goes() -> None:
     _, found = prunable("option_a")
-    assert {"body.0.0", "body.1.second.0", "body.2.second.0", "body.3.second.0"} <= set(found.left_whole)
+    assert {"body.0.0", "body.1.second.0", "body.2.second.0", "body.3.second.0"} <= set(found.unpruned)
 
 
 def test_what_goes_through_a_channel_shuffle_stays_and_what_does_not_goes() -> None:
     """ShuffleNetV2: ZeroDivisionError in the library, for the whole network."""
     _, found = prunable("shuffled")
-    assert "torch-pruning" in found.left_whole["body.0.0"]
+    assert "torch-pruning" in found.unpruned["body.0.0"]
 
 
 def test_a_mean_over_channels_is_seen() -> None:
     """Nothing fails there but the result: shapes fit, and the network computes something else."""
     _, found = prunable("by_mean")
-    assert found.left_whole["body.before.0"] == MIXED
+    assert found.unpruned["body.before.0"] == MIXED
 
 
 def test_attention_is_left_whole_and_the_layers_beside_it_are_pruned() -> None:
     _, found = prunable("attended")
-    assert "multi-head attention" in found.left_whole["body.1.narrow"]
-    assert "multi-head attention" in found.left_whole["body.1.attention.out_proj"]
+    assert "multi-head attention" in found.unpruned["body.1.narrow"]
+    assert "multi-head attention" in found.unpruned["body.1.attention.out_proj"]
 
 
 def test_groups_of_a_convolution_stay_equal_and_may_keep_other_channels() -> None:
@@ -152,8 +152,8 @@ def test_tied_weights_are_left_whole() -> None:
     again.weight = twice.weight
     whole.body = nn.Sequential(whole.body, twice, again)
     found = groups(whole, IMAGE)
-    assert "in common with" in found.left_whole["body.1"]
-    assert "in common with" in found.left_whole["body.2"]
+    assert "in common with" in found.unpruned["body.1"]
+    assert "in common with" in found.unpruned["body.2"]
     assert {group.root for group in found} == {"body.0.0.0", "body.0.1.0"}
 
 
@@ -161,30 +161,30 @@ def test_a_computed_weight_is_left_whole() -> None:
     whole = network("plain")
     nn.utils.parametrizations.weight_norm(whole.get_submodule("body.1.0"))
     found = groups(whole, IMAGE)
-    assert {group.root for group in found} == {"body.2.0"} or "body.1.0" in found.left_whole
+    assert {group.root for group in found} == {"body.2.0"} or "body.1.0" in found.unpruned
     assert "body.1.0" not in {group.root for group in found}
 
 
 def test_what_was_asked_to_stay_stays() -> None:
     whole, found = prunable("residual")
-    couplings_found = [group.coupling for group in found if group.coupling]
+    couplings_found = [group.dependencies for group in found if group.dependencies]
     for word, stay in (("body.1.first.0", 1), ("body.1", 2), (r"body\.\d\.first.*", 2), ("body", 3)):
         kept = groups(whole, IMAGE, ranking=Ranking(ignore=(word,)), found=couplings_found)
         assert len(kept) == len(found) - stay
-        assert [why for why in kept.left_whole.values() if "asked to stay whole" in why]
+        assert [why for why in kept.unpruned.values() if "asked to stay whole" in why]
 
 
 def test_a_layer_narrower_than_the_rounding_is_said_to_be() -> None:
     whole, found = prunable("residual")
-    kept = groups(whole, IMAGE, ranking=Ranking(round_to=32), found=[g.coupling for g in found if g.coupling])
+    kept = groups(whole, IMAGE, ranking=Ranking(round_to=32), found=[g.dependencies for g in found if g.dependencies])
     assert not kept.groups
-    assert kept.left_whole["body.1.first.0"] == "it has 32 channels, which are rounded to 32"
+    assert kept.unpruned["body.1.first.0"] == "it has 32 channels, which are rounded to 32"
 
 
 def test_no_more_of_a_layer_goes_than_is_allowed() -> None:
     whole, found = prunable("plain")
     ranking = Ranking(round_to=8, max_layer=0.3)
-    kept = groups(whole, IMAGE, ranking=ranking, found=[g.coupling for g in found if g.coupling])
+    kept = groups(whole, IMAGE, ranking=ranking, found=[g.dependencies for g in found if g.dependencies])
     assert {group.root: group.widths for group in kept} == {
         "body.2.0": (48, 56, 64),
         "body.1.0": (40, 48),
@@ -211,7 +211,7 @@ def test_a_network_that_cannot_be_traced_is_an_error_of_ours() -> None:
             raise ValueError("not today")
 
     with pytest.raises(StepError) as raised:
-        couplings(Closed(), IMAGE)
+        dependency_groups(Closed(), IMAGE)
     assert raised.value.code == "cannot-trace"
     assert "not today" in raised.value.why
 
@@ -220,7 +220,7 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A group that would take more is left whole; the others are not."""
     bare = skeleton(network("dense"))
     monkeypatch.setattr(graph, "MOST_EDGES", 20)
-    found = couplings(bare, IMAGE.to("meta"))
+    found = dependency_groups(bare, IMAGE.to("meta"))
     assert any(item.obstacle == ENTANGLED for item in found)
     assert any(not item.obstacle for item in found)
 
@@ -241,7 +241,7 @@ def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_what_works_together_is_found_by_halving() -> None:
-    whole = couplings(skeleton(network("dense")), IMAGE.to("meta"))
+    whole = dependency_groups(skeleton(network("dense")), IMAGE.to("meta"))
     bad = {whole[1], whole[4]}
     asked = []
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgecnn.compress.prune.group import Group, Ranking
+from edgecnn.compress.prune.group import PrunableGroup, Ranking
 from edgecnn.compress.prune.latency import LatencyOutcome, LayerTimeTable, exported_times, prune_to_latency, widths_for
 from edgecnn.core.device import Deployment, DeviceProfile
 from edgecnn.core.errors import InputError, MissingError
@@ -48,9 +48,9 @@ class Net(nn.Module):
         return answer
 
 
-def group(name: str, after: str, importance: float) -> Group:
+def group(name: str, after: str, importance: float) -> PrunableGroup:
     layers: tuple[tuple[str, Literal["out", "in"]], ...] = ((f"{name}.0", "out"), (after, "in"))
-    return Group(f"{name}.0", layers, 64, (16, 32, 48, 64), tuple(range(64)), (importance,) * 64)
+    return PrunableGroup(f"{name}.0", layers, 64, (16, 32, 48, 64), tuple(range(64)), (importance,) * 64)
 
 
 GROUPS = (group("a", "b.0", 1.0), group("b", "c.0", 1.1), group("c", "fc", 0.9))
@@ -72,7 +72,7 @@ class Named:
 
 
 @dataclass
-class Prepared:
+class PreparedNetwork:
     preprocessing: Preprocessing = PREPROCESSING
 
 
@@ -103,7 +103,7 @@ def context(folder: Path, layer_times: Any, told: list[Event]) -> Context:
         workdir=folder,
         scratch=folder / "scratch",
         model=model,
-        data=Prepared(),  # type: ignore[arg-type]
+        data=PreparedNetwork(),  # type: ignore[arg-type]
         target=HOST,
         format="onnx",
         listener=told.append,

@@ -42,15 +42,15 @@ def from_torchvision(name: str) -> nn.Module:
 def test_shufflenet_v2() -> None:
     """ZeroDivisionError in the library."""
     made = pruned(from_torchvision("shufflenet_v2_x0_5"), 64)
-    assert any("torch-pruning cannot" in why for why in made.left_whole.values())
+    assert any("torch-pruning cannot" in why for why in made.unpruned.values())
     assert made.facts["pruned_layers"] >= 16
 
 
 def test_squeezenet() -> None:
     """The library prunes the classes; 7 of them would even be too few to notice."""
     made = pruned(from_torchvision("squeezenet1_1"), 64)
-    assert set(made.left_whole) >= {"classifier.1"}
-    assert "one for each class" in made.left_whole["classifier.1"]
+    assert set(made.unpruned) >= {"classifier.1"}
+    assert "one for each class" in made.unpruned["classifier.1"]
 
 
 @pytest.mark.slow
@@ -63,7 +63,7 @@ def test_mobile_vision_transformers(name: str) -> None:
         example = torch.zeros(1, 3, 224, 224)
     found = groups(module, example, ranking=Ranking(round_to=8))
     assert len(found) >= 4
-    assert len(found.left_whole) >= 1
+    assert len(found.unpruned) >= 1
     with torch.no_grad():
         assert module.eval()(example).shape == (1, 7)
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from edgecnn.compress.prune import reconstruction
 from edgecnn.compress.prune.algorithm import PruneTarget, groups, prune, shrink
-from edgecnn.compress.prune.group import Coupling, Ranking
+from edgecnn.compress.prune.group import DependencyGroup, Ranking
 from edgecnn.core.errors import InputError
 from edgecnn.core.events import Event, Progress
 from edgecnn.core.quantities import Amount
@@ -49,13 +49,13 @@ def with_copies() -> nn.Module:
     return made
 
 
-def coupling_of(module: nn.Module, root: str) -> Coupling:
-    return next(group.coupling for group in groups(module, IMAGE) if group.coupling and group.root == root)
+def dependencies_of(module: nn.Module, root: str) -> DependencyGroup:
+    return next(group.dependencies for group in groups(module, IMAGE) if group.dependencies and group.root == root)
 
 
 def test_one_of_two_copies_goes_and_the_other_speaks_for_both() -> None:
     module, many = with_copies(), partial(images, 16)
-    scores = reconstruction.scores(module, [coupling_of(module, "body.0.0")], many)[0]
+    scores = reconstruction.scores(module, [dependencies_of(module, "body.0.0")], many)[0]
     assert scores is not None
     gone = set(scores.argsort()[:16].tolist())
     assert {index % 16 for index in gone} == set(range(16))
@@ -103,7 +103,7 @@ def test_the_error_is_that_of_least_squares(monkeypatch: pytest.MonkeyPatch) -> 
         kept = (known * torch.linalg.solve(gram[left][:, left], known.T).T).sum(1)
         return float(((energy - kept) / energy).mean())
 
-    scores = reconstruction.scores(module, [coupling_of(module, "body.0.0")], images)[0]
+    scores = reconstruction.scores(module, [dependencies_of(module, "body.0.0")], images)[0]
     assert scores is not None
     order = scores.argsort().tolist()
     singly = [error({index}) for index in range(32)]
@@ -138,8 +138,8 @@ def test_the_places_looked_at_are_those_of_the_convolution(
 
 def test_memory_decides_the_passes_and_not_the_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     module = network("dense").eval()
-    couplings = [group.coupling for group in groups(module, IMAGE) if group.coupling]
-    at_once = reconstruction.scores(module, couplings, images)
+    dependency_groups = [group.dependencies for group in groups(module, IMAGE) if group.dependencies]
+    at_once = reconstruction.scores(module, dependency_groups, images)
     monkeypatch.setattr(reconstruction, "MEMORY_BYTES", 1)
     passes = 0
 
@@ -148,8 +148,8 @@ def test_memory_decides_the_passes_and_not_the_scores(monkeypatch: pytest.Monkey
         passes += 1
         return images()
 
-    one_by_one = reconstruction.scores(module, couplings, counted)
-    assert passes == len(couplings) > 1
+    one_by_one = reconstruction.scores(module, dependency_groups, counted)
+    assert passes == len(dependency_groups) > 1
     for first, second in zip(at_once, one_by_one, strict=True):
         assert first is not None and second is not None
         torch.testing.assert_close(first, second, rtol=1e-6, atol=1e-9)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from edgecnn.compress.qat.fake_quantize import WeightGrid, quantize_activation, quantize_bias, quantize_weight
-from edgecnn.compress.qat.network import Network, Node, Values
+from edgecnn.compress.qat.network import GraphNode, Network, Values
 from edgecnn.compress.qat.onnx_operators import OPERATORS
 from edgecnn.formats.onnx.qdq import INT32_ROOM
 from edgecnn.formats.onnx.qdq import quantize_weight as written_weight
@@ -46,12 +46,14 @@ def test_weights_get_the_codes_of_the_writer(bits: int, axis: int) -> None:
 
 def test_gradients_reach_weight_and_bias_through_the_rounding() -> None:
     values = Values({"a.weight": torch.randn(4, 3, 1, 1), "a.bias": torch.randn(4)}, {}, {})
-    node = Node("a", OPERATORS["Conv"], ("x", "a.weight", "a.bias"), ("y",), {}, WeightGrid(0, 127, 0.01, INT32_ROOM))
+    node = GraphNode(
+        "a", OPERATORS["Conv"], ("x", "a.weight", "a.bias"), ("y",), {}, WeightGrid(0, 127, 0.01, INT32_ROOM)
+    )
     network = Network([node], values, input="x", output="y")
     images = torch.randn(2, 3, 5, 5)
     network(images).square().sum().backward()
     rounded = dict(network.named_parameters())
-    plain = Network([Node("a", node.operator, node.inputs, node.outputs)], values, input="x", output="y")
+    plain = Network([GraphNode("a", node.operator, node.inputs, node.outputs)], values, input="x", output="y")
     plain(images).square().sum().backward()
     for name, parameter in plain.named_parameters():
         assert rounded[name].grad.abs().min() > 0
@@ -62,7 +64,7 @@ def test_gradients_reach_weight_and_bias_through_the_rounding() -> None:
 
 def test_half_precision_does_not_reach_the_grids() -> None:
     values = Values({"weight": torch.randn(4, 3, 1, 1)}, {}, {})
-    network = Network([Node("a", OPERATORS["Conv"], ("x", "weight"), ("y",))], values, input="x", output="y")
+    network = Network([GraphNode("a", OPERATORS["Conv"], ("x", "weight"), ("y",))], values, input="x", output="y")
     images = torch.randn(2, 3, 5, 5)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(network(images), network(images.float()))

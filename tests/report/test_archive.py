@@ -14,7 +14,7 @@ from edgecnn.core.errors import InputError
 from edgecnn.report import json as json_report
 from edgecnn.report.facts import BudgetFacts, DataFacts, ModelFacts
 from edgecnn.report.model import Accuracy, Report, Row, Speed
-from edgecnn.report.search import Search, Trial
+from edgecnn.report.search import Search, TrialRow
 
 OLD = Path(__file__).parent / "golden" / "report-of-0.1.json"
 TEXTS = ("", "a|b", "größer", "line\nline", "\x00", "[x](y)")
@@ -48,7 +48,7 @@ def row(draw: Random) -> Row:
 
 def search(draw: Random) -> Search:
     shares = [draw.choice(SHARES) for _ in range(4)]
-    trial = Trial(
+    trial = TrialRow(
         "calibrate", draw.choice(TEXTS), "over", "why", *shares, size_bytes=draw.choice((None, 7)), seconds=0.1
     )
     return Search("onnx", 3, 4, (trial,) * draw.randint(0, 2), "chosen", draw.choice(OUTCOMES), "")

@@ -1,7 +1,7 @@
-"""The rungs of the ladder: what to try when the plain recipe misses the accuracy budget, cheapest first.
+"""Fallbacks: what to try when the plain recipe misses the accuracy budget, cheapest first.
 
-A rung turns the recipe's stages into others. It runs nothing: the stages are walked like any, so what a rung made is
-found again. Those that cost no latency come before those that do.
+A recipe lists them under `ladder`. A fallback turns the recipe's stages into others. It runs nothing: the stages are
+executed and cached like any. Those that cost no latency come before those that do.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Stages = tuple[Stage, ...]
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the climb has learnt so far. `agreement` with FP32 is the best of any attempt, a share, None where nothing
+    """What the search has learnt so far. `agreement` with FP32 is the best of any attempt, a share, None where nothing
     could be compared; `worst_layers(count)` names the layers that lose most when they alone are INT8, worst first."""
 
     agreement: float | None
@@ -35,7 +35,7 @@ class Attempt:
 
 
 class Fallback(BaseModel):
-    """One rung. Its YAML entry is itself the checked value: the fields are the options.
+    """One fallback. Its YAML entry is itself the checked value: the fields are the options.
 
     A subclass sets `kind` (the word in YAML) and the stage it `changes`, without which it can do nothing; says whether
     it `costs_latency`, whether it `trains` (needs images to learn from), and gives its attempts. Register it under the
@@ -50,10 +50,10 @@ class Fallback(BaseModel):
     trains: ClassVar[bool] = False
 
     def attempts(self, stages: Stages, known: Known) -> Iterator[Attempt]:
-        """What to try on top of `stages`, cheapest first; nothing where the rung does not apply."""
+        """What to try on top of `stages`, cheapest first; nothing where the fallback does not apply."""
         raise NotImplementedError
 
-    def hopeless(self, known: Known) -> str:
+    def skip_reason(self, known: Known) -> str:
         """Why it is not worth trying, empty where it is."""
         return ""
 

@@ -1,4 +1,4 @@
-"""The rung `calibrate`."""
+"""The fallback `calibrate`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Calibrate(Fallback):
             if tried and observer not in tried:
                 yield Attempt(f"{self.kind} {observer}", quantizing(stages, observer=observer))
 
-    def hopeless(self, known: Known) -> str:
+    def skip_reason(self, known: Known) -> str:
         if known.agreement is None or known.agreement >= COLLAPSED:
             return ""
         return f"only {known.agreement:.0%} of answers agree with FP32: ranges alone do not win that back"

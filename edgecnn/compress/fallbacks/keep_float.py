@@ -1,4 +1,4 @@
-"""The rung `keep-float`."""
+"""The fallback `keep-float`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rung `prune-less`."""
+"""The fallback `prune-less`."""
 
 from __future__ import annotations
 

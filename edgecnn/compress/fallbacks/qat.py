@@ -1,4 +1,4 @@
-"""The rung `qat`."""
+"""The fallback `qat`."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from edgecnn.compress.prune import amount
 from edgecnn.compress.prune.amount import Countable, Unreachable
 from edgecnn.compress.prune.channel_blocks import portions
-from edgecnn.compress.prune.group import Coupling, Group, Prunable, Pruned, Ranking
+from edgecnn.compress.prune.group import DependencyGroup, Prunable, PrunableGroup, Pruned, Ranking
 from edgecnn.compress.prune.importance import importances
 from edgecnn.compress.prune.reconstruction import reconstruct
 from edgecnn.compress.prune.trial import examine, lost, smaller_example, usable
@@ -24,7 +24,7 @@ from edgecnn.core.events import Listener, Progress
 from edgecnn.core.quantities import Amount
 from edgecnn.models.pruned import PruningPlan, is_layer, narrowed, sizes
 
-__all__ = ["Group", "Prunable", "Pruned", "Ranking", "PruneTarget", "groups", "prune", "shrink"]
+__all__ = ["PrunableGroup", "Prunable", "Pruned", "Ranking", "PruneTarget", "groups", "prune", "shrink"]
 
 Between = Callable[[nn.Module, int, int], None]
 """Called after each round with the network, the round's number from 1, and how many there are: to train it."""
@@ -46,20 +46,20 @@ def groups(
     example: Tensor,
     *,
     ranking: Ranking | None = None,
-    found: Sequence[Coupling] | None = None,
+    found: Sequence[DependencyGroup] | None = None,
     listener: Listener = events.ignore,
 ) -> Prunable:
     """Find what can be pruned together, by trial on copies, with the importance of each channel.
 
-    `module` is on the CPU and stays as it is; `example` is an input of shape (1, C, H, W); `found` are couplings that
-    an earlier call found usable. Raises StepError `cannot-trace`, InputError `no-loss`.
+    `module` is on the CPU and stays as it is; `example` is an input of shape (1, C, H, W); `found` are dependency
+    groups that an earlier call found usable. Raises StepError `cannot-trace`, InputError `no-loss`.
     """
     ranking = ranking or Ranking()
     module.eval()
     reasons = usable(module, example, seed=ranking.seed) if found is None else dict.fromkeys(found, "")
     reasons = {item: why or _spared(item, ranking) for item, why in reasons.items()}
     usable_now = [item for item, why in reasons.items() if not why]
-    made: list[Group] = []
+    made: list[PrunableGroup] = []
     for item, scores in zip(usable_now, importances(module, usable_now, ranking, listener=listener), strict=True):
         if scores is None:
             reasons[item] = f"nothing in it ranks its channels by {ranking.importance}"
@@ -69,11 +69,11 @@ def groups(
             made.append(group)
         else:
             reasons[item] = _too_narrow(group, ranking)
-    left_whole = {path: why for item, why in reasons.items() for path in item.layers if why}
+    unpruned = {path: why for item, why in reasons.items() for path in item.layers if why}
     named = {path for item in reasons for path in item.layers}
     layers = _layers(module)
-    left_whole.update({path: _unseen(module, path) for path in layers if path not in named})
-    return Prunable(tuple(made), {path: left_whole[path] for path in layers if path in left_whole})
+    unpruned.update({path: _unseen(module, path) for path in layers if path not in named})
+    return Prunable(tuple(made), {path: unpruned[path] for path in layers if path in unpruned})
 
 
 def shrink(
@@ -95,7 +95,7 @@ def shrink(
     known = {group.root: group for group in prunable.groups}
     for root, width in widths.items():
         if root not in known:
-            why = prunable.left_whole.get(root, "it is no root layer of this network")
+            why = prunable.unpruned.get(root, "it is no root layer of this network")
             raise InputError("no-such-group", f"'{root}' cannot be pruned", why=why, hint="leave it out of the widths")
         if width not in known[root].widths:
             allowed = ", ".join(map(str, known[root].widths))
@@ -105,7 +105,7 @@ def shrink(
     if ranking.importance == "reconstruction" and ranking.images is not None:
         reconstruct(module, smaller, plan, ranking.images, seed=ranking.seed)
     _check(module, smaller, example)
-    return Pruned(smaller, plan, _facts(module, smaller, example, plan), prunable.left_whole)
+    return Pruned(smaller, plan, _facts(module, smaller, example, plan), prunable.unpruned)
 
 
 def prune(
@@ -124,13 +124,13 @@ def prune(
     ranking = ranking or Ranking()
     whole = amount.cost(module, example, target.cost)
     limit = _limit(target, whole)
-    smaller, plan, left_whole = module, PruningPlan({}), None
+    smaller, plan, unpruned = module, PruningPlan({}), None
     outputs = {path: _outputs(module.get_submodule(path)) for path in _layers(module)}
     for number in range(1, target.rounds + 1):
         listener(Progress("prune", number - 1, target.rounds, "rounds"))
         prunable = _within_bounds(groups(smaller, example, ranking=ranking, listener=listener), outputs, ranking)
-        if left_whole is None:  # later rounds find layers that are as narrow as they may be
-            left_whole = prunable.left_whole
+        if unpruned is None:  # later rounds find layers that are as narrow as they may be
+            unpruned = prunable.unpruned
             if not prunable.groups:
                 raise nothing(prunable)
         limit_now = whole - (whole - limit) * number // target.rounds
@@ -140,18 +140,18 @@ def prune(
         if between is not None:
             between(smaller, number, target.rounds)
             smaller = smaller.cpu().eval()
-    assert left_whole is not None
+    assert unpruned is not None
     if not plan.kept:
-        raise nothing(Prunable((), left_whole))
+        raise nothing(Prunable((), unpruned))
     listener(Progress("prune", target.rounds, target.rounds, "rounds"))
     facts = {
         **(made.facts if target.rounds == 1 else _facts(module, smaller, example, plan)),
         "target": {"measure": target.cost, "limit": limit, "whole": whole},
         "importance": ranking.importance,
         "round_to": ranking.round_to,
-        "left_whole": dict(left_whole),
+        "left_whole": dict(unpruned),
     }
-    return Pruned(smaller, plan, facts, left_whole)
+    return Pruned(smaller, plan, facts, unpruned)
 
 
 def _widths(
@@ -203,28 +203,28 @@ def _limit(target: PruneTarget, whole: int) -> int:
     return limit
 
 
-def _group(coupling: Coupling, scores: Tensor, module: nn.Module, ranking: Ranking) -> Group:
-    blocks = portions(coupling, module)
+def _group(dependencies: DependencyGroup, scores: Tensor, module: nn.Module, ranking: Ranking) -> PrunableGroup:
+    blocks = portions(dependencies, module)
     size = len(blocks[0][0])
     ordered = [sorted(clusters, key=lambda cluster: float(scores[cluster].mean())) for clusters in blocks]
     order = [int(index) for step in zip(*ordered, strict=True) for cluster in step for index in cluster]
     step = size * len(blocks)
     unit = lcm(ranking.round_to, step)
-    least = max(unit, _least(coupling.channels, ranking))
-    widths = [width for width in range(unit, coupling.channels, unit) if width >= least]
-    layers: list[tuple[str, Any]] = [(coupling.root, "out")]
-    for member in coupling.members:
+    least = max(unit, _least(dependencies.channels, ranking))
+    widths = [width for width in range(unit, dependencies.channels, unit) if width >= least]
+    layers: list[tuple[str, Any]] = [(dependencies.root, "out")]
+    for member in dependencies.members:
         if member.axis != "parameter" and is_layer(module.get_submodule(member.path)):
             layers.append((member.path, member.axis))
-    return Group(
-        root=coupling.root,
+    return PrunableGroup(
+        root=dependencies.root,
         layers=tuple(dict.fromkeys(layers)),
-        channels=coupling.channels,
-        widths=(*widths, coupling.channels),
+        channels=dependencies.channels,
+        widths=(*widths, dependencies.channels),
         order=tuple(order),
         scores=tuple(scores.tolist()),
         step=step,
-        coupling=coupling,
+        dependencies=dependencies,
     )
 
 
@@ -236,17 +236,17 @@ def _within_bounds(prunable: Prunable, outputs: Mapping[str, int], ranking: Rank
         widths = tuple(width for width in group.widths if width >= least or width == group.channels)
         if len(widths) > 1:
             kept.append(replace(group, widths=widths))
-    return Prunable(tuple(kept), prunable.left_whole)
+    return Prunable(tuple(kept), prunable.unpruned)
 
 
 def _least(channels: int, ranking: Ranking) -> int:
     return ceil(channels * (1 - ranking.max_layer) - 1e-9)
 
 
-def _spared(coupling: Coupling, ranking: Ranking) -> str:
-    for path in coupling.layers:
+def _spared(dependencies: DependencyGroup, ranking: Ranking) -> str:
+    for path in dependencies.layers:
         if any(_names(word, path) for word in ranking.ignore):
-            return "it was asked to stay whole" if path == coupling.root else f"{path} was asked to stay whole"
+            return "it was asked to stay whole" if path == dependencies.root else f"{path} was asked to stay whole"
     return ""
 
 
@@ -275,7 +275,7 @@ def _unseen(module: nn.Module, path: str) -> str:
     return "it belongs to multi-head attention" if inside else "the forward pass does not use it"
 
 
-def _too_narrow(group: Group, ranking: Ranking) -> str:
+def _too_narrow(group: PrunableGroup, ranking: Ranking) -> str:
     unit = lcm(ranking.round_to, group.step)
     if group.channels <= unit:
         apart = f" and {group.step} go at a time" if group.step > 1 and ranking.round_to % group.step else ""
@@ -286,7 +286,7 @@ def _too_narrow(group: Group, ranking: Ranking) -> str:
 def nothing(prunable: Prunable, why: str = "") -> InputError:
     """The error for a pruning that would change nothing."""
     reasons: dict[str, int] = {}
-    for reason in prunable.left_whole.values():
+    for reason in prunable.unpruned.values():
         reasons[reason] = reasons.get(reason, 0) + 1
     first = sorted(reasons, key=lambda item: -reasons[item])[:3]
     return InputError(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from edgecnn.compress.prune.channel_blocks import plan_of
-from edgecnn.compress.prune.group import Group
+from edgecnn.compress.prune.group import PrunableGroup
 from edgecnn.core.errors import InputError
 from edgecnn.models.cost import count_macs, layer_macs
 from edgecnn.models.pruned import Channels, PruningPlan, is_depthwise, is_layer, narrowed, sizes, skeleton
@@ -33,7 +33,7 @@ class Costs:
     module: nn.Module
     bare: nn.Module
     example: Tensor
-    groups: Sequence[Group]
+    groups: Sequence[PrunableGroup]
     per_weight: Mapping[str, float]
     elsewhere: int
 
@@ -59,7 +59,7 @@ class Costs:
         return weights
 
 
-def costs(module: nn.Module, example: Tensor, groups: Sequence[Group]) -> Costs:
+def costs(module: nn.Module, example: Tensor, groups: Sequence[PrunableGroup]) -> Costs:
     bare = skeleton(module)
     try:
         with torch.no_grad():
@@ -99,12 +99,12 @@ def int8_bytes(module: nn.Module) -> int:
     return total
 
 
-def plan_at(module: nn.Module, groups: Sequence[Group], widths: Mapping[str, int]) -> PruningPlan:
+def plan_at(module: nn.Module, groups: Sequence[PrunableGroup], widths: Mapping[str, int]) -> PruningPlan:
     """The plan that gives each root layer its width."""
     chosen = [
         (group, widths[group.root]) for group in groups if widths.get(group.root, group.channels) < group.channels
     ]
-    return plan_of(module, [(group.coupling, group.kept(width)) for group, width in chosen if group.coupling])
+    return plan_of(module, [(group.dependencies, group.kept(width)) for group, width in chosen if group.dependencies])
 
 
 class Unreachable(Exception):
@@ -115,7 +115,9 @@ class Unreachable(Exception):
         self.least = least
 
 
-def reach(scopes: Sequence[Sequence[Group]], count: Callable[[Mapping[str, int]], int], limit: int) -> dict[str, int]:
+def reach(
+    scopes: Sequence[Sequence[PrunableGroup]], count: Callable[[Mapping[str, int]], int], limit: int
+) -> dict[str, int]:
     """Widths at which `count` is at most `limit`, and as near to it as the widths allow.
 
     Channels are ranked within each scope, and each scope gives the same share of its channels. Raises Unreachable with
@@ -146,7 +148,7 @@ def reach(scopes: Sequence[Sequence[Group]], count: Callable[[Mapping[str, int]]
     return _returned([group for groups in scopes for group in groups], widths_at(high), count, limit)
 
 
-def _queue(groups: Sequence[Group]) -> list[tuple[float, Group]]:
+def _queue(groups: Sequence[PrunableGroup]) -> list[tuple[float, PrunableGroup]]:
     """The steps that may be taken, the least important first; those beyond a group's narrowest width are not in it."""
     found = []
     for group in groups:
@@ -157,12 +159,12 @@ def _queue(groups: Sequence[Group]) -> list[tuple[float, Group]]:
     return sorted(found, key=lambda item: item[0])
 
 
-def _nearest(group: Group, width: int) -> int:
+def _nearest(group: PrunableGroup, width: int) -> int:
     return min(group.widths, key=lambda item: (abs(item - width), -item))
 
 
 def _returned(
-    groups: Sequence[Group], widths: dict[str, int], count: Callable[[Mapping[str, int]], int], limit: int
+    groups: Sequence[PrunableGroup], widths: dict[str, int], count: Callable[[Mapping[str, int]], int], limit: int
 ) -> dict[str, int]:
     """Give portions back where the target leaves room, those worth most first."""
     spent = count(widths)
@@ -181,24 +183,24 @@ def _returned(
     return widths
 
 
-def _portion(group: Group, width: int) -> tuple[float, str, int] | None:
+def _portion(group: PrunableGroup, width: int) -> tuple[float, str, int] | None:
     """(what it is worth, the group, the next width), None where nothing went."""
     wider = next((item for item in group.widths if item > width), None)
     return None if wider is None else (group.worth(wider) - group.worth(width), group.root, wider)
 
 
-def scopes_of(groups: Sequence[Group], module: nn.Module, *, isomorphic: bool) -> list[list[Group]]:
+def scopes_of(groups: Sequence[PrunableGroup], module: nn.Module, *, isomorphic: bool) -> list[list[PrunableGroup]]:
     """One scope for all; or one for each pattern of coupled layers (isomorphic pruning, arXiv:2407.04616)."""
     if not isomorphic:
         return [list(groups)]
-    found: dict[tuple[str, ...], list[Group]] = {}
+    found: dict[tuple[str, ...], list[PrunableGroup]] = {}
     for group in groups:
         found.setdefault(_pattern(group, module), []).append(group)
     return list(found.values())
 
 
-def _pattern(group: Group, module: nn.Module) -> tuple[str, ...]:
-    members = group.coupling.members if group.coupling else ()
+def _pattern(group: PrunableGroup, module: nn.Module) -> tuple[str, ...]:
+    members = group.dependencies.members if group.dependencies else ()
     named = []
     for item in members:
         layer = None if item.axis == "parameter" else module.get_submodule(item.path)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch_pruning import ops
 from torch_pruning.dependency import index_mapping, shape_infer
 
-from edgecnn.compress.prune.group import Axis, Coupling, Member
+from edgecnn.compress.prune.group import Axis, DependencyGroup, Member
 from edgecnn.core.errors import StepError
 from edgecnn.core.third_party import first_line
 from edgecnn.models.pruned import LARGEST, sizes
@@ -54,7 +54,7 @@ class _Spread:
     obstacle: str
 
 
-def couplings(module: nn.Module, example: Tensor) -> list[Coupling]:
+def dependency_groups(module: nn.Module, example: Tensor) -> list[DependencyGroup]:
     """Everything that has to be pruned together, one entry for each layer that is not part of an earlier one.
 
     `module` and `example` (N, C, H, W) lie on one device, best the meta device. Raises StepError `cannot-trace`.
@@ -77,8 +77,8 @@ def couplings(module: nn.Module, example: Tensor) -> list[Coupling]:
     found = []
     for root, node in list(graph.module2node.items()):
         if isinstance(root, ops.TORCH_CONV | ops.TORCH_LINEAR) and (names.get(root), "out") not in claimed:
-            coupling = _coupling(node, names, _follow(node, unfollowed, outputs=graph.outputs), claimed)
-            found.append(coupling)
+            dependencies = _dependency_group(node, names, _follow(node, unfollowed, outputs=graph.outputs), claimed)
+            found.append(dependencies)
     return found
 
 
@@ -286,9 +286,9 @@ def _sliced(mapping: Any, index: np.ndarray, root: np.ndarray) -> tuple[np.ndarr
     return (index[inside] - mapping.start) // mapping.step, root[inside]
 
 
-def _coupling(
+def _dependency_group(
     node: Any, names: dict[Any, str], spread: _Spread, claimed: dict[tuple[str, Axis], np.ndarray]
-) -> Coupling:
+) -> DependencyGroup:
     """The group of a root. A channel belongs to one group: what an earlier one has claimed is an obstacle.
 
     Of a group that could not be followed to its end only the layers are certain whose outputs it reached.
@@ -305,7 +305,7 @@ def _coupling(
         claimed[member.path, axis] = np.union1d(taken, indices)
         members.append(member)
     claimed.setdefault((root, "out"), np.arange(channels))
-    return Coupling(root, channels, tuple(members), obstacle)
+    return DependencyGroup(root, channels, tuple(members), obstacle)
 
 
 def _members(spread: _Spread, channels: int) -> Iterator[tuple[Any, Axis, np.ndarray, np.ndarray]]:

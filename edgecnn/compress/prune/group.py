@@ -34,7 +34,7 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Coupling:
+class DependencyGroup:
     """All that changes with the outputs of the layer `root`. `obstacle` says why it cannot, where that is known."""
 
     root: str
@@ -67,7 +67,7 @@ class Ranking:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Group:
+class PrunableGroup:
     """A root layer and the layers coupled to it, found by trial to work with fewer channels.
 
     `layers` are (path, "out" | "in") of every layer that changes with it, the root's "out" first; `widths` the numbers
@@ -83,7 +83,7 @@ class Group:
     scores: tuple[float, ...]
     step: int = 1
     """Channels that go at a time: more than one where a grouped convolution needs equal groups."""
-    coupling: Coupling | None = field(default=None, repr=False)
+    dependencies: DependencyGroup | None = field(default=None, repr=False)
 
     def kept(self, width: int) -> tuple[int, ...]:
         """The channels left at that width, ascending."""
@@ -98,10 +98,10 @@ class Group:
 class Prunable:
     """The groups of a network that can be pruned, and why each other layer cannot (path to reason)."""
 
-    groups: tuple[Group, ...]
-    left_whole: Mapping[str, str]
+    groups: tuple[PrunableGroup, ...]
+    unpruned: Mapping[str, str]
 
-    def __iter__(self) -> Iterator[Group]:
+    def __iter__(self) -> Iterator[PrunableGroup]:
         return iter(self.groups)
 
     def __len__(self) -> int:
@@ -115,9 +115,9 @@ class Pruned:
     module: nn.Module
     plan: PruningPlan
     facts: dict[str, Any]
-    left_whole: Mapping[str, str]
+    unpruned: Mapping[str, str]
 
 
-def shares(groups: Sequence[Group], widths: Mapping[str, int]) -> dict[str, float]:
+def shares(groups: Sequence[PrunableGroup], widths: Mapping[str, int]) -> dict[str, float]:
     """The share of channels left in each root layer that `widths` names."""
     return {group.root: widths[group.root] / group.channels for group in groups if group.root in widths}

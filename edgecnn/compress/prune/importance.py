@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from edgecnn.compress.prune import reconstruction
-from edgecnn.compress.prune.group import Axis, Coupling, Ranking
+from edgecnn.compress.prune.group import Axis, DependencyGroup, Ranking
 from edgecnn.core.errors import InputError
 from edgecnn.core.events import Listener, ignore
 from edgecnn.models.pruned import is_layer
@@ -27,29 +27,30 @@ Score = Callable[[nn.Module, Axis], Tensor | None]
 
 
 def importances(
-    module: nn.Module, couplings: Sequence[Coupling], ranking: Ranking, *, listener: Listener = ignore
+    module: nn.Module, dependency_groups: Sequence[DependencyGroup], ranking: Ranking, *, listener: Listener = ignore
 ) -> list[Tensor | None]:
-    """For each coupling, float64 (channels,) of mean one (lamp: as the paper has it); None where nothing ranks them.
+    """For each dependency group, float64 (channels,) of mean one (lamp: as the paper has it); None where nothing ranks
+    them.
 
     Raises InputError `no-loss` for taylor without losses, `no-images` for reconstruction without images.
     """
     if ranking.importance == "random":
         generator = torch.Generator().manual_seed(ranking.seed)
-        return [torch.rand(item.channels, generator=generator, dtype=torch.float64) for item in couplings]
+        return [torch.rand(item.channels, generator=generator, dtype=torch.float64) for item in dependency_groups]
     if ranking.importance == "taylor":
-        found = _taylor(module, couplings, ranking)
+        found = _taylor(module, dependency_groups, ranking)
     elif ranking.importance == "reconstruction":
-        found = _reconstruction(module, couplings, ranking, listener)
+        found = _reconstruction(module, dependency_groups, ranking, listener)
     else:
         score = {"bn-scale": _scale, "fpgm": _distance}.get(ranking.importance, _square)
-        found = [_gathered(module, item, score) for item in couplings]
+        found = [_gathered(module, item, score) for item in dependency_groups]
     if ranking.importance == "lamp":
         return [None if item is None else _lamp(item) for item in found]
     return [None if item is None else _of_mean_one(item) for item in found]
 
 
 def _reconstruction(
-    module: nn.Module, couplings: Sequence[Coupling], ranking: Ranking, listener: Listener
+    module: nn.Module, dependency_groups: Sequence[DependencyGroup], ranking: Ranking, listener: Listener
 ) -> list[Tensor | None]:
     """By squared weights where no layer that reads the channels can be reconstructed."""
     if ranking.images is None:
@@ -58,16 +59,17 @@ def _reconstruction(
             "importance 'reconstruction' looks at images, and there are none",
             hint="give --data DIR with a train/ folder, or --importance group-l2",
         )
-    found = reconstruction.scores(module, couplings, ranking.images, seed=ranking.seed, listener=listener)
+    found = reconstruction.scores(module, dependency_groups, ranking.images, seed=ranking.seed, listener=listener)
     return [
-        _gathered(module, item, _square) if mine is None else mine for item, mine in zip(couplings, found, strict=True)
+        _gathered(module, item, _square) if mine is None else mine
+        for item, mine in zip(dependency_groups, found, strict=True)
     ]
 
 
-def _gathered(module: nn.Module, coupling: Coupling, score: Score) -> Tensor | None:
+def _gathered(module: nn.Module, dependencies: DependencyGroup, score: Score) -> Tensor | None:
     """The mean over the layers of what each says of the channel."""
-    total, count = torch.zeros(coupling.channels, dtype=torch.float64), 0
-    for member in coupling.members:
+    total, count = torch.zeros(dependencies.channels, dtype=torch.float64), 0
+    for member in dependencies.members:
         if member.axis == "parameter":
             continue
         mine = score(module.get_submodule(member.path), member.axis)
@@ -105,7 +107,7 @@ def _distance(layer: nn.Module, axis: Axis) -> Tensor | None:
     return torch.cdist(filters[None], filters[None])[0].sum(1)
 
 
-def _taylor(module: nn.Module, couplings: Sequence[Coupling], ranking: Ranking) -> list[Tensor | None]:
+def _taylor(module: nn.Module, dependency_groups: Sequence[DependencyGroup], ranking: Ranking) -> list[Tensor | None]:
     """Squared sums of weight times gradient, added over the batches."""
     if ranking.losses is None:
         raise InputError(
@@ -128,7 +130,7 @@ def _taylor(module: nn.Module, couplings: Sequence[Coupling], ranking: Ranking) 
         module.zero_grad(set_to_none=True)
         for item in wanted:
             item.requires_grad_(False)
-    return [_gathered(module, item, lambda layer, axis: totals.get((id(layer), axis))) for item in couplings]
+    return [_gathered(module, item, lambda layer, axis: totals.get((id(layer), axis))) for item in dependency_groups]
 
 
 def _add_products(totals: dict[tuple[int, Axis], Tensor], key: int, layer: nn.Module) -> None:

@@ -53,7 +53,7 @@ def run(source: Artifact, context: Context, *, options: Prune) -> Artifact:
     if images is not None and options.importance in MEASURED:
         made.facts["importance_images"] = min(options.importance_images, len(images))
     made.facts["bn_images"] = 0 if options.finetune is not None else _reestimated(made.module, context, options)
-    warn(made.left_whole, context.listener)
+    warn(made.unpruned, context.listener)
     return _written(made, source, context)
 
 
@@ -124,10 +124,10 @@ def _reestimated(module: nn.Module, context: Context, options: Prune) -> int:
     return count if reestimate(module, images, count=count, batch=BATCH, seed=context.seed) else 0
 
 
-def warn(left_whole: Mapping[str, str], listener: Listener) -> None:
+def warn(unpruned: Mapping[str, str], listener: Listener) -> None:
     """Name what was left whole, reason by reason; that the classes stay is no news."""
     by_reason: dict[str, list[str]] = {}
-    for path, why in left_whole.items():
+    for path, why in unpruned.items():
         if why != OUTPUTS:
             by_reason.setdefault(why, []).append(path)
     for why, paths in by_reason.items():

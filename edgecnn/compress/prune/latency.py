@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from edgecnn.compress.prune import algorithm
 from edgecnn.compress.prune.amount import plan_at
-from edgecnn.compress.prune.group import Group, Pruned, Ranking
+from edgecnn.compress.prune.group import PrunableGroup, Pruned, Ranking
 from edgecnn.compress.prune.knapsack import Choices, LatencyModel, choose
 from edgecnn.compress.prune.layer_groups import parts_of
 from edgecnn.core import plugins
@@ -159,13 +159,13 @@ def prune_to_latency(
         "latency": outcome.to_dict(),
         "importance": ranking.importance,
         "round_to": ranking.round_to,
-        "left_whole": dict(prunable.left_whole),
+        "left_whole": dict(prunable.unpruned),
     }
     return replace(made, facts=facts)
 
 
 def widths_for(
-    module: nn.Module, groups: Sequence[Group], table: LayerTimeTable, *, budget: Amount, context: Context
+    module: nn.Module, groups: Sequence[PrunableGroup], table: LayerTimeTable, *, budget: Amount, context: Context
 ) -> LatencyOutcome:
     """The channels that each group of `module` keeps within `budget` on the target, as `table` tells.
 
@@ -192,7 +192,7 @@ def widths_for(
 
 
 def _measure_widths(
-    table: LayerTimeTable, groups: Sequence[Group], context: Context
+    table: LayerTimeTable, groups: Sequence[PrunableGroup], context: Context
 ) -> list[tuple[list[int], Mapping[str, float]]]:
     """The channel counts measured and the times there, the whole network first."""
     uniform = [[_width(group, step / STEPS) for group in groups] for step in range(STEPS, 0, -1)]
@@ -205,7 +205,7 @@ def _measure_widths(
     return found
 
 
-def _width(group: Group, share: float) -> int:
+def _width(group: PrunableGroup, share: float) -> int:
     """The admissible width nearest to a share of the channels."""
     return min(group.widths, key=lambda width: (abs(width - share * group.channels), width))
 

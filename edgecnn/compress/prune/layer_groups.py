@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from torch import nn
 
-from edgecnn.compress.prune.group import Group
+from edgecnn.compress.prune.group import PrunableGroup
 
 Parts = Mapping[str, float]
 
 
-def parts_of(names: Iterable[str], module: nn.Module, groups: Sequence[Group]) -> dict[str, Parts]:
+def parts_of(names: Iterable[str], module: nn.Module, groups: Sequence[PrunableGroup]) -> dict[str, Parts]:
     """For each node name the groups (by root) its time depends on, with parts that add up to 1.
 
     A convolution depends half on the channels it makes and half on those it reads, in as far as either can change. An
@@ -27,9 +27,9 @@ def parts_of(names: Iterable[str], module: nn.Module, groups: Sequence[Group]) -
 class _Ends:
     """The groups at both ends of each layer."""
 
-    def __init__(self, groups: Sequence[Group]) -> None:
-        self.makes: dict[str, list[Group]] = {}
-        self.reads: dict[str, list[Group]] = {}
+    def __init__(self, groups: Sequence[PrunableGroup]) -> None:
+        self.makes: dict[str, list[PrunableGroup]] = {}
+        self.reads: dict[str, list[PrunableGroup]] = {}
         for group in groups:
             for path, end in group.layers:
                 (self.makes if end == "out" else self.reads).setdefault(path, []).append(group)
@@ -39,7 +39,7 @@ class _Ends:
         return _shared(sides) if sides else None
 
 
-def _shared(sides: Sequence[Sequence[Group]]) -> Parts:
+def _shared(sides: Sequence[Sequence[PrunableGroup]]) -> Parts:
     """Every side has the same part, and so has every group of a side."""
     parts: dict[str, float] = {}
     for side in sides:

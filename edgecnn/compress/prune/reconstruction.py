@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgecnn.compress.prune.group import Batches, Coupling
+from edgecnn.compress.prune.group import Batches, DependencyGroup
 from edgecnn.core.events import Listener, Progress, ignore
 from edgecnn.models.pruned import PruningPlan
 
@@ -31,13 +31,19 @@ STEPS = 64
 
 
 def scores(
-    module: nn.Module, couplings: Sequence[Coupling], images: Batches, *, seed: int = 0, listener: Listener = ignore
+    module: nn.Module,
+    dependency_groups: Sequence[DependencyGroup],
+    images: Batches,
+    *,
+    seed: int = 0,
+    listener: Listener = ignore,
 ) -> list[Tensor | None]:
-    """For each coupling, float64 (channels,): the error, as a share of what the layers that read them compute, that a
-    channel's going adds when those of lower score have gone. None where no layer that reads them can be reconstructed.
+    """For each dependency group, float64 (channels,): the error, as a share of what the layers that read them compute,
+    that a channel's going adds when those of lower score have gone. None where no layer that reads them can be
+    reconstructed.
     """
-    readers = [_readers(module, item) for item in couplings]
-    found: list[Tensor | None] = [None] * len(couplings)
+    readers = [_readers(module, item) for item in dependency_groups]
+    found: list[Tensor | None] = [None] * len(dependency_groups)
     done = 0
     for chosen in _in_memory(module, readers):
         paths = {path for place in chosen for path in readers[place]}
@@ -49,9 +55,9 @@ def scores(
                 for path, columns in readers[place].items()
                 if path in grams
             ]
-            found[place] = _errors(parts, couplings[place].channels) if parts else None
+            found[place] = _errors(parts, dependency_groups[place].channels) if parts else None
             done += 1
-            listener(Progress("importance", done, len(couplings), "layers", fine=True))
+            listener(Progress("importance", done, len(dependency_groups), "layers", fine=True))
     return found
 
 
@@ -88,15 +94,15 @@ def _is_readable(layer: nn.Module) -> bool:
     return isinstance(layer, nn.Linear) and layer.in_features <= WIDEST
 
 
-def _readers(module: nn.Module, coupling: Coupling) -> dict[str, list[np.ndarray]]:
+def _readers(module: nn.Module, dependencies: DependencyGroup) -> dict[str, list[np.ndarray]]:
     """By the path of each layer that reads the channels, the columns of its weights that read each of them."""
     found: dict[str, list[np.ndarray]] = {}
-    for member in coupling.members:
+    for member in dependencies.members:
         if member.axis != "in":
             continue
         layer = module.get_submodule(member.path)
         if _is_readable(layer):
-            by_root = [member.indices[member.roots == root] for root in range(coupling.channels)]
+            by_root = [member.indices[member.roots == root] for root in range(dependencies.channels)]
             found[member.path] = [_columns(layer, indices).reshape(-1) for indices in by_root]
     return found
 

@@ -16,8 +16,8 @@ from edgecnn.train.settings import TrainSettings, followed_by_a_stage
 
 MEASURED = ("taylor", "reconstruction")
 """Importances that look at training images."""
-Cost = Literal["macs", "parameters", "size", "latency"]
-COSTS: tuple[Cost, ...] = get_args(Cost)
+CostName = Literal["macs", "parameters", "size", "latency"]
+COSTS: tuple[CostName, ...] = get_args(CostName)
 
 
 def _expression(text: str) -> str:
@@ -77,7 +77,7 @@ class Prune(Stage):
         return self
 
     @property
-    def cost(self) -> Cost:
+    def cost(self) -> CostName:
         """The cost that is limited."""
         return next(name for name in COSTS if getattr(self, name) is not None)
 

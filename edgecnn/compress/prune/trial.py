@@ -1,4 +1,4 @@
-"""Which couplings can be pruned, found by trying on copies: a graph can be wrong, a forward pass cannot.
+"""Which dependency groups can be pruned, found by trying on copies: a graph can be wrong, a forward pass cannot.
 
 Two questions. Does the network run with fewer of these channels, in inference and in training, with outputs of the same
 shape and a gradient for every weight? And does it compute what it should? Without its removed channels it has to give
@@ -25,8 +25,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvTransposeNd
 
 from edgecnn.compress.prune.channel_blocks import CannotPrune, plan_of, portions
-from edgecnn.compress.prune.graph import couplings
-from edgecnn.compress.prune.group import Coupling
+from edgecnn.compress.prune.graph import dependency_groups
+from edgecnn.compress.prune.group import DependencyGroup
 from edgecnn.core.errors import EdgecnnError
 from edgecnn.core.third_party import first_line
 from edgecnn.models.pruned import Channels, PruningPlan, is_depthwise, is_layer, narrowed, skeleton
@@ -41,7 +41,7 @@ _SIDES = (64, 96, 128)
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class PassFacts:
     """What a forward and backward pass showed: output shapes in inference and in training (None where training fails),
     and the parameters that got a gradient."""
 
@@ -50,7 +50,7 @@ class Seen:
     gradients: frozenset[str]
 
 
-def examine(module: nn.Module, example: Tensor) -> Seen:
+def examine(module: nn.Module, example: Tensor) -> PassFacts:
     """Run forward and backward on the example's device. The module is left in eval mode, its weights unchanged."""
     with (
         warnings.catch_warnings(),
@@ -70,7 +70,7 @@ def examine(module: nn.Module, example: Tensor) -> Seen:
         except Exception:
             trained = None
         module.eval()
-        return Seen(tuple(output.shape), trained, given)
+        return PassFacts(tuple(output.shape), trained, given)
 
 
 @contextmanager
@@ -98,20 +98,20 @@ def _tensors(found: Any) -> list[Tensor]:
     return [tensor for item in items for tensor in _tensors(item)]
 
 
-def usable(module: nn.Module, example: Tensor, *, seed: int) -> dict[Coupling, str]:
-    """Every coupling with the reason it cannot be pruned, empty where it can.
+def usable(module: nn.Module, example: Tensor, *, seed: int) -> dict[DependencyGroup, str]:
+    """Every dependency group with the reason it cannot be pruned, empty where it can.
 
     `module` is on the CPU, `example` (1, C, H, W). All that can be pruned also can together. Raises StepError
     `cannot-trace`.
     """
     empty, blank = bare(module, example)
     tied = _tied(module)
-    reasons = {item: item.obstacle or _unable(item, module, tied) for item in couplings(empty, blank)}
+    reasons = {item: item.obstacle or _unable(item, module, tied) for item in dependency_groups(empty, blank)}
     kept = {item: _halves(item, module, seed) for item, why in reasons.items() if not why}
     small = smaller_example(module, example)
     before = examine(empty, blank)
 
-    def runs(items: Sequence[Coupling]) -> str:
+    def runs(items: Sequence[DependencyGroup]) -> str:
         try:
             after = examine(narrowed(empty, plan_of(module, [(item, kept[item]) for item in items])), blank)
         except EdgecnnError as error:
@@ -125,7 +125,7 @@ def usable(module: nn.Module, example: Tensor, *, seed: int) -> dict[Coupling, s
     if working:
         reference = scrambled(module, small, seed=seed)
 
-        def same(items: Sequence[Coupling]) -> str:
+        def same(items: Sequence[DependencyGroup]) -> str:
             return differs(reference, small, plan_of(module, [(item, kept[item]) for item in items]))
 
         reasons.update(sift(working, same)[1])
@@ -142,12 +142,12 @@ def _tied(module: nn.Module) -> dict[str, str]:
     return {path: next(other for other in paths if other != path) for paths in pairs for path in paths}
 
 
-def _unable(coupling: Coupling, module: nn.Module, tied: Mapping[str, str]) -> str:
-    shared = next((item.path for item in coupling.members if item.path in tied), None)
+def _unable(dependencies: DependencyGroup, module: nn.Module, tied: Mapping[str, str]) -> str:
+    shared = next((item.path for item in dependencies.members if item.path in tied), None)
     if shared is not None:
         return f"{shared} has its weights in common with {tied[shared]}"
     try:
-        found = portions(coupling, module)
+        found = portions(dependencies, module)
     except CannotPrune as error:
         return str(error)
     if len(found[0]) > 1:
@@ -165,7 +165,7 @@ def bare(module: nn.Module, example: Tensor) -> tuple[nn.Module, Tensor]:
     return empty, blank
 
 
-def lost(before: Seen, after: Seen) -> str:
+def lost(before: PassFacts, after: PassFacts) -> str:
     if after.shape != before.shape:
         return f"with fewer of its channels the network gives {list(after.shape)} instead of {list(before.shape)}"
     if after.trained != before.trained:
@@ -176,8 +176,8 @@ def lost(before: Seen, after: Seen) -> str:
 
 
 def sift(
-    items: list[Coupling], fault: Callable[[Sequence[Coupling]], str]
-) -> tuple[list[Coupling], dict[Coupling, str]]:
+    items: list[DependencyGroup], fault: Callable[[Sequence[DependencyGroup]], str]
+) -> tuple[list[DependencyGroup], dict[DependencyGroup, str]]:
     """Those that work together, and the fault of each other one; found by halving."""
     why = fault(items) if items else ""
     if not why:
@@ -199,11 +199,11 @@ def sift(
     return working, failed
 
 
-def _halves(coupling: Coupling, module: nn.Module, seed: int) -> list[int]:
+def _halves(dependencies: DependencyGroup, module: nn.Module, seed: int) -> list[int]:
     """About half of the channels at random, the same number of each block."""
-    generator = np.random.default_rng([seed, crc32(coupling.root.encode())])  # two groups alike would hide a mix-up
+    generator = np.random.default_rng([seed, crc32(dependencies.root.encode())])  # two groups alike would hide a mix-up
     kept: list[int] = []
-    for clusters in portions(coupling, module):
+    for clusters in portions(dependencies, module):
         chosen = generator.permutation(len(clusters))[: max(1, len(clusters) // 2)]
         kept.extend(int(index) for place in chosen for index in clusters[place])
     return sorted(kept)

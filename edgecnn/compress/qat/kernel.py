@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgecnn.compress.qat.prepared import Prepared
+from edgecnn.compress.qat.prepared import PreparedNetwork
 from edgecnn.compress.qat.stage import VARIANT, Qat
 from edgecnn.core.artifact import SUFFIXES, Artifact, sha256_of
 from edgecnn.core.device import Family
@@ -54,7 +54,7 @@ def train(source: Artifact, context: Context, *, options: Qat, rounds: Sequence[
     return replace(source, path=out, sha256=sha256_of(out), history=(*source.history, Qat.kind), variant=variant)
 
 
-def _fit(prepared: Prepared, images: LabelledImages, context: Context, options: Qat, epochs: int) -> None:
+def _fit(prepared: PreparedNetwork, images: LabelledImages, context: Context, options: Qat, epochs: int) -> None:
     fit(
         prepared.network,
         images,
@@ -73,7 +73,7 @@ def _fit(prepared: Prepared, images: LabelledImages, context: Context, options: 
     )
 
 
-def prepare(source: Artifact, options: Qat, context: Context) -> Prepared:
+def prepare(source: Artifact, options: Qat, context: Context) -> PreparedNetwork:
     """The float file `source` as a network with the rounding of its integer file.
 
     Raises StepError where the graph cannot be computed in torch, InputError when `keep_float` names no layer.

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from edgecnn.compress.qat.fake_quantize import WeightGrid, quantize_bias, quantize_weight
 
-Inputs = Sequence[Tensor | None]
+NodeInputs = Sequence[Tensor | None]
 Attributes = Mapping[str, Any]
-Operator = Callable[[Inputs, Attributes], "Tensor | Sequence[Tensor]"]
+Operator = Callable[[NodeInputs, Attributes], "Tensor | Sequence[Tensor]"]
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class GraphNode:
     """One operator: `inputs` and `outputs` are names of values, an absent input is empty. With `grid` inputs 1 and 2
     are a weight and a bias that are quantized before use."""
 
@@ -47,7 +47,7 @@ class Network(nn.Module):
     half precision has fewer steps than the grids.
     """
 
-    def __init__(self, nodes: Sequence[Node], values: Values, *, input: str, output: str) -> None:
+    def __init__(self, nodes: Sequence[GraphNode], values: Values, *, input: str, output: str) -> None:
         super().__init__()
         self.nodes = tuple(nodes)
         self.input, self.output = input, output
@@ -74,7 +74,7 @@ class Network(nn.Module):
         """The trained values by their names in the file, on the CPU."""
         return {name: self.get_parameter(key).detach().cpu().contiguous() for name, key in self.weight_names.items()}
 
-    def _inputs(self, node: Node, computed: Mapping[str, Tensor]) -> list[Tensor | None]:
+    def _inputs(self, node: GraphNode, computed: Mapping[str, Tensor]) -> list[Tensor | None]:
         inputs = [self._value(name, computed) for name in node.inputs]
         if node.grid is not None:
             weight, bias = inputs[1], inputs[2] if len(inputs) > 2 else None

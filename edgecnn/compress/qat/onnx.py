@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from edgecnn.compress.qat.fake_quantize import WeightGrid
-from edgecnn.compress.qat.network import Network, Node, Values
+from edgecnn.compress.qat.network import GraphNode, Network, Values
 from edgecnn.compress.qat.onnx_operators import OPERATORS, fake_quantize
-from edgecnn.compress.qat.prepared import Prepared, require_same
+from edgecnn.compress.qat.prepared import PreparedNetwork, require_same
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.errors import StepError
 from edgecnn.core.stage import Context
@@ -42,7 +42,7 @@ class Layer(NamedTuple):
     grid: WeightGrid
 
 
-def prepare(source: Artifact, *, options: Quantize, context: Context) -> Prepared:
+def prepare(source: Artifact, *, options: Quantize, context: Context) -> PreparedNetwork:
     """The network that `quantize` would write of the float file `source`, open for training.
 
     Raises InputError when `keep_float` names no layer, StepError naming an operator that is unknown here or when a
@@ -56,7 +56,7 @@ def prepare(source: Artifact, *, options: Quantize, context: Context) -> Prepare
     ranges = calibrate(source, places, placement=placement, options=options, context=context)
     keep_float = floating_layers(model, options)
     network = quantized(source.path, placement, ranges, bits=options.weight_bits, keep_float=keep_float)
-    return Prepared(network, ranges, partial(save, opened(source.path, placement)))
+    return PreparedNetwork(network, ranges, partial(save, opened(source.path, placement)))
 
 
 def quantized(
@@ -127,7 +127,7 @@ def _sort_in(name: str, held: Any, floats: dict[str, Tensor], integers: dict[str
 def _network(graph: ir.Graph, values: Values, layers: Mapping[str, Layer]) -> Network:
     """`values` are those of the float graph; of what `write` added only the grids are read."""
     constants, whole = dict(values.constants), dict(values.integers)
-    nodes: list[Node] = []
+    nodes: list[GraphNode] = []
     for node in graph:
         names = tuple("" if value is None else str(value.name) for value in node.inputs)
         outputs = tuple(str(value.name) for value in node.outputs)
@@ -135,15 +135,15 @@ def _network(graph: ir.Graph, values: Values, layers: Mapping[str, Layer]) -> Ne
         if node.op_type == "Constant":
             _sort_in(outputs[0], _constant(node), constants, whole)
         elif node.op_type == "QuantizeLinear":
-            nodes.append(Node(str(node.name), fake_quantize, names[:1], outputs, {"grid": _grid(node)}))
+            nodes.append(GraphNode(str(node.name), fake_quantize, names[:1], outputs, {"grid": _grid(node)}))
         elif node.op_type == "DequantizeLinear":
             if node.inputs[0] is not None and not node.inputs[0].is_initializer():
-                nodes.append(Node(str(node.name), OPERATORS["Identity"], names[:1], outputs))
+                nodes.append(GraphNode(str(node.name), OPERATORS["Identity"], names[:1], outputs))
         elif layer is not None:
             inputs = (names[0], layer.weight, *([layer.bias] if layer.bias else []))
-            nodes.append(Node(str(node.name), _operator(node), inputs, outputs, _attributes(node), layer.grid))
+            nodes.append(GraphNode(str(node.name), _operator(node), inputs, outputs, _attributes(node), layer.grid))
         else:
-            nodes.append(Node(str(node.name), _operator(node), names, outputs, _attributes(node)))
+            nodes.append(GraphNode(str(node.name), _operator(node), names, outputs, _attributes(node)))
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         raise StepError(
             "not-a-classifier", f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs, not one each"

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from edgecnn.compress.qat.fake_quantize import quantize_activation
-from edgecnn.compress.qat.network import Attributes, Inputs, Operator
+from edgecnn.compress.qat.network import Attributes, NodeInputs, Operator
 from edgecnn.compress.qat.onnx_spatial import (
     average_pool,
     conv,
@@ -28,7 +28,7 @@ DTYPES = {
 """By the codes of `TensorProto.DataType`; half and double are computed in float32."""
 
 
-def gemm(inputs: Inputs, attributes: Attributes) -> Tensor:
+def gemm(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     a, b, c = given(inputs, 0), given(inputs, 1), optional(inputs, 2)
     a = a.T if attributes.get("transA", 0) else a
     alpha, beta = attributes.get("alpha", 1.0), attributes.get("beta", 1.0)
@@ -43,7 +43,7 @@ def _over_space(reduce: Callable[..., Tensor]) -> Operator:
 
 
 def _reduced(reduce: Callable[..., Tensor]) -> Operator:
-    def run(inputs: Inputs, attributes: Attributes) -> Tensor:
+    def run(inputs: NodeInputs, attributes: Attributes) -> Tensor:
         x, axes = given(inputs, 0), axes_of(inputs, attributes)
         if not axes and attributes.get("noop_with_empty_axes", 0):
             return x
@@ -52,19 +52,19 @@ def _reduced(reduce: Callable[..., Tensor]) -> Operator:
     return run
 
 
-def clip(inputs: Inputs, attributes: Attributes) -> Tensor:
+def clip(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     x, low, high = given(inputs, 0), optional(inputs, 1), optional(inputs, 2)
     if low is None and high is None:
         return x
     return torch.clamp(x, None if low is None else float(low), None if high is None else float(high))
 
 
-def batch_norm(inputs: Inputs, attributes: Attributes) -> Tensor:
+def batch_norm(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     x, scale, bias, mean, variance = (given(inputs, index) for index in range(5))
     return F.batch_norm(x, mean, variance, scale, bias, False, 0.0, attributes.get("epsilon", 1e-5))
 
 
-def layer_norm(inputs: Inputs, attributes: Attributes) -> Tensor:
+def layer_norm(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     x, scale = given(inputs, 0), given(inputs, 1)
     axis = attributes.get("axis", -1) % x.ndim
     found = F.layer_norm(x, x.shape[axis:], None, None, attributes.get("epsilon", 1e-5)) * scale
@@ -72,31 +72,31 @@ def layer_norm(inputs: Inputs, attributes: Attributes) -> Tensor:
     return found if bias is None else found + bias
 
 
-def instance_norm(inputs: Inputs, attributes: Attributes) -> Tensor:
+def instance_norm(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     x, scale, bias = (given(inputs, index) for index in range(3))
     return F.instance_norm(x, None, None, scale, bias, True, 0.0, attributes.get("epsilon", 1e-5))
 
 
-def reshape(inputs: Inputs, attributes: Attributes) -> Tensor:
+def reshape(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     x, shape = given(inputs, 0), integers(given(inputs, 1)) or []
     if not attributes.get("allowzero", 0):
         shape = [x.shape[axis] if size == 0 else size for axis, size in enumerate(shape)]
     return x.reshape(shape)
 
 
-def squeeze(inputs: Inputs, attributes: Attributes) -> Tensor:
+def squeeze(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     x, axes = given(inputs, 0), axes_of(inputs, attributes)
     return x.squeeze() if axes is None else x.squeeze(tuple(axes))
 
 
-def unsqueeze(inputs: Inputs, attributes: Attributes) -> Tensor:
+def unsqueeze(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     x, axes = given(inputs, 0), axes_of(inputs, attributes) or []
     for axis in sorted(axis % (x.ndim + len(axes)) for axis in axes):
         x = x.unsqueeze(axis)
     return x
 
 
-def slice_(inputs: Inputs, attributes: Attributes) -> Tensor:
+def slice_(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     x = given(inputs, 0)
     starts, ends = (integers(given(inputs, index)) or [] for index in (1, 2))
     axes = axes_of(inputs, attributes, index=3) or list(range(len(starts)))
@@ -110,7 +110,7 @@ def slice_(inputs: Inputs, attributes: Attributes) -> Tensor:
     return x
 
 
-def gather(inputs: Inputs, attributes: Attributes) -> Tensor:
+def gather(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     x, indices = given(inputs, 0), given(inputs, 1).to(given(inputs, 0).device)
     axis = attributes.get("axis", 0) % x.ndim
     indices = torch.where(indices < 0, indices + x.shape[axis], indices)
@@ -118,7 +118,7 @@ def gather(inputs: Inputs, attributes: Attributes) -> Tensor:
     return found.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
 
 
-def expand(inputs: Inputs, _: Attributes) -> Tensor:
+def expand(inputs: NodeInputs, _: Attributes) -> Tensor:
     """Broadcast both ways: sizes of 1 in the shape keep those of the tensor."""
     x, shape = given(inputs, 0), integers(given(inputs, 1)) or []
     rank = max(x.ndim, len(shape))
@@ -126,35 +126,35 @@ def expand(inputs: Inputs, _: Attributes) -> Tensor:
     return x.expand([mine if size == 1 else size for mine, size in zip(have, wanted, strict=True)])
 
 
-def split(inputs: Inputs, attributes: Attributes) -> Sequence[Tensor]:
+def split(inputs: NodeInputs, attributes: Attributes) -> Sequence[Tensor]:
     x, sizes = given(inputs, 0), integers(optional(inputs, 1))
     axis = attributes.get("axis", 0)
     return torch.split(x, sizes or -(-x.shape[axis] // attributes["num_outputs"]), axis)
 
 
-def shape(inputs: Inputs, attributes: Attributes) -> Tensor:
+def shape(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     found = list(given(inputs, 0).shape)
     return torch.tensor(found[attributes.get("start", 0) : attributes.get("end")], dtype=torch.int64)
 
 
-def prelu(inputs: Inputs, _: Attributes) -> Tensor:
+def prelu(inputs: NodeInputs, _: Attributes) -> Tensor:
     x, slope = given(inputs, 0), given(inputs, 1)
     return torch.where(x < 0, x * slope, x)
 
 
-def gelu(inputs: Inputs, attributes: Attributes) -> Tensor:
+def gelu(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     return F.gelu(given(inputs, 0), approximate=attributes.get("approximate", "none"))
 
 
-def hard_sigmoid(inputs: Inputs, attributes: Attributes) -> Tensor:
+def hard_sigmoid(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     return torch.clamp(given(inputs, 0) * attributes.get("alpha", 0.2) + attributes.get("beta", 0.5), 0.0, 1.0)
 
 
-def leaky_relu(inputs: Inputs, attributes: Attributes) -> Tensor:
+def leaky_relu(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     return F.leaky_relu(given(inputs, 0), attributes.get("alpha", 0.01))
 
 
-def fake_quantize(inputs: Inputs, attributes: Attributes) -> Tensor:
+def fake_quantize(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     return quantize_activation(given(inputs, 0), attributes["grid"])
 
 
@@ -167,7 +167,7 @@ def _binary(run: Callable[[Tensor, Tensor], Tensor]) -> Operator:
 
 
 def _folded(run: Callable[[Tensor, Tensor], Tensor]) -> Operator:
-    def fold(inputs: Inputs, _: Attributes) -> Tensor:
+    def fold(inputs: NodeInputs, _: Attributes) -> Tensor:
         found = given(inputs, 0)
         for index in range(1, len(inputs)):
             found = run(found, given(inputs, index))
@@ -180,12 +180,12 @@ def _divide(a: Tensor, b: Tensor) -> Tensor:
     return a / b if a.is_floating_point() or b.is_floating_point() else torch.div(a, b, rounding_mode="trunc")
 
 
-def _where(inputs: Inputs, _: Attributes) -> Tensor:
+def _where(inputs: NodeInputs, _: Attributes) -> Tensor:
     chosen, yes, no = (given(inputs, index) for index in range(3))
     return torch.where(chosen.to(yes.device), yes, no.to(yes.device))
 
 
-def _cast(inputs: Inputs, attributes: Attributes) -> Tensor:
+def _cast(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     if attributes["to"] not in DTYPES:
         raise unsupported(f"Cast to type {attributes['to']}")
     return given(inputs, 0).to(DTYPES[attributes["to"]])

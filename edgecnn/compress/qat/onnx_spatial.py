@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgecnn.compress.qat.network import Attributes, Inputs
+from edgecnn.compress.qat.network import Attributes, NodeInputs
 from edgecnn.compress.qat.operands import axes_of, given, integers, optional, unsupported
 from edgecnn.compress.qat.windows import same_padding, split_padding
 
@@ -33,7 +33,7 @@ def _window(x: Tensor, kernel: Sequence[int], attributes: Attributes) -> tuple[l
     return pads, strides, dilations
 
 
-def conv(inputs: Inputs, attributes: Attributes) -> Tensor:
+def conv(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     x, weight = given(inputs, 0), given(inputs, 1)
     pads, strides, dilations = _window(x, weight.shape[2:], attributes)
     x, padding = split_padding(x, pads, fill=0.0)
@@ -41,7 +41,7 @@ def conv(inputs: Inputs, attributes: Attributes) -> Tensor:
     return run(x, weight, optional(inputs, 2), strides, padding, dilations, attributes.get("group", 1))
 
 
-def conv_transpose(inputs: Inputs, attributes: Attributes) -> Tensor:
+def conv_transpose(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     x, weight = given(inputs, 0), given(inputs, 1)
     pads, strides, dilations = _window(x, weight.shape[2:], attributes)
     rank = weight.ndim - 2
@@ -56,7 +56,7 @@ def conv_transpose(inputs: Inputs, attributes: Attributes) -> Tensor:
     return full
 
 
-def max_pool(inputs: Inputs, attributes: Attributes) -> Tensor:
+def max_pool(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     x, kernel = given(inputs, 0), attributes["kernel_shape"]
     pads, strides, dilations = _window(x, kernel, attributes)
     x, padding = split_padding(x, pads, fill=-torch.inf, most=[size // 2 for size in kernel])
@@ -64,7 +64,7 @@ def max_pool(inputs: Inputs, attributes: Attributes) -> Tensor:
     return run(x, kernel, strides, padding, dilations, ceil)
 
 
-def average_pool(inputs: Inputs, attributes: Attributes) -> Tensor:
+def average_pool(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     x, kernel = given(inputs, 0), attributes["kernel_shape"]
     pads, strides, dilations = _window(x, kernel, attributes)
     if any(dilation != 1 for dilation in dilations):
@@ -78,7 +78,7 @@ def average_pool(inputs: Inputs, attributes: Attributes) -> Tensor:
     return run(padded, kernel, strides, 0, ceil) / run(inside, kernel, strides, 0, ceil)
 
 
-def pad(inputs: Inputs, attributes: Attributes) -> Tensor:
+def pad(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     x, pads = given(inputs, 0), integers(given(inputs, 1)) or []
     axes = axes_of(inputs, attributes, index=3) or list(range(x.ndim))
     sides = {axis % x.ndim: (pads[i], pads[i + len(axes)]) for i, axis in enumerate(axes)}
@@ -92,7 +92,7 @@ def pad(inputs: Inputs, attributes: Attributes) -> Tensor:
     return F.pad(x, list(chain(*last[: x.ndim - 2])), mode=mode)
 
 
-def resize(inputs: Inputs, attributes: Attributes) -> Tensor:
+def resize(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     x, sizes, scales = given(inputs, 0), integers(optional(inputs, 3)), optional(inputs, 2)
     if attributes.get("axes"):
         raise unsupported("Resize with axes")
@@ -110,7 +110,7 @@ def resize(inputs: Inputs, attributes: Attributes) -> Tensor:
     raise unsupported(f"Resize in mode {mode}, {where}")
 
 
-def depth_to_space(inputs: Inputs, attributes: Attributes) -> Tensor:
+def depth_to_space(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     x, block = given(inputs, 0), attributes["blocksize"]
     if attributes.get("mode", "DCR") == "CRD":
         return F.pixel_shuffle(x, block)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from edgecnn.compress.qat.network import Attributes, Inputs
+from edgecnn.compress.qat.network import Attributes, NodeInputs
 from edgecnn.core.errors import StepError
 
 
-def given(inputs: Inputs, index: int) -> Tensor:
+def given(inputs: NodeInputs, index: int) -> Tensor:
     """An input that must be there."""
     value = inputs[index]
     assert value is not None
     return value
 
 
-def optional(inputs: Inputs, index: int) -> Tensor | None:
+def optional(inputs: NodeInputs, index: int) -> Tensor | None:
     return inputs[index] if index < len(inputs) else None
 
 
@@ -31,7 +31,7 @@ def unsupported(what: str) -> StepError:
     )
 
 
-def axes_of(inputs: Inputs, attributes: Attributes, index: int = 1) -> list[int] | None:
+def axes_of(inputs: NodeInputs, attributes: Attributes, index: int = 1) -> list[int] | None:
     """Axes as an input (opset 13 and later) or as an attribute."""
     found = integers(optional(inputs, index))
     return found if found is not None else (list(attributes["axes"]) if "axes" in attributes else None)

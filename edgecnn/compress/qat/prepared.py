@@ -21,7 +21,7 @@ TOLERANCE = 1e-3
 """Of the largest logit: far above what the order of float additions makes, far below a wrong operator."""
 
 
-class Prepared(NamedTuple):
+class PreparedNetwork(NamedTuple):
     """`save(weights, path)` writes the float file with the trained weights."""
 
     network: Network

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from edgecnn.compress.qat.fake_quantize import WeightGrid
-from edgecnn.compress.qat.network import Network, Node, Values
+from edgecnn.compress.qat.network import GraphNode, Network, Values
 from edgecnn.compress.qat.onnx_operators import fake_quantize
-from edgecnn.compress.qat.prepared import Prepared, require_same
+from edgecnn.compress.qat.prepared import PreparedNetwork, require_same
 from edgecnn.compress.qat.tflite_operators import MOVES, OPERATORS, TABLED, tabled
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.errors import StepError
@@ -36,7 +36,7 @@ LIMIT = 127
 LAYOUT = "NHWC of "
 
 
-def prepare(source: Artifact, *, options: Quantize, context: Context) -> Prepared:
+def prepare(source: Artifact, *, options: Quantize, context: Context) -> PreparedNetwork:
     """The integer file that `quantize` would write of the float file `source`, open for training.
 
     Raises InputError when `keep_float` names no layer, MissingError without the extra `tflite`, StepError naming an
@@ -49,7 +49,7 @@ def prepare(source: Artifact, *, options: Quantize, context: Context) -> Prepare
     raised = flatbuffer.Graph.read(source.path)
     revive_dead_channels(raised, ranges)
     network = quantized(graph, integer_file(raised, ranges, options=options))
-    return Prepared(network, ranges, partial(save, graph))
+    return PreparedNetwork(network, ranges, partial(save, graph))
 
 
 def save(graph: flatbuffer.Graph, weights: Mapping[str, Tensor], out: Path) -> None:
@@ -112,13 +112,13 @@ class _Reader:
         if len(graph.subgraph.inputs) != 1 or len(graph.subgraph.outputs) != 1:
             raise StepError("not-a-classifier", "the TFLite file does not have one input and one output")
         entry, end = graph.name(graph.subgraph.inputs[0]), graph.name(graph.subgraph.outputs[0])
-        nodes = [Node("input", _to_nhwc, (LAYOUT + entry,), (entry,))]
+        nodes = [GraphNode("input", _to_nhwc, (LAYOUT + entry,), (entry,))]
         for operator in graph.operators:
             nodes += self._nodes(operator)
         values = Values(self._trained, self._constants, self._integers)
         return Network(nodes, values, input=LAYOUT + entry, output=end)
 
-    def _nodes(self, operator: Any) -> list[Node]:
+    def _nodes(self, operator: Any) -> list[GraphNode]:
         graph, op, layer = self._written, self._written.op(operator), self._written.layer(operator)
         if op not in OPERATORS:
             raise StepError(
@@ -132,16 +132,16 @@ class _Reader:
         outputs = tuple(graph.name(index) for index in operator.outputs)
         inputs = [self._input(index) for index in operator.inputs]
         if op in TABLED and (table := self._table(operator)) is not None:
-            return [Node(layer, tabled, (inputs[0], table.name), outputs, {**attributes, **table.attributes(op)})]
+            return [GraphNode(layer, tabled, (inputs[0], table.name), outputs, {**attributes, **table.attributes(op)})]
         grid = None
         if op in CHANNEL_AXIS:
             inputs[1:], grid = self._weights(operator, CHANNEL_AXIS[op])
-        made = [Node(layer, OPERATORS[op], tuple(inputs), outputs, attributes, grid)]
+        made = [GraphNode(layer, OPERATORS[op], tuple(inputs), outputs, attributes, grid)]
         grids = {_grid(graph, index) for index in operator.inputs if index != -1} - {None}
         for index, name in zip(operator.outputs, outputs, strict=True):
             found = _grid(graph, index)
             if found is not None and not (op in MOVES and grids == {found}):
-                made.append(Node(f"{name}/quantize", fake_quantize, (name,), (name,), {"grid": found}))
+                made.append(GraphNode(f"{name}/quantize", fake_quantize, (name,), (name,), {"grid": found}))
         return made
 
     def _table(self, operator: Any) -> Table | None:

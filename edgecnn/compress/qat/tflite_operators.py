@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from edgecnn.compress.qat.fake_quantize import quantize_activation
-from edgecnn.compress.qat.network import Attributes, Inputs, Operator
+from edgecnn.compress.qat.network import Attributes, NodeInputs, Operator
 from edgecnn.compress.qat.operands import given, integers, optional, unsupported
 from edgecnn.compress.qat.windows import same_padding, split_padding
 
@@ -42,7 +42,7 @@ def _inside(x: Tensor, kernel: Sequence[int], attributes: Attributes, *, fill: f
     return split_padding(view, pads, fill=fill, most=[size // 2 for size in kernel] if fill else None)
 
 
-def _convolved(inputs: Inputs, attributes: Attributes, weight: Tensor, *, groups: int) -> Tensor:
+def _convolved(inputs: NodeInputs, attributes: Attributes, weight: Tensor, *, groups: int) -> Tensor:
     view, padding = _inside(given(inputs, 0), weight.shape[2:], attributes, fill=0.0)
     strides = attributes["strideH"], attributes["strideW"]
     dilations = attributes["dilationHFactor"], attributes["dilationWFactor"]
@@ -50,29 +50,29 @@ def _convolved(inputs: Inputs, attributes: Attributes, weight: Tensor, *, groups
     return _activated(found.permute(0, 2, 3, 1), attributes)
 
 
-def conv_2d(inputs: Inputs, attributes: Attributes) -> Tensor:
+def conv_2d(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     weight = given(inputs, 1).permute(0, 3, 1, 2)
     return _convolved(inputs, attributes, weight, groups=given(inputs, 0).shape[3] // weight.shape[1])
 
 
-def depthwise_conv_2d(inputs: Inputs, attributes: Attributes) -> Tensor:
+def depthwise_conv_2d(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     return _convolved(inputs, attributes, given(inputs, 1).permute(3, 0, 1, 2), groups=given(inputs, 0).shape[3])
 
 
-def fully_connected(inputs: Inputs, attributes: Attributes) -> Tensor:
+def fully_connected(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     x, weight = given(inputs, 0), given(inputs, 1)
     if not attributes.get("keepNumDims"):
         x = x.reshape(-1, weight.shape[1])
     return _activated(F.linear(x, weight, optional(inputs, 2)), attributes)
 
 
-def max_pool_2d(inputs: Inputs, attributes: Attributes) -> Tensor:
+def max_pool_2d(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     kernel, strides = _kernel(attributes), (attributes["strideH"], attributes["strideW"])
     view, padding = _inside(given(inputs, 0), kernel, attributes, fill=-torch.inf)
     return _activated(F.max_pool2d(view, kernel, strides, padding).permute(0, 2, 3, 1), attributes)
 
 
-def average_pool_2d(inputs: Inputs, attributes: Attributes) -> Tensor:
+def average_pool_2d(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     """Padding does not count."""
     kernel, strides = _kernel(attributes), (attributes["strideH"], attributes["strideW"])
     view, padding = _inside(given(inputs, 0), kernel, attributes, fill=0.0)
@@ -85,32 +85,32 @@ def _kernel(attributes: Attributes) -> tuple[int, int]:
     return attributes["filterHeight"], attributes["filterWidth"]
 
 
-def pad(inputs: Inputs, attributes: Attributes) -> Tensor:
+def pad(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     x, sides, fill = given(inputs, 0), given(inputs, 1).tolist(), optional(inputs, 2)
     return F.pad(x, list(chain(*reversed(sides))), value=0.0 if fill is None else float(fill))
 
 
-def reshape(inputs: Inputs, attributes: Attributes) -> Tensor:
+def reshape(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     """The batch is the outermost part of the first axis."""
     shape = list(attributes["shape"])
     return given(inputs, 0).reshape(-1, *shape[1:]) if shape else given(inputs, 0).reshape(())
 
 
-def broadcast_to(inputs: Inputs, attributes: Attributes) -> Tensor:
+def broadcast_to(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     x, shape = given(inputs, 0), list(attributes["shape"])
     if x.ndim == len(shape) and shape[0] == 1:
         shape[0] = x.shape[0]
     return x.expand(shape)
 
 
-def slice_(inputs: Inputs, attributes: Attributes) -> Tensor:
+def slice_(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     x, begin, size = given(inputs, 0), integers(given(inputs, 1)) or [], integers(given(inputs, 2)) or []
     for axis in range(1, x.ndim):
         x = x.narrow(axis, begin[axis], size[axis] if size[axis] != -1 else x.shape[axis] - begin[axis])
     return x
 
 
-def strided_slice(inputs: Inputs, attributes: Attributes) -> Tensor:
+def strided_slice(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     x = given(inputs, 0)
     begin, end, stride = (integers(given(inputs, index)) or [] for index in (1, 2, 3))
     chosen = [slice(None)]
@@ -124,14 +124,14 @@ def strided_slice(inputs: Inputs, attributes: Attributes) -> Tensor:
 
 
 def reduced(run: Callable[..., Tensor]) -> Operator:
-    def reduce(inputs: Inputs, attributes: Attributes) -> Tensor:
+    def reduce(inputs: NodeInputs, attributes: Attributes) -> Tensor:
         return run(given(inputs, 0), dim=integers(given(inputs, 1)), keepdim=bool(attributes.get("keepDims")))
 
     return reduce
 
 
 def resize(mode: str) -> Operator:
-    def run(inputs: Inputs, attributes: Attributes) -> Tensor:
+    def run(inputs: NodeInputs, attributes: Attributes) -> Tensor:
         view, size = given(inputs, 0).permute(0, 3, 1, 2), integers(given(inputs, 1)) or []
         aligned, centred = bool(attributes.get("alignCorners")), bool(attributes.get("halfPixelCenters"))
         if mode == "nearest" and not aligned:
@@ -145,43 +145,43 @@ def resize(mode: str) -> Operator:
     return run
 
 
-def split(inputs: Inputs, attributes: Attributes) -> Sequence[Tensor]:
+def split(inputs: NodeInputs, attributes: Attributes) -> Sequence[Tensor]:
     axis, x = integers(given(inputs, 0)) or [0], given(inputs, 1)
     return torch.split(x, x.shape[axis[0]] // attributes["numSplits"], axis[0])
 
 
-def split_v(inputs: Inputs, attributes: Attributes) -> Sequence[Tensor]:
+def split_v(inputs: NodeInputs, attributes: Attributes) -> Sequence[Tensor]:
     axis = integers(given(inputs, 2)) or [0]
     return torch.split(given(inputs, 0), integers(given(inputs, 1)) or [], axis[0])
 
 
-def transpose(inputs: Inputs, attributes: Attributes) -> Tensor:
+def transpose(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     return given(inputs, 0).permute(integers(given(inputs, 1)) or [])
 
 
-def softmax(inputs: Inputs, attributes: Attributes) -> Tensor:
+def softmax(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     beta: float = attributes.get("beta", 1.0)
     return torch.softmax(given(inputs, 0) * beta, -1)
 
 
-def prelu(inputs: Inputs, _: Attributes) -> Tensor:
+def prelu(inputs: NodeInputs, _: Attributes) -> Tensor:
     return torch.where(given(inputs, 0) < 0, given(inputs, 0) * given(inputs, 1), given(inputs, 0))
 
 
-def batch_matmul(inputs: Inputs, attributes: Attributes) -> Tensor:
+def batch_matmul(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     a, b = given(inputs, 0), given(inputs, 1)
     return (a.mT if attributes.get("adjX") else a) @ (b.mT if attributes.get("adjY") else b)
 
 
-def gelu(inputs: Inputs, attributes: Attributes) -> Tensor:
+def gelu(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     return F.gelu(given(inputs, 0), approximate="tanh" if attributes.get("approximate") else "none")
 
 
-def select(inputs: Inputs, _: Attributes) -> Tensor:
+def select(inputs: NodeInputs, _: Attributes) -> Tensor:
     return torch.where(given(inputs, 0), given(inputs, 1), given(inputs, 2))
 
 
-def tabled(inputs: Inputs, attributes: Attributes) -> Tensor:
+def tabled(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     """Forwards what the runtime's integer kernel gives for each code, backwards the gradient of the function itself."""
     x, table, source = given(inputs, 0), given(inputs, 1), attributes["source"]
     places = (x.detach() / source.scale).round().long() + (source.zero_point - source.low_code)

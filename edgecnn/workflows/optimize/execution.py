@@ -1,10 +1,10 @@
-"""A lane: the way of one checkpoint to one format, stage by stage, each found in the store or run."""
+"""Execution: the stages that lead from the checkpoint to one format, each cached in the store or run."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -14,7 +14,7 @@ from edgecnn.core.errors import EdgecnnError, InputError, StepError, install_hin
 from edgecnn.core.events import Finished, Started, Warned, scoped
 from edgecnn.core.stage import Model
 from edgecnn.core.store import CannotWrite, Store
-from edgecnn.workflows.optimize.planning import CHECKPOINT, RunContext, Step, versions
+from edgecnn.workflows.optimize.planning import CHECKPOINT, PlannedStage, RunContext, versions
 
 
 @dataclass(slots=True)
@@ -32,42 +32,49 @@ class Execution:
     skipped: dict[Kind, str] = field(default_factory=dict)
     records: list[dict[str, Any]] = field(default_factory=list)
 
+    @property
+    def final(self) -> Kind | None:
+        """What the recipe leads to in this format: the file that is meant to be delivered."""
+        made = [kind for kind in self.artifacts if not kind.is_baseline]
+        return made[-1] if made else None
+
 
 COSTS = ("macs", "parameters", "size", "pruned_layers")
 """What of a stage's `facts.json` goes into the report."""
 
 
-def execute(format: Format, planned: list[Step], *, source: Artifact, context: RunContext) -> Execution:
-    """Run the steps of one lane. A failed or skipped step ends what depends on it; the rest goes on.
+def execute(format: Format, stages: Sequence[PlannedStage], *, source: Artifact, context: RunContext) -> Execution:
+    """Run the planned stages of one format. A failed or skipped one ends what depends on it; the rest goes on.
 
     Raises InputError and CannotWrite, which concern the whole run.
     """
     execution = Execution(format, models={CHECKPOINT: context.model})
     have: dict[Kind, Artifact] = {CHECKPOINT: source}
-    for step in planned:
-        if step.missing:
-            execution.skipped[step.makes] = f"needs the extra: {install_hint(step.missing)}"
-        elif step.source not in have:
-            execution.skipped[step.makes] = f"the {step.source} it starts from is not there"
+    for planned in stages:
+        if planned.missing:
+            execution.skipped[planned.makes] = f"needs the extra: {install_hint(planned.missing)}"
+        elif planned.source not in have:
+            execution.skipped[planned.makes] = f"the {planned.source} it starts from is not there"
         else:
             began = time.monotonic()
-            context.listener(Started(step.name))
+            context.listener(Started(planned.name))
             try:
-                artifact, cached = fetch_or_run(step, have[step.source], context, model=execution.models[step.source])
-                execution.models[step.makes] = _network_of(artifact, execution.models[step.source], context)
+                before = execution.models[planned.source]
+                artifact, cached = fetch_or_run(planned, have[planned.source], context, model=before)
+                execution.models[planned.makes] = _network_of(artifact, before, context)
             except (InputError, CannotWrite):
                 raise  # the user has to change something: the other artifacts would only hide it
             except EdgecnnError as error:
-                execution.failed[step.makes] = error
-                said = "" if error.message.startswith(step.name) else f"{step.name} failed: "
+                execution.failed[planned.makes] = error
+                said = "" if error.message.startswith(planned.name) else f"{planned.name} failed: "
                 context.listener(Warned(error.code, f"{said}{error.message}", error.why))
                 continue
             seconds = time.monotonic() - began
-            have[step.makes] = artifact
-            if step.stage.delivers:
-                (execution.networks if artifact.format == "torch" else execution.artifacts)[step.makes] = artifact
-            execution.records.append(_record(step, artifact, seconds, cached))
-            context.listener(Finished(step.name, seconds, cached))
+            have[planned.makes] = artifact
+            if planned.stage.delivers:
+                (execution.networks if artifact.format == "torch" else execution.artifacts)[planned.makes] = artifact
+            execution.records.append(_record(planned, artifact, seconds, cached))
+            context.listener(Finished(planned.name, seconds, cached))
     return execution
 
 
@@ -81,28 +88,49 @@ def _network_of(artifact: Artifact, before: Model, context: RunContext) -> Model
     return model
 
 
-def fetch_or_run(step: Step, source: Artifact, context: RunContext, *, model: Model) -> tuple[Artifact, bool]:
-    """The artifact of `step`, and whether it was found finished; then what it warned of is said again.
+def fetch_or_run(
+    planned: PlannedStage, source: Artifact, context: RunContext, *, model: Model
+) -> tuple[Artifact, bool]:
+    """The artifact of a planned stage, and whether it was cached; then its warnings are repeated.
 
-    `model` is the network that `source` computes.
+    `model` is the network that `source` computes. Raises StepError `broken-promise` where the stage makes another kind
+    of artifact than it promised.
     """
-    store, name = context.store, step.name.replace(" ", "-")
-    found = store.find(name, step.key)
-    if found is not None:
-        for warning in found.facts.get("warnings", ()):
+    store, name = context.store, planned.name.replace(" ", "-")
+    work = store.find(name, planned.key)
+    if work is not None:
+        for warning in work.facts.get("warnings", ()):
             context.listener(Warned(**warning))
-        return Artifact.from_dict(found.facts["artifact"], found.folder), True
-    warned: list[Warned] = []
-    with translated(step.name), store.scratch(name, step.key) as scratch, store.work(name, step.key) as work:
-        stage_context = context.stage_context(work.folder, scratch, model=model, format=step.format, name=step.name)
-        stage_context = replace(stage_context, listener=scoped(stage_context.listener, on_warning=warned.append))
-        made = step.stage.run(source, stage_context)
-        work.facts["artifact"] = replace(made, variant=step.makes.variant).to_dict()
-        work.facts["warnings"] = [asdict(warning) for warning in warned]
-    kept = finished(step, store)
-    if kept is None:
-        raise StepError("lost-artifact", f"{step.name} left no artifact in {store.root}", hint="run the command again")
-    return kept, False
+        return Artifact.from_dict(work.facts["artifact"], work.folder), True
+    warnings: list[Warned] = []
+    with translated(planned.name), store.scratch(name, planned.key) as scratch, store.work(name, planned.key) as work:
+        stage_context = context.stage_context(
+            work.folder, scratch, model=model, format=planned.format, name=planned.name
+        )
+        stage_context = replace(stage_context, listener=scoped(stage_context.listener, on_warning=warnings.append))
+        artifact = planned.stage.run(source, stage_context)
+        _validate_promise(planned, artifact)
+        work.facts["artifact"] = replace(artifact, variant=planned.makes.variant).to_dict()
+        work.facts["warnings"] = [asdict(warning) for warning in warnings]
+    stored = finished(planned, store)
+    if stored is None:
+        raise StepError(
+            "lost-artifact", f"{planned.name} left no artifact in {store.root}", hint="run the command again"
+        )
+    return stored, False
+
+
+def _validate_promise(planned: PlannedStage, artifact: Artifact) -> None:
+    """Raise StepError where a stage made something else than `produces` said; the variant is the plan's affair."""
+    if artifact.kind[:2] == planned.makes[:2] and artifact.path.is_file():
+        return
+    made = " ".join(artifact.kind[:2]) if artifact.path.is_file() else "no file"
+    raise StepError(
+        "broken-promise",
+        f"the stage `{planned.stage.kind}` made {made} instead of {' '.join(planned.makes[:2])}",
+        why="a stage makes what its `produces` says",
+        hint="report it to the author of the stage",
+    )
 
 
 @contextmanager
@@ -118,19 +146,19 @@ def translated(name: str) -> Iterator[None]:
         ) from error
 
 
-def finished(step: Step, store: Store) -> Artifact | None:
-    """The stored artifact of a step, if it is there and its bytes are what they were."""
-    found = store.find(step.name.replace(" ", "-"), step.key)
-    return Artifact.from_dict(found.facts["artifact"], found.folder) if found is not None else None
+def finished(planned: PlannedStage, store: Store) -> Artifact | None:
+    """The stored artifact of a planned stage, if it is there and its bytes are what they were."""
+    work = store.find(planned.name.replace(" ", "-"), planned.key)
+    return Artifact.from_dict(work.facts["artifact"], work.folder) if work is not None else None
 
 
-def _record(step: Step, artifact: Artifact, seconds: float, cached: bool) -> dict[str, Any]:
+def _record(planned: PlannedStage, artifact: Artifact, seconds: float, cached: bool) -> dict[str, Any]:
     return {
-        "stage": step.stage.kind,
-        "makes": str(step.makes),
-        "options": step.stage.options(),
-        "tools": dict(versions(step.stage.tools)),
-        "key": step.key,
+        "stage": planned.stage.kind,
+        "makes": str(planned.makes),
+        "options": planned.stage.options(),
+        "tools": dict(versions(planned.stage.tools)),
+        "key": planned.key,
         "sha256": artifact.sha256,
         "seconds": round(seconds, 3),
         "cached": cached,
@@ -141,7 +169,7 @@ def _record(step: Step, artifact: Artifact, seconds: float, cached: bool) -> dic
 def _facts_of(artifact: Artifact) -> dict[str, Any]:
     """The costs before and after that a stage left beside its artifact; empty where it left none."""
     try:
-        found = json.loads((artifact.path.parent / "facts.json").read_text())
-        return {name: found[name] for name in COSTS if name in found}
+        facts = json.loads((artifact.path.parent / "facts.json").read_text())
+        return {name: facts[name] for name in COSTS if name in facts}
     except (OSError, ValueError, TypeError):
         return {}

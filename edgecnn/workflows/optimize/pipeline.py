@@ -1,46 +1,37 @@
-"""The main path: open → (compress) → export → quantize → lint → verify → measure → judge → report."""
+"""Pipeline of `optimize`: open → (compress) → export → quantize → lint → verify → search → measure → report."""
 
 from __future__ import annotations
 
-import datetime
-import platform
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from edgecnn import __version__
-from edgecnn.core.artifact import Artifact, Format, Kind, sha256_of
+from edgecnn.core.artifact import Format, Kind
 from edgecnn.core.errors import EdgecnnError, InputError, MissingError, install_hint
 from edgecnn.core.events import Finished, Listener, Started, Warned, scoped
 from edgecnn.core.store import CannotWrite, Store, sweep
 from edgecnn.measure.connection import Connection, connect, this_host
 from edgecnn.measure.effort import profile_named
 from edgecnn.measure.layer_times import layer_times_on
-from edgecnn.probe import facts
-from edgecnn.report.facts import BudgetFacts, DataFacts, ModelFacts, RecipeFacts, StageFacts, facts_of
 from edgecnn.report.model import Report
 from edgecnn.report.search import Search
 from edgecnn.workflows.inputs import Inputs, open_inputs
-from edgecnn.workflows.optimize import file_names, recommendation, results
+from edgecnn.workflows.optimize import file_names
 from edgecnn.workflows.optimize.assessment import Assessment, answer, gather, lint, reference, time_all, verify
 from edgecnn.workflows.optimize.execution import Execution, execute, finished
 from edgecnn.workflows.optimize.output import write_run
-from edgecnn.workflows.optimize.planning import RunContext, Step, steps, versions
-from edgecnn.workflows.optimize.request import Request, refuse, refuse_with
-from edgecnn.workflows.optimize.search import Ladder, last_made, search
-
-PACKAGES = (
-    *("torch", "torchvision", "timm", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy", "pillow"),
-    *("litert-torch", "ai-edge-litert", "ai-edge-quantizer", "tensorrt-rtx-cu13-bindings"),
-)
+from edgecnn.workflows.optimize.planning import PlannedStage, RunContext, checkpoint_artifact, plan_stages
+from edgecnn.workflows.optimize.request import Request, validate, validate_inputs
+from edgecnn.workflows.optimize.run_report import build_report, provenance
+from edgecnn.workflows.optimize.search import search
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
-    """One step of a plan: what it would make, whether it is there already, what is missing."""
+class PlanEntry:
+    """One planned stage: what it would make, whether it is cached, which extra is missing."""
 
     name: str
     format: str
@@ -49,15 +40,15 @@ class Planned:
     missing: str | None
 
 
-def plan(request: Request, *, listener: Listener) -> tuple[Inputs, list[Planned]]:
+def plan(request: Request, *, listener: Listener) -> tuple[Inputs, list[PlanEntry]]:
     """What `run` would do. Reads the inputs, runs nothing."""
-    inputs, context = _begin(request, listener, this_host())
-    planned = []
+    inputs, context = _open(request, listener, this_host())
+    entries = []
     for format in request.wanted:
-        for step in steps(request.recipe, format, context):
-            cached = finished(step, context.store) is not None
-            planned.append(Planned(step.name, format, step.stage.options(), cached, step.missing))
-    return inputs, planned
+        for planned in plan_stages(request.recipe, format, context):
+            cached = finished(planned, context.store) is not None
+            entries.append(PlanEntry(planned.name, format, planned.stage.options(), cached, planned.missing))
+    return inputs, entries
 
 
 def run(request: Request, *, listener: Listener) -> Report:
@@ -65,80 +56,63 @@ def run(request: Request, *, listener: Listener) -> Report:
     that fails alone becomes a row of the report."""
     warnings: list[str] = []
     listener = scoped(listener, on_warning=partial(_note, warnings))
-    with _site(request, listener) as connection:
-        return _run(request, _begin(request, listener, connection), warnings)
-
-
-def _run(request: Request, begun: tuple[Inputs, RunContext], warnings: list[str]) -> Report:
-    inputs, context = begun
-    executions = build(request, context)
-    found = gather(executions, context)
-    _examine(found, inputs, context, request)
-    executions, searches = _climb(executions, found, context, request)
-    samples = time_all(
-        found, context, profile=profile_named(request.profile), threads=request.threads, again=request.remeasure
-    )
-    report = _report(request, (inputs, context), executions, found=found, warnings=warnings, searches=searches)
-    provenance = _provenance(request, inputs, context.connection)
-    networks = file_names.network_files(executions)
-    write_run(
-        request.out,
-        report,
-        found=found,
-        networks=networks,
-        data=inputs.data,
-        decoder=context.task.decoder,
-        provenance=provenance,
-        samples=samples,
-    )
+    with _connection(request, listener) as connection:
+        inputs, context = _open(request, listener, connection)
+        executions = build(request, context)
+        found = gather(executions, context)
+        _assess(found, context, request)
+        executions, searches = _search(executions, found, context, request)
+        profile = profile_named(request.profile)
+        samples = time_all(found, context, profile=profile, threads=request.threads, again=request.remeasure)
+        report = build_report(request, inputs, context, executions, found=found, warnings=warnings, searches=searches)
+        write_run(
+            request.out,
+            report,
+            found=found,
+            networks=file_names.network_files(executions),
+            data=inputs.data,
+            decoder=context.task.decoder,
+            provenance=provenance(request, inputs, connection),
+            samples=samples,
+        )
     return report
 
 
 def build(request: Request, context: RunContext) -> list[Execution]:
-    """Walk every lane; the output folder is touched when it is clear that there is something to do. Raises the first
-    error when nothing came of any of them."""
-    checkpoint = _checkpoint(request, context)
-    planned: dict[Format, list[Step]] = {format: steps(request.recipe, format, context) for format in request.wanted}
+    """Execute the recipe in every format; the output folder is touched when it is clear that there is something to do.
+
+    Raises the first error when nothing came of any of them.
+    """
+    checkpoint = checkpoint_artifact(request.source.checkpoint, context)
+    planned = {format: plan_stages(request.recipe, format, context) for format in request.wanted}
     if request.formats:
-        _refuse_missing(planned)
+        _validate_extras(planned)
     context.store.prepare()
     for folder in (request.out, request.out / "artifacts"):
         sweep(folder)
-    executions = [execute(format, todo, source=checkpoint, context=context) for format, todo in planned.items()]
+    executions = [execute(format, stages, source=checkpoint, context=context) for format, stages in planned.items()]
     if not any(execution.artifacts for execution in executions):
         for execution in executions:
             for error in execution.failed.values():
                 raise error
-        _refuse_missing(planned)
+        _validate_extras(planned)
     return executions
 
 
-def _checkpoint(request: Request, context: RunContext) -> Artifact:
-    return Artifact(request.source.checkpoint, "torch", "fp32", (), (), context.model.sha256)
-
-
-def _climb(
+def _search(
     executions: Sequence[Execution], found: dict[Kind, Assessment], context: RunContext, request: Request
 ) -> tuple[list[Execution], list[Search]]:
-    """Each lane as the ladder leaves it, and how it was climbed; without images to judge on nothing is."""
+    """Each execution as the search leaves it, and what was tried; without images to judge on there is no search."""
     if context.data.evaluation is None or not request.recipe.ladder:
         return list(executions), []
-    ladder = Ladder(
-        recipe=request.recipe,
-        budget=request.budget,
-        here=request.here,
-        threads=request.threads,
-        profile=profile_named(request.profile),
-    )
-    source = _checkpoint(request, context)
-    climbed = [search(execution, found, context, ladder=ladder, source=source) for execution in executions]
-    return [execution for execution, _ in climbed], [told for _, told in climbed if told is not None]
+    searched = [search(execution, found, context, request) for execution in executions]
+    return [execution for execution, _ in searched], [tried for _, tried in searched if tried is not None]
 
 
-def _refuse_missing(planned: Mapping[Format, Sequence[Step]]) -> None:
-    """A format asked for by name is not left out in silence."""
-    for format, todo in planned.items():
-        extra = next((step.missing for step in todo if step.missing), None)
+def _validate_extras(planned: Mapping[Format, Sequence[PlannedStage]]) -> None:
+    """Raise MissingError: a format asked for by name is not left out in silence."""
+    for format, stages in planned.items():
+        extra = next((stage.missing for stage in stages if stage.missing), None)
         if extra:
             raise MissingError(
                 "missing-extra",
@@ -148,8 +122,8 @@ def _refuse_missing(planned: Mapping[Format, Sequence[Step]]) -> None:
 
 
 @contextmanager
-def _site(request: Request, listener: Listener) -> Iterator[Connection]:
-    """Where the files will be run: asked before any work, for a board that does not answer is found out first."""
+def _connection(request: Request, listener: Listener) -> Iterator[Connection]:
+    """Where the files will be run. A board is asked before any work."""
     if not request.on_device:
         yield this_host()
         return
@@ -167,11 +141,11 @@ def _site(request: Request, listener: Listener) -> Iterator[Connection]:
         yield connection
 
 
-def _begin(request: Request, listener: Listener, connection: Connection) -> tuple[Inputs, RunContext]:
+def _open(request: Request, listener: Listener, connection: Connection) -> tuple[Inputs, RunContext]:
     profile_named(request.profile)
-    refuse(request)
+    validate(request)
     inputs = open_inputs(request.source, request.recipe, listener=listener)
-    refuse_with(request, inputs)
+    validate_inputs(request, inputs)
     store = Store(request.out / ".store")
     times = layer_times_on(connection, request.target, threads=request.threads, listener=listener)
     seed = request.source.seed
@@ -180,9 +154,9 @@ def _begin(request: Request, listener: Listener, connection: Connection) -> tupl
     )
 
 
-def _examine(found: Mapping[Any, Assessment], inputs: Inputs, context: RunContext, request: Request) -> None:
-    """Lint, answers, parity. What goes wrong with one artifact stays with it."""
-    images = inputs.data.evaluation or inputs.data.calibration
+def _assess(found: Mapping[Kind, Assessment], context: RunContext, request: Request) -> None:
+    """Lint every file, run it on the images, compare it with PyTorch. An error of one file stays with it."""
+    images = context.data.evaluation or context.data.calibration
     for assessment in found.values():
         expected, record = reference(assessment.model, images, context)
         assessment.records.append(record)
@@ -201,128 +175,7 @@ def _examine(found: Mapping[Any, Assessment], inputs: Inputs, context: RunContex
             context.listener(Warned(error.code, f"{assessment.name} failed: {error.message}", error.why))
 
 
-def _report(
-    request: Request,
-    begun: tuple[Inputs, RunContext],
-    executions: Sequence[Execution],
-    *,
-    found: Mapping[Any, Assessment],
-    warnings: Sequence[str],
-    searches: Sequence[Search],
-) -> Report:
-    inputs, connection = begun[0], begun[1].connection
-    judged, task = inputs.data.evaluation is not None, begun[1].task
-    rows = results.rows(executions, found, task=task, max_drop=request.budget.max_drop, judged=judged)
-    rows = results.limited(
-        rows, [last_made(execution) for execution in executions], budget=request.budget, here=request.here
-    )
-    outcome, why = recommendation.overall(rows, task)
-    doubts = results.doubts(found, task) if judged else []
-    records = [record for execution in executions for record in execution.records]
-    records += _first_of_each(record for item in found.values() for record in item.records)
-    budget = BudgetFacts(request.budget.max_drop, request.budget.max_latency, request.budget.max_size)
-    return Report(
-        title=f"{request.source.checkpoint.name} for {request.target.title}",
-        outcome=outcome,
-        outcome_why=why,
-        target=request.target.model_dump(mode="json"),
-        host=facts.describe(),
-        device=dict(connection.facts),
-        measured_on=_measured_on(request, connection),
-        elsewhere=_elsewhere(request, connection),
-        model=_model_facts(inputs),
-        data=facts_of(DataFacts, _data_facts(request, inputs) | {"preprocessing": inputs.data.preprocessing.to_dict()}),
-        recipe=facts_of(RecipeFacts, request.recipe.to_dict()),
-        max_drop=request.budget.max_drop,
-        profile=request.profile,
-        rows=tuple(rows),
-        conclusions=(
-            *recommendation.changes(records),
-            *recommendation.conclusions(rows, here=request.here, budget=budget),
-        ),
-        warnings=tuple(dict.fromkeys([*warnings, *doubts])),
-        stages=tuple(facts_of(StageFacts, record) for record in records),
-        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        version=__version__,
-        budget=budget,
-        searches=tuple(searches),
-    )
-
-
-def _first_of_each(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What several files share is done for the first of them and found finished by the others."""
-    first: dict[str, dict[str, Any]] = {}
-    for record in records:
-        first.setdefault(record["key"], record)
-    return list(first.values())
-
-
-def _measured_on(request: Request, connection: Connection) -> str:
-    board = connection.facts.get("board") or connection.facts.get("cpu") or connection.facts.get("machine")
-    name = f"{request.target.name}: " if request.on_device and not connection.local else ""
-    emulated = ", emulated" if connection.emulated else ""
-    return f"{name}{board}{emulated} ({request.threads} thread{'s' if request.threads > 1 else ''})"
-
-
-def _elsewhere(request: Request, connection: Connection) -> str:
-    """What a reader must know who takes the figures for the board's."""
-    if connection.emulated:
-        return "judged on an emulated board: its arithmetic is the board's, its times are not, so none is claimed"
-    if request.target.local or not connection.local:
-        return ""
-    way = f"; --device {request.target.name} runs them there" if request.target.connect else ""
-    return f"measured and judged on this host, not on the {request.target.title}{way}"
-
-
-def _data_facts(request: Request, inputs: Inputs) -> dict[str, Any]:
-    """Where the recipe trains, the images it learned from are among what a result can be told by."""
-    facts, training = dict(inputs.data.facts), inputs.data.training
-    if training is not None and any(stage.trains for stage in request.recipe.stages):
-        facts["digests"] = {**facts["digests"], "training": training.digest}
-    return facts
-
-
-def _model_facts(inputs: Inputs) -> ModelFacts:
-    model = inputs.model
-    return ModelFacts(
-        name=model.name,
-        sha256=model.sha256,
-        form=model.form,
-        parameters=model.parameters,
-        input_shape=tuple(model.input_shape),
-        num_classes=model.num_classes,
-        preprocessing_source=inputs.preprocessing_source,
-        notes=tuple(model.notes),
-        source_files=dict(model.source_files),
-    )
-
-
-def _provenance(request: Request, inputs: Inputs, connection: Connection) -> dict[str, Any]:
-    return {
-        "checkpoint": {"file": str(request.source.checkpoint), "sha256": sha256_of(request.source.checkpoint)},
-        "request": {
-            "target": request.target.name,
-            "formats": list(request.wanted),
-            "budget": request.budget.model_dump(mode="json"),
-            "profile": request.profile,
-            "threads": request.threads,
-            "seed": request.source.seed,
-            "model": request.source.architecture,
-            "data": str(request.source.data) if request.source.data else None,
-            "class_map": str(request.source.class_map) if request.source.class_map else None,
-        },
-        "model": asdict(_model_facts(inputs)),
-        "data": _data_facts(request, inputs),
-        "preprocessing": inputs.data.preprocessing.to_dict(),
-        "recipe": request.recipe.to_dict(),
-        "versions": {"edgecnn": __version__, "python": platform.python_version(), **versions(PACKAGES)},
-        "host": facts.describe(),
-        "device": request.target.model_dump(mode="json"),
-        "ran_on": {"local": connection.local, "facts": dict(connection.facts), "runtimes": dict(connection.runtimes)},
-    }
-
-
 def _note(warnings: list[str], event: Warned) -> None:
-    """Keep a warning for the report."""
+    """Keep a warning for the report, which has those of fusion in its rows."""
     if event.code != "fusion":
         warnings.append(f"{event.message}; {event.hint}" if event.hint else event.message)

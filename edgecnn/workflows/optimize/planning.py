@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edgecnn import __version__
 from edgecnn.config.recipe import Recipe
-from edgecnn.core.artifact import Format, Kind
+from edgecnn.core.artifact import Artifact, Format, Kind
 from edgecnn.core.device import Deployment, DeviceProfile
 from edgecnn.core.errors import InputError
 from edgecnn.core.events import Listener, Warned, scoped
@@ -35,7 +35,7 @@ HERE = DeviceProfile(
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PlannedStage:
     """One stage on its way to one format. `key` is the digest of all that decides the result; `missing` names the
     extra that has to be installed first."""
 
@@ -67,7 +67,7 @@ class RunContext:
     task: Task = field(default_factory=lambda: tasks.find(tasks.DEFAULT))
 
     def stage_context(self, workdir: Path, scratch: Path, *, model: Model, format: Format, name: str) -> Context:
-        """What a stage is given that works on `model`; its progress is told under `name`."""
+        """What a stage is given that works on `model`; its progress is reported under `name`."""
         return Context(
             workdir=workdir,
             scratch=scratch,
@@ -82,55 +82,62 @@ class RunContext:
         )
 
 
-def steps(recipe: Recipe, format: Format, context: RunContext) -> list[Step]:
+def checkpoint_artifact(path: Path, context: RunContext) -> Artifact:
+    """The user's checkpoint, as the first stage takes it."""
+    return Artifact(path, "torch", "fp32", (), (), context.model.sha256)
+
+
+def plan_stages(recipe: Recipe, format: Format, context: RunContext) -> list[PlannedStage]:
     """The recipe's stages that apply on the way to `format`, in order. Runs nothing.
 
     A stage takes the latest artifact it accepts, so what follows what is decided by kinds; a precision that the
-    target's backend does not have is told and left out. Where the network was changed before it reaches the format, the
-    checkpoint itself goes there as well: what comes out is compared with it. Raises InputError when no stage leads to
-    the format at all.
+    target's backend does not have is left out with a warning. Where the network was changed before it reaches the
+    format, the checkpoint itself goes there as well: what comes out is compared with it. Raises InputError when no
+    stage leads to the format at all.
     """
     keys: dict[Kind, str] = {CHECKPOINT: digest_of([context.model.sha256, context.data.preprocessing.to_dict()])}
-    found: list[Step] = []
+    planned: list[PlannedStage] = []
     for stage in recipe.stages:
-        step = _next_step(stage, format, keys, context)
-        if step is None:
+        following = _plan_next(stage, format, keys, context)
+        if following is None:
             continue
-        if step.source.format == "torch" != step.makes.format and step.source != CHECKPOINT:
-            baseline = _step(stage, format, CHECKPOINT, keys, context)
+        if following.source.format == "torch" != following.makes.format and following.source != CHECKPOINT:
+            baseline = _plan(stage, format, CHECKPOINT, keys, context)
             if baseline is not None and baseline.makes not in keys:
-                found.append(baseline)
+                planned.append(baseline)
                 keys[baseline.makes] = baseline.key
-        found.append(step)
-        keys.pop(step.makes, None)  # what was made last is what the next stage takes
-        keys[step.makes] = step.key
-    if not found:
+        planned.append(following)
+        keys.pop(following.makes, None)  # what was made last is what the next stage takes
+        keys[following.makes] = following.key
+    if not planned:
         raise InputError(
             "nothing-to-do",
             f"no stage of the recipe '{recipe.name}' leads to {format}",
             hint="a recipe begins with `export`: see `edgecnn recipes show int8`",
         )
-    if all(step.makes.is_baseline for step in found) and len(recipe.stages) > 1:
+    if all(item.makes.is_baseline for item in planned) and len(recipe.stages) > 1:
         said = f"the recipe '{recipe.name}' makes nothing but FP32 in {format}"
         context.listener(Warned("nothing-made", said, "edgecnn recipes list: what the others do"))
-    return found
+    return planned
 
 
-def _next_step(stage: Stage, format: Format, keys: Mapping[Kind, str], context: RunContext) -> Step | None:
+def _plan_next(stage: Stage, format: Format, keys: Mapping[Kind, str], context: RunContext) -> PlannedStage | None:
     """The stage applied to the latest artifact it accepts, None where it accepts none."""
     deployment = context.target.deployment(format)
     for source in reversed(list(keys)):
-        step = _step(stage, format, source, keys, context)
-        if step is None:
+        planned = _plan(stage, format, source, keys, context)
+        if planned is None:
             continue
-        if deployment and step.makes.format == format and step.makes.precision not in deployment.precisions:
-            context.listener(_left_out(stage, step.makes, context.target))
+        if deployment and planned.makes.format == format and planned.makes.precision not in deployment.precisions:
+            context.listener(_left_out(stage, planned.makes, context.target))
             return None
-        return step
+        return planned
     return None
 
 
-def _step(stage: Stage, format: Format, source: Kind, keys: Mapping[Kind, str], context: RunContext) -> Step | None:
+def _plan(
+    stage: Stage, format: Format, source: Kind, keys: Mapping[Kind, str], context: RunContext
+) -> PlannedStage | None:
     makes = stage.produces(source, format)
     if makes is None:
         return None
@@ -149,7 +156,7 @@ def _step(stage: Stage, format: Format, source: Kind, keys: Mapping[Kind, str], 
     }
     if "layer times" in stage.inputs() and context.layer_times is not None:
         facts["times"] = context.layer_times.identity(format)
-    return Step(stage, format, source, makes, keys[source], digest_of(facts), stage.missing(format))
+    return PlannedStage(stage, format, source, makes, keys[source], digest_of(facts), stage.missing(format))
 
 
 def _left_out(stage: Stage, makes: Kind, target: DeviceProfile) -> Warned:
@@ -159,10 +166,10 @@ def _left_out(stage: Stage, makes: Kind, target: DeviceProfile) -> Warned:
 
 def versions(packages: tuple[str, ...]) -> Mapping[str, str]:
     """Installed versions by distribution name; absent ones are left out."""
-    found = {}
+    installed = {}
     for package in packages:
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return installed

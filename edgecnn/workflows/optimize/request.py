@@ -1,4 +1,4 @@
-"""What the user asked of `optimize`, and what of it is refused before any work."""
+"""Request: what the user asked of `optimize`, validated before any work."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Request:
         return self.target.local or self.on_device
 
 
-def refuse(request: Request) -> None:
+def validate(request: Request) -> None:
     """Raise InputError for what no inputs could make right."""
     for format in request.wanted:
         if request.target.deployment(format) is None:
@@ -52,17 +52,17 @@ def refuse(request: Request) -> None:
                 hint="it runs: " + ", ".join(item.format for item in request.target.deployments),
             )
     refuse_among_images(request.out, request.source.data)
-    _refuse_unmeasurable(request)
-    _refuse_contradiction(request)
+    _validate_measurable(request)
+    _validate_pruning(request)
 
 
-def refuse_with(request: Request, inputs: Inputs) -> None:
+def validate_inputs(request: Request, inputs: Inputs) -> None:
     """Raise InputError for what contradicts the network or the images."""
-    _refuse_untrainable(request, inputs)
-    _refuse_too_small(request, inputs)
+    _validate_training(request, inputs)
+    _validate_size(request, inputs)
 
 
-def _refuse_unmeasurable(request: Request) -> None:
+def _validate_measurable(request: Request) -> None:
     if request.budget.max_latency is None or request.here:
         return
     way = f"--device {request.target.name}" if request.target.connect else "edgecnn devices add NAME --ssh USER@HOST"
@@ -74,7 +74,7 @@ def _refuse_unmeasurable(request: Request) -> None:
     )
 
 
-def _refuse_contradiction(request: Request) -> None:
+def _validate_pruning(request: Request) -> None:
     """A pruning to more bytes or milliseconds than the budget allows asks for what is then refused.
 
     `prune` times and limits what comes before `quantize`: bytes as INT8, milliseconds in FP32. So a latency contradicts
@@ -95,7 +95,7 @@ def _refuse_contradiction(request: Request) -> None:
                 )
 
 
-def _refuse_untrainable(request: Request, inputs: Inputs) -> None:
+def _validate_training(request: Request, inputs: Inputs) -> None:
     """Some stages learn from images: better said before the first of them runs."""
     training = inputs.data.training
     bare = training is not None and training.labels is None
@@ -116,7 +116,7 @@ def _refuse_untrainable(request: Request, inputs: Inputs) -> None:
     )
 
 
-def _refuse_too_small(request: Request, inputs: Inputs) -> None:
+def _validate_size(request: Request, inputs: Inputs) -> None:
     """A size that the weights alone exceed at the recipe's precision contradicts the recipe."""
     limit, kinds = request.budget.max_size, {stage.kind for stage in request.recipe.stages}
     if limit is None or not kinds <= {"export", "cast", "quantize", "qat"}:

@@ -1,9 +1,10 @@
-"""The ladder on a real network: it climbs when it must, chooses on some images and certifies on others."""
+"""Search on a real network: it starts when it must, chooses on some images and certifies on others."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -12,20 +13,27 @@ import pytest
 
 from edgecnn.compress.fallbacks import Attempt, Fallback, Known, Stages
 from edgecnn.compress.fallbacks.calibrate import Calibrate
-from edgecnn.compress.fallbacks.keep_float import KeepFloat
 from edgecnn.config.recipe import Budget, Calibration, Recipe
 from edgecnn.core.artifact import Artifact, Kind, sha256_of
 from edgecnn.core.device import Deployment, DeviceProfile
 from edgecnn.core.errors import InputError, StepError
-from edgecnn.core.events import Event, Warned
+from edgecnn.core.events import Event, Warned, ignore
 from edgecnn.core.stage import Context, Stage
+from edgecnn.core.store import Store
 from edgecnn.data.preprocessing import Source
 from edgecnn.formats.export_stage import Export
 from edgecnn.quantize.stage import Quantize
 from edgecnn.report.model import Report
+from edgecnn.report.search import NOTHING_SMALLER
+from edgecnn.workflows.inputs import open_inputs
 from edgecnn.workflows.optimize import search
-from edgecnn.workflows.optimize.pipeline import run
+from edgecnn.workflows.optimize.assessment import answer, gather
+from edgecnn.workflows.optimize.evaluation import Evaluator
+from edgecnn.workflows.optimize.ladder import SearchHistory, trials_of
+from edgecnn.workflows.optimize.pipeline import build, run
+from edgecnn.workflows.optimize.planning import RunContext
 from edgecnn.workflows.optimize.request import Request
+from edgecnn.workflows.optimize.search import run_strategy
 
 if TYPE_CHECKING:
     from workbench import Workbench
@@ -86,7 +94,7 @@ class Hopeless(Fallback):
     def attempts(self, stages: Stages, known: Known) -> Iterator[Attempt]:
         raise AssertionError("a hopeless rung is not tried")
 
-    def hopeless(self, known: Known) -> str:
+    def skip_reason(self, known: Known) -> str:
         return f"agreement {known.agreement:.2f}"
 
 
@@ -119,6 +127,15 @@ def recipe(*rungs: Fallback, shift: float = WRECK) -> Recipe:
     return Recipe(name="t", stages=(Export(), Spoil(shift=shift)), ladder=rungs, calibration=Calibration(images=16))
 
 
+def request_of(
+    bench: Workbench, folder: Path, wanted: Recipe, *, data: Path | None = None, max_drop: float = 0.15, **more: object
+) -> Request:
+    fields = {"resize": None, "crop": (32, 32), "mean": (0.5,) * 3, "std": (0.25,) * 3}
+    source = Source(bench.checkpoint, bench.model, data or bench.data, None, fields)
+    budget = Budget(max_drop=max_drop, **more)
+    return Request(source=source, target=HOST, recipe=wanted, out=folder / "out", budget=budget, profile="smoke")
+
+
 @pytest.fixture
 def optimized(bench: Workbench, tmp_path: Path) -> Iterator[object]:
     """`optimized(recipe)`: the main job on the sixty evaluation images, in this process."""
@@ -131,16 +148,7 @@ def optimized(bench: Workbench, tmp_path: Path) -> Iterator[object]:
         events: list[Event] | None = None,
         **more: object,
     ) -> Report:
-        fields = {"resize": None, "crop": (32, 32), "mean": (0.5,) * 3, "std": (0.25,) * 3}
-        source = Source(bench.checkpoint, bench.model, data or bench.data, None, fields)
-        request = Request(
-            source=source,
-            target=HOST,
-            recipe=wanted,
-            out=tmp_path / "out",
-            budget=Budget(max_drop=max_drop, **more),
-            profile="smoke",
-        )
+        request = request_of(bench, tmp_path, wanted, data=data, max_drop=max_drop, **more)
         return run(request, listener=(events if events is not None else []).append)
 
     yield go
@@ -160,7 +168,7 @@ def test_the_first_rung_that_would_be_certified_is_taken_and_certified_on_other_
     (told,) = report.searches
     assert [(tried.label, tried.state) for tried in told.attempts] == [
         (search.AS_WRITTEN, "over"),
-        (search.SEARCHED, "over"),
+        (search.ON_SEARCH_IMAGES, "over"),
         (f"mend {WRECK / 2:g}", "over"),
         ("mend 0", "within"),
     ]
@@ -271,8 +279,8 @@ def test_a_second_climb_finds_every_rung(optimized) -> None:
     first = optimized(wanted)
     events: list[Event] = []
     second = optimized(wanted, events=events)
-    assert second.climbs[0].chosen == first.climbs[0].chosen
-    assert [tried.drop for tried in second.climbs[0].attempts] == [tried.drop for tried in first.climbs[0].attempts]
+    assert second.searches[0].chosen == first.searches[0].chosen
+    assert [tried.drop for tried in second.searches[0].attempts] == [tried.drop for tried in first.searches[0].attempts]
     assert all(record["cached"] for record in second.stages)
 
 
@@ -301,7 +309,7 @@ def test_a_file_that_is_only_too_large_is_not_climbed_for(optimized) -> None:
     report = optimized(recipe(Mend(), shift=0.0), max_size="4 kB")
     (told,) = report.searches
     assert [(tried.label, tried.state) for tried in told.attempts] == [(search.AS_WRITTEN, "over")]
-    assert told.why == search.NOTHING_SMALLER
+    assert told.why == NOTHING_SMALLER
     assert report.outcome == "FAIL"
     assert report.conclusions[-1].endswith("(over the budget, as is everything that kept its accuracy)")
 
@@ -313,36 +321,25 @@ def test_a_latency_budget_is_held_against_the_measured_median(optimized) -> None
     assert "the budget is 0.001 ms" in row.outcome_why
 
 
-def test_a_latency_budget_for_a_board_that_is_not_asked_is_refused(bench, invoke) -> None:
-    ended = invoke(
-        "plan", *bench.source, "--data", str(bench.data), "--target", "raspberry-pi-5", "--max-latency", "5ms"
-    )
-    assert (ended.code, ended.error) == (2, "unmeasurable-budget")
+def test_an_evaluator_needs_no_ladder_and_changes_nothing(bench: Workbench, tmp_path: Path) -> None:
+    """Any strategy may call it: the same stages give the same trial, and the baseline stays as it was."""
+    request = request_of(bench, tmp_path, recipe(shift=0.0), max_drop=0.3)
+    inputs = open_inputs(request.source, request.recipe, listener=ignore)
+    store = Store(tmp_path / "store")
+    context = RunContext(inputs.model, inputs.data, HOST, store, ignore, seed=0, task=inputs.task)
+    (execution,) = build(request, context)
+    found = gather([execution], context)
+    baseline = found[Kind("onnx", "fp32")]
+    answer(baseline, inputs.data.evaluation, context, threads=1)
+    before = replace(baseline, records=list(baseline.records))
+    evaluate = Evaluator.create(request, context, "onnx", baseline)
+    first, again = (evaluate((Export(), Spoil(shift=WRECK)), label="spoilt") for _ in range(2))
+    assert not first.passes
+    assert (first.sha256, first.judgement, first.row().drop) == (again.sha256, again.judgement, again.row().drop)
+    assert baseline == before
 
+    def strategy(history: SearchHistory) -> tuple[Fallback, Attempt] | None:
+        return None if len(history) > 1 else (Mend(), Attempt("mended", (Export(), Spoil())))
 
-@pytest.mark.parametrize(("flag", "text"), [("--max-drop", "two"), ("--max-latency", "5 apples"), ("--max-size", "-1")])
-def test_budgets_that_cannot_be_read(bench, invoke, flag: str, text: str) -> None:
-    ended = invoke("plan", *bench.source, "--data", str(bench.data), flag, text)
-    assert (ended.code, ended.error) == (2, f"bad{flag[1:]}")
-
-
-def test_the_shipped_rungs_change_only_what_they_are_for() -> None:
-    stages: Stages = (Export(), Quantize())
-    known = Known(0.97, lambda count: ["features.0", "fc", "features.3"][:count])
-    calibrated = list(Calibrate().attempts(stages, known))
-    assert [attempt.stages[1].observer for attempt in calibrated] == ["mse", "percentile"]
-    assert not Calibrate().hopeless(known)
-    assert "50%" in Calibrate().hopeless(Known(0.5, known.worst_layers))
-    from edgecnn.compress.fallbacks.prune_less import PruneLess
-    from edgecnn.compress.fallbacks.qat import TrainForGrid
-
-    trained = list(TrainForGrid(epochs=(0.5, 1)).attempts(stages, known))
-    assert [[stage.kind for stage in attempt.stages] for attempt in trained] == [["export", "qat", "quantize"]] * 2
-    floating = list(KeepFloat(layers=(1, 2, 4)).attempts(stages, known))
-    assert [attempt.stages[1].keep_float for attempt in floating] == [("features.0",), ("features.0", "fc")]
-    assert list(PruneLess().attempts(stages, known)) == []  # nothing was pruned
-    for wanted, less in (({"macs": 0.5}, [0.75, 0.875]), ({"latency": "60%"}, ["0.8", "0.9"]), ({"size": "2 MB"}, [])):
-        from edgecnn.compress.prune.stage import Prune
-
-        pruned = list(PruneLess().attempts((Prune.model_validate(wanted), *stages), known))
-        assert [getattr(attempt.stages[0], next(iter(wanted))) for attempt in pruned] == less
+    history = run_strategy(strategy, evaluate, first)
+    assert [(trial.label, trial.passes) for trial in trials_of(history)] == [("spoilt", False), ("mended", True)]

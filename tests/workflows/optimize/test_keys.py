@@ -20,7 +20,7 @@ from edgecnn.core.store import Store
 from edgecnn.formats.export_stage import Export
 from edgecnn.measure.connection import this_host
 from edgecnn.measure.layer_times import layer_times_on
-from edgecnn.workflows.optimize.planning import RunContext, steps
+from edgecnn.workflows.optimize.planning import RunContext, plan_stages
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def keys(folder: Path, times: Timed | None, **prune: Any) -> list[str]:
         layer_times=times,
     )
     recipe = Recipe(name="timed", description="", stages=(Prune(**prune), Export()))
-    return [step.key for step in steps(recipe, "onnx", context)]
+    return [step.key for step in plan_stages(recipe, "onnx", context)]
 
 
 def test_widths_chosen_by_layer_times_are_those_of_one_machine(tmp_path: Path) -> None:

@@ -1,0 +1,151 @@
+"""Report and provenance of a run: what was found, on what, and what went into it."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from edgecnn import __version__
+from edgecnn.core.artifact import sha256_of
+from edgecnn.measure.connection import Connection
+from edgecnn.probe import facts
+from edgecnn.report.facts import BudgetFacts, DataFacts, ModelFacts, RecipeFacts, StageFacts, facts_of
+from edgecnn.report.model import Report
+from edgecnn.report.search import Search
+from edgecnn.workflows.inputs import Inputs
+from edgecnn.workflows.optimize import recommendation, results
+from edgecnn.workflows.optimize.assessment import Assessment
+from edgecnn.workflows.optimize.execution import Execution
+from edgecnn.workflows.optimize.planning import RunContext, versions
+from edgecnn.workflows.optimize.request import Request
+
+PACKAGES = (
+    *("torch", "torchvision", "timm", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy", "pillow"),
+    *("litert-torch", "ai-edge-litert", "ai-edge-quantizer", "tensorrt-rtx-cu13-bindings"),
+)
+"""Packages whose versions are part of a run's provenance."""
+
+
+def build_report(
+    request: Request,
+    inputs: Inputs,
+    context: RunContext,
+    executions: Sequence[Execution],
+    *,
+    found: Mapping[Any, Assessment],
+    warnings: Sequence[str],
+    searches: Sequence[Search],
+) -> Report:
+    """The report of a finished run; `found` are the assessments by kind."""
+    connection, task, judged = context.connection, context.task, inputs.data.evaluation is not None
+    rows = results.rows(executions, found, task=task, max_drop=request.budget.max_drop, judged=judged)
+    finals = [execution.final for execution in executions]
+    rows = results.limited(rows, finals, budget=request.budget, here=request.here)
+    outcome, why = recommendation.overall(rows, task)
+    doubts = results.doubts(found, task) if judged else []
+    records = [record for execution in executions for record in execution.records]
+    records += _first_of_each(record for item in found.values() for record in item.records)
+    budget = BudgetFacts(request.budget.max_drop, request.budget.max_latency, request.budget.max_size)
+    return Report(
+        title=f"{request.source.checkpoint.name} for {request.target.title}",
+        outcome=outcome,
+        outcome_why=why,
+        target=request.target.model_dump(mode="json"),
+        host=facts.describe(),
+        device=dict(connection.facts),
+        measured_on=_measured_on(request, connection),
+        elsewhere=_elsewhere(request, connection),
+        model=_model_facts(inputs),
+        data=facts_of(DataFacts, _data_facts(request, inputs) | {"preprocessing": inputs.data.preprocessing.to_dict()}),
+        recipe=facts_of(RecipeFacts, request.recipe.to_dict()),
+        max_drop=request.budget.max_drop,
+        profile=request.profile,
+        rows=tuple(rows),
+        conclusions=(
+            *recommendation.changes(records),
+            *recommendation.conclusions(rows, here=request.here, budget=budget),
+        ),
+        warnings=tuple(dict.fromkeys([*warnings, *doubts])),
+        stages=tuple(facts_of(StageFacts, record) for record in records),
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        version=__version__,
+        budget=budget,
+        searches=tuple(searches),
+    )
+
+
+def _first_of_each(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What several files share is done for the first of them and found finished by the others."""
+    first: dict[str, dict[str, Any]] = {}
+    for record in records:
+        first.setdefault(record["key"], record)
+    return list(first.values())
+
+
+def _measured_on(request: Request, connection: Connection) -> str:
+    board = connection.facts.get("board") or connection.facts.get("cpu") or connection.facts.get("machine")
+    name = f"{request.target.name}: " if request.on_device and not connection.local else ""
+    emulated = ", emulated" if connection.emulated else ""
+    return f"{name}{board}{emulated} ({request.threads} thread{'s' if request.threads > 1 else ''})"
+
+
+def _elsewhere(request: Request, connection: Connection) -> str:
+    """Why the figures are not those of the target; empty where they are."""
+    if connection.emulated:
+        return "judged on an emulated board: its arithmetic is the board's, its times are not, so none is claimed"
+    if request.target.local or not connection.local:
+        return ""
+    way = f"; --device {request.target.name} runs them there" if request.target.connect else ""
+    return f"measured and judged on this host, not on the {request.target.title}{way}"
+
+
+def _data_facts(request: Request, inputs: Inputs) -> dict[str, Any]:
+    """Facts about the images; where the recipe trains, with the digest of those it learned from."""
+    facts, training = dict(inputs.data.facts), inputs.data.training
+    if training is not None and any(stage.trains for stage in request.recipe.stages):
+        facts["digests"] = {**facts["digests"], "training": training.digest}
+    return facts
+
+
+def _model_facts(inputs: Inputs) -> ModelFacts:
+    model = inputs.model
+    return ModelFacts(
+        name=model.name,
+        sha256=model.sha256,
+        form=model.form,
+        parameters=model.parameters,
+        input_shape=tuple(model.input_shape),
+        num_classes=model.num_classes,
+        preprocessing_source=inputs.preprocessing_source,
+        notes=tuple(model.notes),
+        source_files=dict(model.source_files),
+    )
+
+
+def provenance(request: Request, inputs: Inputs, connection: Connection) -> dict[str, Any]:
+    """What went into a run and where it ran, as `run.json` holds it."""
+    return {
+        "checkpoint": {"file": str(request.source.checkpoint), "sha256": sha256_of(request.source.checkpoint)},
+        "request": {
+            "target": request.target.name,
+            "formats": list(request.wanted),
+            "budget": request.budget.model_dump(mode="json"),
+            "profile": request.profile,
+            "threads": request.threads,
+            "seed": request.source.seed,
+            "model": request.source.architecture,
+            "data": str(request.source.data) if request.source.data else None,
+            "class_map": str(request.source.class_map) if request.source.class_map else None,
+        },
+        "model": asdict(_model_facts(inputs)),
+        "data": _data_facts(request, inputs),
+        "preprocessing": inputs.data.preprocessing.to_dict(),
+        "recipe": request.recipe.to_dict(),
+        "versions": {"edgecnn": __version__, "python": platform.python_version(), **versions(PACKAGES)},
+        "host": facts.describe(),
+        "device": request.target.model_dump(mode="json"),
+        "ran_on": {"local": connection.local, "facts": dict(connection.facts), "runtimes": dict(connection.runtimes)},
+    }
