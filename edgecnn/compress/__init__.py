@@ -1,1 +1,1 @@
-"""Making the network smaller before it is exported. Stages registered here change the torch model."""
+"""Compression of the network before it is exported: pruning, distillation, QAT, and the fallbacks of a recipe."""

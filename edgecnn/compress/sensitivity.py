@@ -1,4 +1,4 @@
-"""Which layers suffer most from INT8: each is quantized alone, and the answers compared with the float network's."""
+"""Sensitivity of layers to INT8: each is quantized alone, and the answers compared with the float network's."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a person writes in YAML: recipes, devices."""
+"""Configuration that a person writes in YAML: recipes, devices."""

@@ -1,4 +1,4 @@
-"""Files that come with the package (recipes, devices) and the user's own beside them."""
+"""Recipe and device files: those bundled with the package, and the user's own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def folders(kind: str) -> list[Path]:
-    """Where YAML files of a kind (`recipes`, `devices`) lie: the user's folder first, then what is shipped.
+    """Where YAML files of a kind (`recipes`, `devices`) lie: the user's folder first, then the bundled ones.
 
     A wheel carries them in `edgecnn/bundled`; a source checkout has them beside the package.
     """
@@ -21,13 +21,12 @@ def folders(kind: str) -> list[Path]:
 
 
 def files(kind: str) -> dict[str, Path]:
-    """Every file of a kind by its name without `.yaml`, sorted. The user's file wins over a shipped one."""
-    found: dict[str, Path] = {}
+    """Every file of a kind by its name without `.yaml`, sorted. The user's file replaces a bundled one."""
+    by_name: dict[str, Path] = {}
     for folder in folders(kind):
-        if folder.is_dir():
-            for path in sorted(folder.glob("*.yaml")):
-                found.setdefault(path.stem, path)
-    return dict(sorted(found.items()))
+        for path in sorted(folder.glob("*.yaml")):
+            by_name.setdefault(path.stem, path)
+    return dict(sorted(by_name.items()))
 
 
 def is_path(name_or_path: str) -> bool:

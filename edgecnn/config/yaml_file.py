@@ -1,4 +1,4 @@
-"""YAML that a person writes, read so that every mistake is found at once and named by where it stands."""
+"""YAML files that a person writes. Every mistake is reported at once, with its path in the file."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class _OnceOnly(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Hashable] = set()
+        keys: set[Hashable] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable) or key in seen:
+            if not isinstance(key, Hashable) or key in keys:
                 mark = key_node.start_mark
                 raise yaml.constructor.ConstructorError(None, None, f"'{key}' is written twice", mark)
-            seen.add(key)
+            keys.add(key)
         return super().construct_mapping(node, deep=deep)
 
 
@@ -75,11 +75,11 @@ def validate(model: type[BaseModel], value: Any, *, at: str, problems: list[str]
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        found = error.errors(include_url=False)
-        for item in found:
+        complaints = error.errors(include_url=False)
+        for item in complaints:
             # A list left empty because its items were refused is complained about as well: the items are what to mend.
             if not any(
-                other["loc"][: len(item["loc"])] == item["loc"] and other["loc"] != item["loc"] for other in found
+                other["loc"][: len(item["loc"])] == item["loc"] and other["loc"] != item["loc"] for other in complaints
             ):
                 problems.append(_problem(item, at=at, model=model))
     except InputError as error:
@@ -95,8 +95,8 @@ def _problem(item: Any, *, at: str, model: type[BaseModel]) -> str:
     if item["type"] == "missing":
         return f"{path}: is missing"
     message = _complaint(item)
-    given = item.get("input")
-    shown = "" if isinstance(given, dict | list) or given is None else f" (it is {given!r})"
+    value = item.get("input")
+    shown = "" if isinstance(value, dict | list) or value is None else f" (it is {value!r})"
     return f"{path}: {message}{shown}" if path else f"{message}{shown}"
 
 
@@ -110,7 +110,7 @@ def bad_option(error: ValidationError, *, command: str) -> InputError:
 
 
 def _complaint(item: Any) -> str:
-    """What pydantic says of one value, in our words: `has to be less than 1 (100%)`."""
+    """Pydantic's message about one value, in our words: `has to be less than 1 (100%)`."""
     said: str = item["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     said = (said[:1].lower() + said[1:]).replace("input should be", "has to be")
     bounds = [bound for name, bound in item.get("ctx", {}).items() if name in ("lt", "le", "gt", "ge")]

@@ -1,4 +1,4 @@
-"""Everything that can be added is found by entry point; knowing a name imports nothing."""
+"""Plug-ins, found by entry point. Listing their names imports nothing."""
 
 from __future__ import annotations
 

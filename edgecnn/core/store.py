@@ -1,8 +1,8 @@
-"""Finished work, found again by what went into it.
+"""Store: a cache of finished work on disk, keyed by what went into it.
 
-A digest of inputs, options and tool versions names a folder. Work happens in a folder of its own beside it and is
-renamed into place when it is whole, so a killed run leaves nothing half-done behind a good name, and two runs at
-once cannot tear each other's results: the first to finish wins and the other's equal result is dropped.
+A digest of inputs, options and tool versions names a folder. Work happens in a temporary folder beside it, which is
+renamed when it is complete. So a killed run leaves nothing incomplete under a good name, and two runs at once cannot
+damage each other's results: the first to finish wins, and the other's equal result is dropped.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def digest_of(value: Any) -> str:
 
 
 def beside(path: Path) -> Path:
-    """A hidden name next to `path` for what is not whole yet; `sweep` knows it when its process is gone."""
+    """A hidden name next to `path` for an incomplete file; `sweep` removes it when its process is gone."""
     return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(3)}")
 
 
@@ -72,9 +72,9 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove from `folder` what killed processes left half-done there; a living process keeps what is its own.
+    """Remove from `folder` what killed processes left incomplete; what belongs to a living process stays.
 
-    Scratch folders, which are there to be gone on with, are given up after a week.
+    Stale scratch folders are deleted after a week.
     """
     for left in folder.glob(".*") if folder.is_dir() else ():
         owner = _UNFINISHED.fullmatch(left.name)
@@ -86,18 +86,18 @@ def sweep(folder: Path) -> None:
             with contextlib.suppress(OSError):
                 left.unlink()
     for scratch in folder.glob(f"{_SCRATCH}*"):
-        _give_up(scratch)
+        _remove_stale(scratch)
 
 
-def _give_up(scratch: Path) -> None:
-    """Remove half-done state that was last saved long ago and that no process holds."""
+def _remove_stale(scratch: Path) -> None:
+    """Remove state that was last saved long ago and that no process holds."""
     with contextlib.suppress(OSError), contextlib.ExitStack() as held:
         if time.time() - scratch.stat().st_mtime > ABANDONED_S and _hold(scratch, held):
             _remove(scratch)
 
 
 class CannotWrite(StepError):
-    """The output folder refuses: whatever comes next would fail as well."""
+    """The output folder cannot be written: whatever comes next would fail as well."""
 
 
 def cannot_write(path: Path, error: OSError) -> CannotWrite:
@@ -111,7 +111,7 @@ def cannot_write(path: Path, error: OSError) -> CannotWrite:
 
 
 class Store:
-    """Folders of finished work under `root`."""
+    """Finished work under `root`, one folder per step and key."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -128,7 +128,7 @@ class Store:
         sweep(self.root)
 
     def find(self, step: str, key: str) -> Work | None:
-        """A finished step, if it is there and every byte of its files is what it was."""
+        """A finished step, if it is there and its files are unchanged, byte by byte."""
         place = self._place(step, key)
         try:
             written = json.loads((place / DONE).read_text())
@@ -139,7 +139,7 @@ class Store:
 
     @contextlib.contextmanager
     def work(self, step: str, key: str) -> Iterator[Work]:
-        """A fresh folder to work in; kept as `find(step, key)` when the block ends well, removed when it does not.
+        """A fresh folder to work in: `find(step, key)` returns it when the block ends well; otherwise it is removed.
 
         Files may lie in folders below it. Raises StepError when the disk refuses.
         """
@@ -181,7 +181,7 @@ class Store:
         return work, False
 
     def _settle(self, folder: Path, step: str, key: str) -> None:
-        """Rename into place. What another run put there first is as good as ours; what is damaged there gives way."""
+        """Rename into place. An equal result that another run put there first stays; a damaged one is replaced."""
         place = self._place(step, key)
         try:
             folder.rename(place)
@@ -200,7 +200,7 @@ class Store:
 
     @contextlib.contextmanager
     def scratch(self, step: str, key: str) -> Iterator[Path]:
-        """A folder that outlives a killed process, for half-done state; emptied when the block ends well.
+        """A folder that outlives a killed process, for unfinished state; removed when the block ends well.
 
         Only one process at a time holds it; another gets a private one and starts from nothing.
         """
@@ -248,7 +248,7 @@ def one_at_a_time(lock: Path, *, on_wait: Callable[[], None] = lambda: None) -> 
 def _hold(place: Path, held: contextlib.ExitStack) -> bool:
     """Whether this process now holds the folder; `held` lets go of it.
 
-    Whoever held it before removes the folder and the lock file with it: a lock on a file that is gone holds nothing.
+    The previous holder removes the folder and the lock file with it. So the lock counts only while its file is there.
     """
     for _ in range(100):
         try:
@@ -264,7 +264,7 @@ def _hold(place: Path, held: contextlib.ExitStack) -> bool:
 
 
 def _remove(folder: Path) -> None:
-    """Out of the way at once, then file by file."""
+    """Rename first, so that the name is free at once; then delete file by file."""
     aside = beside(folder)
     with contextlib.suppress(OSError):
         folder.rename(aside)
@@ -272,7 +272,7 @@ def _remove(folder: Path) -> None:
 
 
 def _disk_problem(folder: Path, error: Exception) -> CannotWrite | None:
-    """The error as one of the disk, where it is: where that is full, numpy and others do not say so."""
+    """The error as `CannotWrite`, where the disk is at fault. numpy and others do not say that it is full."""
     if isinstance(error, OSError) and error.errno in CANNOT_WRITE:
         return cannot_write(folder, error)
     with contextlib.suppress(OSError):

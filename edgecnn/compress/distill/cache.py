@@ -1,4 +1,4 @@
-"""A teacher's answers to images that are never varied, asked once and kept."""
+"""Cache of a teacher's logits, for images that are never varied."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `distill` runs: find teacher and student, train, and write the student."""
+"""Kernel of the stage `distill`: find teacher and student, train, and write the student."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recipe entry `distill`: train the network, or a smaller one, on a teacher's answers."""
+"""Stage `distill`: train the network, or a smaller one, on a teacher's answers."""
 
 from __future__ import annotations
 

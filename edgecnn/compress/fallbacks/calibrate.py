@@ -1,4 +1,4 @@
-"""The fallback `calibrate`."""
+"""Fallback `calibrate`: other estimates of the activation ranges."""
 
 from __future__ import annotations
 

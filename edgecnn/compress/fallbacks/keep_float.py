@@ -1,4 +1,4 @@
-"""The fallback `keep-float`."""
+"""Fallback `keep-float`: the most sensitive layers stay in float."""
 
 from __future__ import annotations
 

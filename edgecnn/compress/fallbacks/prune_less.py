@@ -1,4 +1,4 @@
-"""The fallback `prune-less`."""
+"""Fallback `prune-less`: a larger share of the network stays."""
 
 from __future__ import annotations
 

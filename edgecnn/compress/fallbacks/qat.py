@@ -1,4 +1,4 @@
-"""The fallback `qat`."""
+"""Fallback `qat`: quantization-aware training."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Structured channel pruning: which channels hang together, which matter least, and how many may go."""
+"""Structured channel pruning: which channels depend on each other, which matter least, and how many are removed."""

@@ -1,4 +1,4 @@
-"""Pruning: find what can go, choose how much, take it away, and look whether the network still works."""
+"""Pruning algorithm: find prunable groups, choose widths, remove channels, and check that the network still works."""
 
 from __future__ import annotations
 

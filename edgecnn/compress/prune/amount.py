@@ -1,4 +1,4 @@
-"""How many channels go where, so that a cost is met: the least important first, counted on the network that results."""
+"""Widths that meet a cost: the least important channels are removed first, and the resulting network is counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""In which portions the channels of a dependency group can go, and what the network keeps when some have gone."""
+"""Channel blocks: how many channels of a dependency group are removed at a time, and the plan that results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What hangs together: the dependency graph of torch-pruning, followed in our own way.
+"""Dependency graph: which layers change together, from torch-pruning's graph, followed in our own way.
 
 The only module that imports torch_pruning (1.6.1, DepGraph: arXiv:2301.12900). Its tracing and its edges are used. The
 way along them is ours, for two reasons: where the library cannot follow a reshape it gives the whole network up

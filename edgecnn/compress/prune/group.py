@@ -1,4 +1,4 @@
-"""What is pruned together, how it is ranked, and what comes of it: light types, no torch."""
+"""Groups of channels that are pruned together, their ranking, and the result: light types, no torch."""
 
 from __future__ import annotations
 

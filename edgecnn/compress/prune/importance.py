@@ -1,4 +1,4 @@
-"""How much each channel matters: a number for every channel of a root, from all layers coupled to it.
+"""Importance of channels: a number for every channel of a root, from all layers coupled to it.
 
 group-l2: squared weights (DepGraph, arXiv:2301.12900). taylor: the change of the loss, to first order, when the channel
 goes (Molchanov et al., CVPR 2019). bn-scale: |gamma| of the batch norms (network slimming, arXiv:1708.06519). fpgm:

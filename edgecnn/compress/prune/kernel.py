@@ -1,4 +1,4 @@
-"""What the stage `prune` runs: rank, choose, take away, and write what is left."""
+"""Kernel of the stage `prune`: rank channels, choose widths, remove channels, write the checkpoint."""
 
 from __future__ import annotations
 

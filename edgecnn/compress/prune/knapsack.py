@@ -1,4 +1,4 @@
-"""How many channels each group keeps under a latency budget: a knapsack over measured times.
+"""Knapsack: how many channels each group keeps under a latency budget, from measured times.
 
 After the idea of M. Shen et al., Structural Pruning via Latency-Saliency Knapsack (HALP), NeurIPS 2022,
 arXiv:2210.06659: the kept channels' importance is the value, the layers' measured time the cost. Ours solves it by

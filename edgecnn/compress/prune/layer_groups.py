@@ -1,4 +1,4 @@
-"""Which groups of channels decide the time of a node in the exported file."""
+"""Layer groups: which groups of channels decide the time of a node in the exported file."""
 
 from __future__ import annotations
 

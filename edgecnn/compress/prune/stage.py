@@ -1,4 +1,4 @@
-"""The recipe entry `prune`: fewer channels."""
+"""Stage `prune`: fewer channels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which dependency groups can be pruned, found by trying on copies: a graph can be wrong, a forward pass cannot.
+"""Trial pruning on copies: which dependency groups can be pruned. A graph can be wrong, a forward pass cannot.
 
 Two questions. Does the network run with fewer of these channels, in inference and in training, with outputs of the same
 shape and a gradient for every weight? And does it compute what it should? Without its removed channels it has to give

@@ -1,4 +1,4 @@
-"""Rounding that lets gradients through: what the integer file will compute, in float arithmetic.
+"""Fake quantization: rounding that passes gradients on. It computes in float what the integer file will compute.
 
 Straight-through estimator: Y. Bengio et al., Estimating or Propagating Gradients Through Stochastic Neurons, 2013,
 arXiv:1308.3432. In training: B. Jacob et al., Quantization and Training of Neural Networks for Efficient

@@ -1,4 +1,4 @@
-"""What `qat` runs: the exported graph with the rounding of its integer file, trained towards the FP32 network."""
+"""Kernel of the stage `qat`: the exported graph, rounded as its integer file, is trained towards the FP32 network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A graph of operators as a torch module: what is trained is the graph that will be written, operator by operator."""
+"""Network of operators as a torch module: what is trained is the exported graph, operator by operator."""
 
 from __future__ import annotations
 

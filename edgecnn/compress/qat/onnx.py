@@ -1,4 +1,4 @@
-"""ONNX: the file as it will be written, with its Q/DQ pairs, as a torch module over the float weights."""
+"""ONNX graphs for QAT: the quantized file, with its Q/DQ pairs, as a torch module over the float weights."""
 
 from __future__ import annotations
 

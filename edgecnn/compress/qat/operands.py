@@ -1,4 +1,4 @@
-"""Reading an operator's inputs and attributes."""
+"""Operands: an operator's inputs and attributes, read with their defaults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a file format hands to the training: the network, its ranges, and the way back into the file."""
+"""Prepared network for QAT: what a file format gives to the training, and the way back into the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recipe entry `qat`: train the weights for the grid that `quantize` will give them."""
+"""Stage `qat`: train the weights for the grid that `quantize` will give them."""
 
 from __future__ import annotations
 

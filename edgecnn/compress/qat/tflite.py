@@ -1,4 +1,4 @@
-"""TFLite: the integer file that ai-edge-quantizer writes, as a torch module over the float file's weights."""
+"""TFLite graphs for QAT: the integer file of ai-edge-quantizer, as a torch module over the float file's weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Padding as the file formats say it."""
+"""Padding of convolution and pooling windows, as the file formats define it."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The main job: baseline, compress, export, verify, measure, report, verdict."""
+"""Optimize, the main job: baseline, compress, export, verify, measure, report, verdict."""

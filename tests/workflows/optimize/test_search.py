@@ -281,7 +281,7 @@ def test_a_second_climb_finds_every_rung(optimized) -> None:
     second = optimized(wanted, events=events)
     assert second.searches[0].chosen == first.searches[0].chosen
     assert [tried.drop for tried in second.searches[0].attempts] == [tried.drop for tried in first.searches[0].attempts]
-    assert all(record["cached"] for record in second.stages)
+    assert all(record.cached for record in second.stages)
 
 
 def test_no_training_images_make_a_rung_that_trains_impossible(optimized, bench, tmp_path) -> None:
