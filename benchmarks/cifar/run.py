@@ -33,7 +33,7 @@ IMPORTANCES = (
     *((name, 0) for name in ("reconstruction", "group-l2", "fpgm", "lamp", "taylor", "bn-scale")),
     *(("random", seed) for seed in SEEDS),
 )
-SCHEDULE = ("--batch", "128", "--optimizer", "sgd", "--learning-rate", "0.05", "--weight-decay", "0.0005")
+SCHEDULE = (*("--batch", "128", "--learning-rate", "0.05"), *("--set", "optimizer=sgd", "--set", "weight_decay=0.0005"))
 IMAGES = ("--crop-padding", "4", "--flip", "--resize", "none", "--crop", "32")
 
 

@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgecnn.cli import options
+from edgecnn.cli.command import command
+
+if TYPE_CHECKING:
+    from edgecnn.report.audit.model import Audit
 
 app = typer.Typer(
     help="Look at your images before you train or judge on them.", no_args_is_help=True, rich_markup_mode=None
 )
 
 
+def _show(audit: Audit, given: Mapping[str, Any]) -> None:
+    from edgecnn.cli import console
+    from edgecnn.report.audit import text
+
+    out = given["out"]
+    console.result(text.render(audit, place="" if out is None else str(out / "audit.md")))
+
+
+def _note(audit: Audit, given: Mapping[str, Any]) -> str:
+    from edgecnn.report.audit import markdown
+
+    if given["out"] is None:
+        return ""
+    return f"wrote {', '.join(str(given['out'] / name) for name in markdown.files(audit))}"
+
+
 @app.command()
+@command("edgecnn.workflows.audit:audit", printer=_show, note=_note, preprocessing_before="out")
 def audit(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="A folder with train/ and val/, a folder per class; or a CSV.")
@@ -34,12 +56,6 @@ def audit(
         int | None,
         typer.Option("--threads", min=1, max=256, help="Threads of the model; all usable cores unless given."),
     ] = None,
-    resize: options.Resize = None,
-    crop: options.Crop = None,
-    interpolation: options.Interpolation = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
-    color: options.Color = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -55,26 +71,3 @@ def audit(
     of val that is in train, one image with two labels, a class that is in val only, a single class, or look-alikes of
     train that make up 1 % of val or more. Anything else is a remark, and exit code 0.
     """
-    from edgecnn.cli import console
-    from edgecnn.data.preprocessing import Source
-    from edgecnn.workflows import audit as room
-
-    flags = options.preprocessing_fields(
-        resize=resize, crop=crop, interpolation=interpolation, mean=mean, std=std, color=color
-    )
-    if checkpoint is None and (model or class_map or device or threads or flags):
-        raise typer.BadParameter("options of a model need --checkpoint FILE")
-    source = None if checkpoint is None else Source(checkpoint, model, folder, class_map, flags)
-    with console.listener() as listener:
-        found = room.audit(room.Request(folder, source, device, threads), listener=listener)
-    written = room.write(found, out) if out is not None else []
-    if json:
-        console.json(found)
-    else:
-        from edgecnn.report.audit import text
-
-        console.result(text.render(found, place="" if out is None else str(out / "audit.md")))
-    if written:
-        console.note(f"wrote {', '.join(map(str, written))}")
-    if room.serious(found):
-        raise typer.Exit(1)

@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgecnn.cli import options
+from edgecnn.cli.command import command
+
 if TYPE_CHECKING:
     from edgecnn.core.device import Deployment, DeviceProfile, Hardware, PowerMode
     from edgecnn.measure.checkup import DeviceCheckup
+    from edgecnn.workflows.devices import AddedDevice, CheckedDevice
 
 app = typer.Typer(
     help="Show, add and check devices: what `--target` may name.", no_args_is_help=True, rich_markup_mode=None
@@ -18,43 +22,58 @@ app = typer.Typer(
 
 MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "bold red"), "unknown": ("?", "dim")}
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Name = Annotated[str, typer.Argument(metavar="DEVICE", help="A device's name or alias, or the path of a YAML file.")]
+DeviceFile = Annotated[
+    str, typer.Argument(metavar="DEVICE", help="A device's name or alias, or the path of a YAML file.")
+]
+
+
+def _show_list(profiles: list[DeviceProfile], given: Mapping[str, Any]) -> None:
+    from edgecnn.cli import console
+
+    console.result(_table(profiles))
+
+
+def _show(profile: DeviceProfile, given: Mapping[str, Any]) -> None:
+    from edgecnn.cli import console
+
+    console.result(_page(profile))
+
+
+def _show_added(added: AddedDevice, given: Mapping[str, Any]) -> None:
+    from edgecnn.cli import console
+
+    name = given["name"]
+    console.result(
+        f"{name}: {added.profile.title}, at {given['ssh']}, in {added.path}\nnext: edgecnn devices check {name}"
+    )
+
+
+def _show_check(checked: CheckedDevice, given: Mapping[str, Any]) -> None:
+    from edgecnn.cli import console
+
+    console.result(_checkup(checked.checkup, checked.profile))
 
 
 @app.command("list")
-def list_(json: Json = False) -> None:
+@command("edgecnn.workflows.devices:list", printer=_show_list)
+def list_(json: options.PrintJson = False) -> None:
     """List the devices that are shipped and your own.
 
     Yours lie in ~/.config/edgecnn/devices, one YAML file each: `edgecnn devices add` writes one.
     """
-    from edgecnn.cli import console
-    from edgecnn.config.devices import list_devices
-
-    profiles = list_devices()
-    if json:
-        console.json(profiles)
-    else:
-        console.result(_table(profiles))
 
 
 @app.command()
-def show(name: Name, json: Json = False) -> None:
+@command("edgecnn.workflows.devices:show", printer=_show)
+def show(name: DeviceFile, json: options.PrintJson = False) -> None:
     """Print what is known about a device.
 
     Hardware, formats in order of preference, power modes, and where the figures come from.
     """
-    from edgecnn.cli import console
-    from edgecnn.config.devices import load_device
-
-    profile = load_device(name)
-    if json:
-        console.json(profile)
-    else:
-        console.result(_page(profile))
 
 
 @app.command()
+@command("edgecnn.workflows.devices:add", printer=_show_added)
 def add(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it: small letters, digits and '-'.")],
     ssh: Annotated[
@@ -70,44 +89,21 @@ def add(
         Path | None, typer.Option("--config", metavar="FILE", help="Another ssh configuration than ~/.ssh/config.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write it anew if it is there already.")] = False,
-    json: Json = False,
+    json: options.PrintJson = False,
 ) -> None:
     """Give a board of yours a name: `--device NAME` then runs there.
 
     Writes a short file to ~/.config/edgecnn/devices; nothing is sent to the board.
     """
-    from edgecnn.cli import console
-    from edgecnn.config.devices import add as write
-    from edgecnn.config.devices import load_device
-
-    path = write(name, ssh=ssh, like=like, python=python, config=config, replace=force)
-    profile = load_device(name)
-    if json:
-        console.json({"path": str(path), "device": profile})
-    else:
-        console.result(f"{name}: {profile.title}, at {ssh}, in {path}\nnext: edgecnn devices check {name}")
 
 
 @app.command()
-def check(name: Name, json: Json = False) -> None:
+@command("edgecnn.workflows.devices:check", printer=_show_check)
+def check(name: DeviceFile, json: options.PrintJson = False) -> None:
     """Ask a board what works there and what would spoil times.
 
     Each finding comes with the command that mends it. Exits 4 when nothing can run there, 2 when it is another board.
     """
-    from edgecnn.cli import console
-    from edgecnn.config.devices import load_device
-    from edgecnn.measure.board import open_device
-    from edgecnn.measure.checkup import check as examine
-
-    profile = load_device(name)
-    with console.listener() as listener, open_device(profile) as device:
-        found = examine(device, profile, listener=listener)
-    if json:
-        console.json({"device": profile.name, **found.to_dict()})
-    else:
-        console.result(_checkup(found, profile))
-    if not found.usable:
-        raise typer.Exit(4)
 
 
 def _checkup(found: DeviceCheckup, profile: DeviceProfile) -> Any:

@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from edgecnn.cli import options
+from edgecnn.cli.command import command
 
 
+@command("edgecnn.workflows.distill:distill", preprocessing_before="seed")
 def distill(
     checkpoint: Annotated[
         Path, typer.Argument(metavar="CKPT", help="The student to train on; with --student, the teacher.")
@@ -64,12 +66,6 @@ def distill(
     workers: Annotated[int | None, typer.Option("--workers", min=0, help="Processes that decode images.")] = None,
     model: options.ModelName = None,
     class_map: options.ClassMap = None,
-    resize: options.Resize = None,
-    crop: options.Crop = None,
-    interpolation: options.Interpolation = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
-    color: options.Color = None,
     seed: options.Seed = 0,
     json: options.Json = False,
 ) -> None:
@@ -78,47 +74,3 @@ def distill(
     `edgecnn distill SMALL --teacher LARGE` trains the checkpoint SMALL, a pruned one for example;
     `edgecnn distill LARGE --student NAME` builds a new network and trains that on LARGE. Unlabelled images will do.
     """
-    from edgecnn.cli import console
-    from edgecnn.data.preprocessing import Source
-    from edgecnn.workflows import distill
-    from edgecnn.workflows.train.request import settings_of
-
-    if (teacher is None) == (student is None):
-        raise typer.BadParameter("CKPT learns from --teacher FILE, or teaches --student NAME: give one of the two")
-    flags = options.preprocessing_fields(
-        resize=resize, crop=crop, interpolation=interpolation, mean=mean, std=std, color=color
-    )
-    training = settings_of(
-        config,
-        {
-            "epochs": epochs,
-            "batch": batch,
-            "learning_rate": learning_rate,
-            "crop_padding": crop_padding,
-            "flip": flip,
-            "random_resized_crop": random_resized_crop,
-            "mixup": mixup,
-            "device": device,
-            "workers": workers,
-        },
-    )
-    given = {
-        "method": method,
-        "temperature": temperature,
-        "label_weight": label_weight,
-        "teacher": None if teacher is None else str(teacher),
-        "teacher_model": teacher_model,
-        "student": student,
-        "student_weights": None if student_weights is None else str(student_weights),
-    }
-    with console.listener() as listener:
-        taught = distill.distill(
-            Source(checkpoint, model, data, class_map, flags, seed),
-            {name: value for name, value in given.items() if value is not None} | {"training": training},
-            out=out,
-            listener=listener,
-        )
-    if json:
-        console.json(taught)
-    else:
-        console.result(taught.page())

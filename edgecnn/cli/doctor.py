@@ -2,40 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgecnn.cli import options
+from edgecnn.cli.command import command
+
 if TYPE_CHECKING:
-    from edgecnn.workflows.doctor import Check, Checkup
+    from edgecnn.workflows.doctor import Check, HostCheckup
 
 MARKS = {"ok": ("✓", "green"), "missing": ("–", "dim"), "broken": ("✗", "red")}
 
 
+def _show(checkup: HostCheckup, given: Mapping[str, Any]) -> None:
+    from edgecnn.cli import console
+
+    console.result(_page(checkup))
+
+
+@command("edgecnn.workflows.doctor:doctor", printer=_show)
 def doctor(
     out: Annotated[Path, typer.Option(help="The output folder to try writing to.")] = Path("runs"),
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: options.PrintJson = False,
 ) -> None:
     """Show what works on this host, and what to type for the rest.
 
     Exits 4 when a part of the core is missing.
     """
-    from edgecnn.cli import console
-    from edgecnn.workflows import doctor
-
-    with console.listener() as listener:
-        found = doctor.examine(out, listener=listener)
-    if json:
-        console.json({"ok": found.ok, **asdict(found)})
-    else:
-        console.result(_page(found))
-    if not found.ok:
-        raise typer.Exit(4)
 
 
-def _page(found: Checkup) -> Any:
+def _page(found: HostCheckup) -> Any:
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -65,7 +64,7 @@ def _checks(checks: list[Check]) -> Any:
     return table
 
 
-def _conclusion(found: Checkup) -> Any:
+def _conclusion(found: HostCheckup) -> Any:
     from rich.text import Text
 
     commands = found.commands()
@@ -73,6 +72,6 @@ def _conclusion(found: Checkup) -> Any:
         return Text("everything works", "green")
     first = ("the core works", "green") if found.ok else ("the core does not work", "bold red")
     lines = Text.assemble(first, ("; for what is missing, type:" if found.ok else "; type:"))
-    for command in commands:
-        lines.append(f"\n  {command}", "bold")
+    for line in commands:
+        lines.append(f"\n  {line}", "bold")
     return lines

@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgecnn.cli import options
+from edgecnn.cli.command import command
+
+if TYPE_CHECKING:
+    from edgecnn.report.evaluation.model import Evaluation
 
 
+def _show(evaluation: Evaluation, given: Mapping[str, Any]) -> None:
+    from edgecnn.cli import console
+    from edgecnn.report.evaluation import text
+
+    out = given["out"]
+    console.result(text.render(evaluation, place="" if out is None else str(out / "evaluation.md")))
+
+
+def _note(evaluation: Evaluation, given: Mapping[str, Any]) -> str:
+    from edgecnn.report.evaluation import markdown
+
+    if given["out"] is not None:
+        return f"wrote {', '.join(str(given['out'] / name) for name in markdown.files(evaluation))}"
+    return "" if given["json"] else "every class, the confusion matrix and the hardest images as pictures: --out DIR"
+
+
+@command("edgecnn.workflows.evaluate:evaluate", printer=_show, note=_note, preprocessing_before="out")
 def evaluate(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="A checkpoint (.pth, .pt, .safetensors), an .onnx or .tflite file.")
@@ -36,12 +58,6 @@ def evaluate(
         int | None,
         typer.Option("--threads", min=1, max=256, help="Threads of the runtime; all usable cores unless given."),
     ] = None,
-    resize: options.Resize = None,
-    crop: options.Crop = None,
-    interpolation: options.Interpolation = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
-    color: options.Color = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -55,25 +71,3 @@ def evaluate(
     A checkpoint is run in PyTorch, an exported file in its own runtime; preprocessing is what the file says unless
     flags say otherwise.
     """
-    from edgecnn.cli import console
-    from edgecnn.data.preprocessing import Source
-    from edgecnn.predict.tta import parse
-    from edgecnn.workflows import evaluate
-
-    flags = options.preprocessing_fields(
-        resize=resize, crop=crop, interpolation=interpolation, mean=mean, std=std, color=color
-    )
-    source = Source(file, model, data, class_map, flags)
-    with console.listener() as listener:
-        found = evaluate.evaluate(evaluate.Request(source, parse(tta), device, threads), listener=listener)
-    written = evaluate.write(found, out) if out is not None else []
-    if json:
-        console.json(found)
-    else:
-        from edgecnn.report.evaluation import text
-
-        console.result(text.render(found, place="" if out is None else str(out / "evaluation.md")))
-    if written:
-        console.note(f"wrote {', '.join(map(str, written))}")
-    elif not json:
-        console.note("every class, the confusion matrix and the hardest images as pictures: --out DIR")

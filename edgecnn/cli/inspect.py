@@ -2,73 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgecnn.cli import options
+from edgecnn.cli.command import command
+
 if TYPE_CHECKING:
-    from edgecnn.models import LoadedModel
+    from edgecnn.workflows.inspect import Inspection
 
 
+def _show(inspection: Inspection, given: Mapping[str, Any]) -> None:
+    from edgecnn.cli import console
+
+    console.result(_table(inspection))
+
+
+@command("edgecnn.workflows.inspect:inspect", printer=_show)
 def inspect(
     file: Annotated[Path, typer.Argument(help="A checkpoint (.pth, .pt, .safetensors, .pt2), .onnx or .tflite file.")],
     model: Annotated[
         str | None, typer.Option("--model", help="resnet50, timm:NAME, path/to/file.py:factory or pkg.module:factory.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: options.PrintJson = False,
 ) -> None:
     """Say what a file is: architecture, classes, shapes, precision, parameters, multiply-accumulates."""
-    from edgecnn.cli import console
-    from edgecnn.models.files import kind_of
-
-    kind = kind_of(file)
-    facts = _exported(file, kind) if kind in ("onnx", "tflite") else _checkpoint(file, model)
-    if json:
-        console.json(facts)
-    else:
-        console.result(_table(file, facts))
 
 
-def _exported(file: Path, kind: str) -> dict[str, Any]:
-    from edgecnn.formats.inspect import read_onnx, read_tflite
-
-    return {"file": str(file), **(read_onnx if kind == "onnx" else read_tflite)(file).to_dict()}
-
-
-def _checkpoint(file: Path, model: str | None) -> dict[str, Any]:
-    from edgecnn.models import open_model
-    from edgecnn.models.cost import macs
-
-    loaded: LoadedModel = open_model(file, architecture=model)
-    return {
-        "file": str(file),
-        "format": "torch",
-        "form": loaded.form,
-        "architecture": loaded.name,
-        "num_classes": loaded.num_classes,
-        "input_shape": list(loaded.input_shape),
-        "parameters": loaded.parameters,
-        "macs": macs(loaded),
-        "dtype": loaded.dtype,
-        "preprocessing": loaded.preprocessing.to_dict() if loaded.preprocessing else None,
-        "preprocessing_source": loaded.preprocessing_source,
-        "class_names": list(loaded.class_names) if loaded.class_names else None,
-        "size_bytes": file.stat().st_size,
-        "sha256": loaded.sha256,
-        "notes": list(loaded.notes),
-    }
-
-
-def _table(file: Path, facts: dict[str, Any]) -> Any:
+def _table(inspection: Inspection) -> Any:
     from rich.table import Table
 
-    table = Table(title=file.name, show_header=False, box=None, pad_edge=False, title_justify="left")
+    table = Table(title=inspection.file.name, show_header=False, box=None, pad_edge=False, title_justify="left")
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for key, value in facts.items():
-        if value not in (None, "", [], {}, ()) and key != "file":
+    for key, value in inspection.facts.items():
+        if value not in (None, "", [], {}, ()):
             table.add_row(_LABELS.get(key, key.replace("_", " ")), _text(key, value))
     return table
 

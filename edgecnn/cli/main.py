@@ -26,6 +26,7 @@ from edgecnn.cli import (
     prune,
     quantize,
     recipes,
+    report,
     train,
 )
 
@@ -62,6 +63,7 @@ app.command(short_help="Train a student network on a teacher's answers.")(distil
 app.command(short_help="Judge a model on labelled images: accuracy, each class.")(evaluate.evaluate)
 app.command(short_help="Measure models on this host, interleaved.")(benchmark.benchmark)
 app.command(short_help="Time each layer of a model on a device.")(profile.profile)
+app.command(short_help="Show the report of a finished run again.")(report.report)
 app.command(short_help="Take a small CNN to INT8 in two minutes. No download.")(demo.demo)
 app.command(short_help="Show what works on this host, and what is missing.")(doctor.doctor)
 app.add_typer(data.app, name="data")

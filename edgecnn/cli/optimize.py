@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgecnn.cli import options
+from edgecnn.cli import options, plan
+from edgecnn.cli.command import command
+
+if TYPE_CHECKING:
+    from edgecnn.report.model import Report
 
 
+def _show(result: Any, given: Mapping[str, Any]) -> None:
+    from edgecnn.cli import console
+    from edgecnn.report import text
+
+    if given["dry_run"]:
+        plan.show(result, given)
+    else:
+        console.result(text.render(result))
+
+
+def _note(result: Report, given: Mapping[str, Any]) -> str:
+    if given["json"] or given["dry_run"]:
+        return ""
+    return f"written to {result.out}/: report.md, report.json, run.json, artifacts/, bundle/"
+
+
+@command(
+    "edgecnn.workflows.optimize.command:optimize",
+    dry_run="edgecnn.workflows.optimize.command:plan",
+    printer=_show,
+    note=_note,
+    preprocessing_before="seed",
+)
 def optimize(
     checkpoint: options.Checkpoint,
     target: options.Target = None,
@@ -24,12 +52,6 @@ def optimize(
     format: options.Formats = None,
     profile: options.ProfileName = None,
     threads: options.Threads = 1,
-    resize: options.Resize = None,
-    crop: options.Crop = None,
-    interpolation: options.Interpolation = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
-    color: options.Color = None,
     seed: options.Seed = 0,
     remeasure: Annotated[bool, typer.Option("--remeasure", help="Measure latency again; all else is kept.")] = False,
     dry_run: Annotated[
@@ -41,39 +63,3 @@ def optimize(
 
     A killed run continues where it stopped: run the same command again.
     """
-    from edgecnn.cli import console
-    from edgecnn.cli.plan import show_plan
-    from edgecnn.data.preprocessing import Source
-
-    flags = options.preprocessing_fields(
-        resize=resize, crop=crop, interpolation=interpolation, mean=mean, std=std, color=color
-    )
-    source = Source(checkpoint, model, data, class_map, flags, seed)
-    wanted = options.request(
-        source,
-        target=target,
-        device=device,
-        recipe=recipe,
-        out=out,
-        formats=format,
-        max_drop=max_drop,
-        max_latency=max_latency,
-        max_size=max_size,
-        profile=profile,
-        threads=threads,
-        remeasure=remeasure,
-    )
-    if dry_run:
-        show_plan(wanted, json=json)
-        return
-    from edgecnn.report import text
-    from edgecnn.workflows.optimize.pipeline import run
-
-    with console.listener() as listener:
-        report = run(wanted, listener=listener)
-    if json:
-        console.json(report.to_dict())
-    else:
-        console.result(text.render(report))
-        console.note(f"written to {wanted.out}/: report.md, report.json, run.json, artifacts/, bundle/")
-    raise typer.Exit(report.exit_code)

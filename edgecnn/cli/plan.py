@@ -6,88 +6,20 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgecnn.cli import options
+from edgecnn.cli.command import command
 
 if TYPE_CHECKING:
-    from edgecnn.workflows.inputs import Inputs
-    from edgecnn.workflows.optimize.pipeline import PlanEntry
+    from edgecnn.workflows.optimize.command import Plan
     from edgecnn.workflows.optimize.request import Request
 
 
-def plan(
-    checkpoint: options.Checkpoint,
-    target: options.Target = None,
-    device: options.OnDevice = None,
-    data: options.DataDir = None,
-    model: options.ModelName = None,
-    class_map: options.ClassMap = None,
-    recipe: options.RecipeName = "int8",
-    max_drop: options.MaxDrop = None,
-    max_latency: options.MaxLatency = None,
-    max_size: options.MaxSize = None,
-    out: options.Out = None,
-    format: options.Formats = None,
-    profile: options.ProfileName = None,
-    threads: options.Threads = 1,
-    resize: options.Resize = None,
-    crop: options.Crop = None,
-    interpolation: options.Interpolation = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
-    color: options.Color = None,
-    seed: options.Seed = 0,
-    json: options.Json = False,
-) -> None:
-    """Show what `optimize` would do: stages, formats, what is cached, what is missing. Runs nothing."""
-    from edgecnn.data.preprocessing import Source
-
-    flags = options.preprocessing_fields(
-        resize=resize, crop=crop, interpolation=interpolation, mean=mean, std=std, color=color
-    )
-    source = Source(checkpoint, model, data, class_map, flags, seed)
-    wanted = options.request(
-        source,
-        target=target,
-        device=device,
-        recipe=recipe,
-        out=out,
-        formats=format,
-        max_drop=max_drop,
-        max_latency=max_latency,
-        max_size=max_size,
-        profile=profile,
-        threads=threads,
-    )
-    show_plan(wanted, json=json)
-
-
-def show_plan(request: Request, *, json: bool) -> None:
-    """Print the plan of a request; it reads the checkpoint and the images, and runs nothing."""
+def show(plan: Plan, given: Mapping[str, Any]) -> None:
     from edgecnn.cli import console
-    from edgecnn.workflows.optimize import pipeline
 
-    with console.listener() as listener:
-        inputs, planned = pipeline.plan(request, listener=listener)
-    if json:
-        console.json(
-            {
-                "target": request.target.name,
-                "recipe": request.recipe.name,
-                "out": str(request.out),
-                "model": inputs.model.name,
-                "data": dict(inputs.data.facts),
-                "preprocessing": inputs.data.preprocessing.to_dict(),
-                "preprocessing_source": inputs.preprocessing_source,
-                "budget": request.budget,
-                "profile": request.profile,
-                "threads": request.threads,
-                "steps": planned,
-            }
-        )
-    else:
-        console.result(_page(request, inputs, planned))
+    console.result(_page(plan))
 
 
-def _page(request: Request, inputs: Inputs, planned: list[PlanEntry]) -> Any:
+def _page(plan: Plan) -> Any:
     from rich import box
     from rich.console import Group
     from rich.table import Table
@@ -96,10 +28,11 @@ def _page(request: Request, inputs: Inputs, planned: list[PlanEntry]) -> Any:
     from edgecnn.core.errors import install_hint
     from edgecnn.data.preprocessing import in_words
 
+    request, inputs = plan.request, plan.inputs
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in ("format", "step", "options", "state"):
         table.add_column(title, overflow="fold")
-    for step in planned:
+    for step in plan.steps:
         state = f"missing: {install_hint(step.missing)}" if step.missing else "done" if step.cached else "to do"
         table.add_row(step.format, step.name, ", ".join(_given(step.options)), state)
     evaluation = len(inputs.data.evaluation) if inputs.data.evaluation is not None else 0
@@ -134,3 +67,25 @@ def _given(options: Mapping[str, Any]) -> Iterator[str]:
 def _ladder(request: Request) -> str:
     """The rungs in order, for when the steps alone miss the budget."""
     return "where that misses the budget: " + ", ".join(fallback.kind for fallback in request.recipe.ladder)
+
+
+@command("edgecnn.workflows.optimize.command:plan", printer=show, preprocessing_before="seed")
+def plan(
+    checkpoint: options.Checkpoint,
+    target: options.Target = None,
+    device: options.OnDevice = None,
+    data: options.DataDir = None,
+    model: options.ModelName = None,
+    class_map: options.ClassMap = None,
+    recipe: options.RecipeName = "int8",
+    max_drop: options.MaxDrop = None,
+    max_latency: options.MaxLatency = None,
+    max_size: options.MaxSize = None,
+    out: options.Out = None,
+    format: options.Formats = None,
+    profile: options.ProfileName = None,
+    threads: options.Threads = 1,
+    seed: options.Seed = 0,
+    json: options.Json = False,
+) -> None:
+    """Show what `optimize` would do: stages, formats, what is cached, what is missing. Runs nothing."""

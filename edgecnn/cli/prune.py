@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from edgecnn.cli import options
+from edgecnn.cli.command import command
 
 
+@command("edgecnn.workflows.prune:prune", preprocessing_before="seed")
 def prune(
     checkpoint: options.Checkpoint,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where it goes: .safetensors.")],
@@ -65,12 +67,6 @@ def prune(
     data: options.DataDir = None,
     model: options.ModelName = None,
     class_map: options.ClassMap = None,
-    resize: options.Resize = None,
-    crop: options.Crop = None,
-    interpolation: options.Interpolation = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
-    color: options.Color = None,
     seed: options.Seed = 0,
     json: options.Json = False,
 ) -> None:
@@ -79,37 +75,3 @@ def prune(
     The file opens like any checkpoint. What cannot be pruned stays whole and is named. Accuracy falls at once: train
     it back with `edgecnn distill OUT --teacher CKPT`.
     """
-    from edgecnn.cli import console
-    from edgecnn.data.preprocessing import Source
-    from edgecnn.workflows import prune
-    from edgecnn.workflows.train.request import settings_of
-
-    flags = options.preprocessing_fields(
-        resize=resize, crop=crop, interpolation=interpolation, mean=mean, std=std, color=color
-    )
-    if config is not None and finetune is None:
-        raise typer.BadParameter("--config says how to train: give --finetune EPOCHS")
-    given = {
-        "macs": macs,
-        "parameters": parameters,
-        "size": size,
-        "latency": latency,
-        "importance": importance,
-        "round_to": round_to,
-        "max_layer": max_layer,
-        "ignore": ignore,
-        "isomorphic": isomorphic or None,
-        "iterations": iterations,
-        "finetune": None if finetune is None else settings_of(config, {"epochs": finetune}),
-    }
-    with console.listener() as listener:
-        smaller = prune.prune(
-            Source(checkpoint, model, data, class_map, flags, seed),
-            {name: value for name, value in given.items() if value is not None},
-            out=out,
-            listener=listener,
-        )
-    if json:
-        console.json(smaller)
-    else:
-        console.result(smaller.page())

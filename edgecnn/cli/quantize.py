@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from edgecnn.cli import options
+from edgecnn.cli.command import command
 
 
+@command("edgecnn.workflows.convert:quantize", preprocessing_before="seed")
 def quantize(
     checkpoint: options.Checkpoint,
     data: options.DataDir = None,
@@ -44,43 +46,8 @@ def quantize(
         ),
     ] = None,
     images: Annotated[int, typer.Option("--images", min=1, help="Calibration images.")] = 200,
-    resize: options.Resize = None,
-    crop: options.Crop = None,
-    interpolation: options.Interpolation = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
-    color: options.Color = None,
     seed: options.Seed = 0,
     json: options.Json = False,
 ) -> None:
     """Write a checkpoint as static INT8, calibrated on images; linted and checked against PyTorch. Judges nothing:
     see optimize."""
-    from edgecnn.cli import console
-    from edgecnn.data.preprocessing import Source
-    from edgecnn.workflows import convert
-
-    wanted = options.formats_of([format])
-    flags = options.preprocessing_fields(
-        resize=resize, crop=crop, interpolation=interpolation, mean=mean, std=std, color=color
-    )
-    assert wanted is not None
-    given = {
-        "observer": observer,
-        "percentile": percentile,
-        "io": io,
-        "weight_bits": weight_bits,
-        "keep_float": keep_float,
-    }
-    with console.listener() as listener:
-        made = convert.quantize(
-            Source(checkpoint, model, data, class_map, flags, seed),
-            wanted[0],
-            out=out,
-            options={name: value for name, value in given.items() if value is not None},
-            images=images,
-            listener=listener,
-        )
-    if json:
-        console.json(made)
-    else:
-        console.result(made.page())

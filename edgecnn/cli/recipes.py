@@ -2,66 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgecnn.cli import options
+from edgecnn.cli.command import command
+
 if TYPE_CHECKING:
     from edgecnn.config.recipe import Recipe
+    from edgecnn.workflows.recipes import CheckedRecipe
 
 app = typer.Typer(help="Show recipes: what `optimize` does to a model.", no_args_is_help=True, rich_markup_mode=None)
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Name = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name, or the path of a YAML file.")]
+RecipeFile = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name, or the path of a YAML file.")]
+
+
+def _show_list(recipes: list[Recipe], given: Mapping[str, Any]) -> None:
+    from edgecnn.cli import console
+
+    console.result(_table(recipes))
+
+
+def _show(recipe: Recipe, given: Mapping[str, Any]) -> None:
+    from edgecnn.cli import console
+
+    console.result(_yaml(recipe))
+
+
+def _show_check(checked: CheckedRecipe, given: Mapping[str, Any]) -> None:
+    from edgecnn.cli import console
+
+    recipe, count = checked.recipe, len(checked.recipe.stages)
+    console.result(f"ok: {recipe.name}, {count} stage{'s' if count != 1 else ''}: {_way(recipe)}")
 
 
 @app.command("list")
-def list_(json: Json = False) -> None:
+@command("edgecnn.workflows.recipes:list", printer=_show_list)
+def list_(json: options.PrintJson = False) -> None:
     """List the recipes that are shipped and your own.
 
     Yours lie in ~/.config/edgecnn/recipes, one YAML file each.
     """
-    from edgecnn.cli import console
-    from edgecnn.config.recipe import list_recipes
-
-    recipes = list_recipes()
-    if json:
-        console.json([recipe.to_dict() for recipe in recipes])
-    else:
-        console.result(_table(recipes))
 
 
 @app.command()
-def show(name: Name, json: Json = False) -> None:
+@command("edgecnn.workflows.recipes:show", printer=_show)
+def show(name: RecipeFile, json: options.PrintJson = False) -> None:
     """Print a recipe with every option spelt out.
 
     What is printed is YAML: a file to start your own from.
     """
-    from edgecnn.cli import console
-    from edgecnn.config.recipe import load_recipe
-
-    recipe = load_recipe(name)
-    if json:
-        console.json(recipe.to_dict())
-    else:
-        console.result(_yaml(recipe))
 
 
 @app.command()
-def check(name: Name, json: Json = False) -> None:
+@command("edgecnn.workflows.recipes:check", printer=_show_check)
+def check(name: RecipeFile, json: options.PrintJson = False) -> None:
     """Check a recipe and print every problem in it.
 
     Exits 2 when there is one.
     """
-    from edgecnn.cli import console
-    from edgecnn.config.recipe import load_recipe
-
-    recipe = load_recipe(name)
-    if json:
-        console.json({"ok": True, "recipe": recipe.to_dict()})
-    else:
-        count = len(recipe.stages)
-        console.result(f"ok: {recipe.name}, {count} stage{'s' if count != 1 else ''}: {_way(recipe)}")
 
 
 def _way(recipe: Recipe) -> str:

@@ -62,6 +62,14 @@ def read_mapping(path: Path, *, what: str) -> dict[str, Any]:
     return {str(key): value for key, value in raw.items()}
 
 
+def scalar(text: str) -> Any:
+    """A value as YAML reads it: a number, yes or no, a text, a list in brackets. Raises ValueError."""
+    try:
+        return yaml.load(text, Loader=_OnceOnly)  # noqa: S506 (a SafeLoader)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(_yaml_problem(error)) from error
+
+
 def _yaml_problem(error: Exception) -> str:
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or str(error) or "it is nested too deeply"

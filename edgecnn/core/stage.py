@@ -35,7 +35,8 @@ class Images(Protocol):
     def labels(self) -> Sequence[Any] | None: ...
     def __len__(self) -> int: ...
     def pixels(self, size: int) -> Iterator[np.ndarray]:
-        """Batches of at most `size` images, uint8 NHWC, resized and cropped, channels in the order of `color`."""
+        """Batches of at most `size` images, NHWC, resized and cropped, channels in the order of `color`: uint8, or
+        float32 on the same scale where the images come as tensors."""
         ...
 
     def batches(self, size: int) -> Iterator[np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,11 @@ SMALL = 96
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What the user pointed at. `preprocessing` holds the fields given as flags; `task` is what the network is for."""
+    """What the user pointed at. `preprocessing` holds the fields given as flags; `task` is what the network is for.
+
+    A caller in Python may give a `network`, an nn.Module, of which `checkpoint` is then a copy; and `tensors` instead
+    of `data`: see `data.tensors.open_tensors`.
+    """
 
     checkpoint: Path
     architecture: str | None = None
@@ -28,6 +32,8 @@ class Source:
     preprocessing: Mapping[str, Any] | None = None
     seed: int = 0
     task: str = "classification"
+    network: Any = field(default=None, compare=False, repr=False)
+    tensors: Any = field(default=None, compare=False, repr=False)
 
 
 def settle_preprocessing(

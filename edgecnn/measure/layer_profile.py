@@ -7,13 +7,14 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.device import DeviceProfile
 from edgecnn.core.events import Finished, Listener, Progress, Started
+from edgecnn.core.result import Result
 from edgecnn.core.third_party import sanitize
 from edgecnn.formats.cost import Kind, Node, Precision, total
 from edgecnn.measure import roofline
@@ -95,12 +96,14 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
-class LayerProfile:
+class LayerProfile(Result):
     """Where a model's time goes on a device.
 
     `whole` is without the profiler, `profiled` with it (None where the runtime does not tell), `summed` is all layers
     of a run together. `peaks` and `bound` are None where the device's are not known, and on an emulated board.
     """
+
+    renderer: ClassVar[str] = "edgecnn.report.profile.markdown:render"
 
     model: str
     sha256: str

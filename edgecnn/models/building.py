@@ -22,7 +22,7 @@ from edgecnn.models.weights import Weights, listing, read_weights, require_class
 
 _DROPS_PATHS = ("StochasticDepth", "DropPath")
 """What torchvision and timm call the module that leaves a residual branch out."""
-_TIMM_OPTIONS = {"drop_rate": "--dropout", "drop_path_rate": "--stochastic-depth"}
+_TIMM_OPTIONS = {"drop_rate": "dropout", "drop_path_rate": "stochastic depth"}
 # Two counts of classes that no layer of a network has for another reason.
 _ASKED = (1009, 1013)
 
@@ -153,10 +153,10 @@ class _EntryMaker:
         try:
             return registry.build(self._entry, Form(num_classes, training_heads=False), **self._options)
         except StepError as error:
-            refused = [flag for name, flag in _TIMM_OPTIONS.items() if name in self._options and name in error.why]
+            refused = [what for name, what in _TIMM_OPTIONS.items() if name in self._options and name in error.why]
             if not refused:
                 raise
-            raise _without_module_error(self.name, refused[0].strip("-").replace("-", " "), refused[0]) from error
+            raise _without_module_error(self.name, refused[0]) from error
 
     def head(self) -> frozenset[str]:
         """Keys of the weights whose shape follows the number of classes."""
@@ -215,9 +215,9 @@ class _Rates:
     def set(self, module: nn.Module, name: str) -> None:
         """Raises InputError where the network has no such module."""
         if self.dropout is not None and not _set_dropout(module, self.dropout) and self.dropout:
-            raise _without_module_error(name, "dropout", "--dropout")
+            raise _without_module_error(name, "dropout")
         if self.depth is not None and not _set_depth(module, self.depth) and self.depth:
-            raise _without_module_error(name, "stochastic depth", "--stochastic-depth")
+            raise _without_module_error(name, "stochastic depth")
 
 
 def _set_dropout(module: nn.Module, rate: float) -> bool:
@@ -238,12 +238,12 @@ def _set_depth(module: nn.Module, rate: float) -> bool:
     return bool(paths)
 
 
-def _without_module_error(name: str, what: str, flag: str) -> InputError:
+def _without_module_error(name: str, what: str) -> InputError:
     return InputError(
         f"no-{what.replace(' ', '-')}",
         f"{name} has no {what} whose rate could be set",
         why="no such module is in the network",
-        hint=f"leave out {flag}, or choose an architecture that has it, such as efficientnet_b0",
+        hint=f"leave out {what.replace(' ', '_')}, or choose an architecture that has it, such as efficientnet_b0",
     )
 
 

@@ -18,7 +18,7 @@ from edgecnn.models import facts, match, reference
 from edgecnn.models.pruned import PruningPlan
 from edgecnn.models.rebuilding import plan_in, rebuild
 from edgecnn.models.registry import Entry, build_empty, shapes
-from edgecnn.models.sources import library_versions, source_files
+from edgecnn.models.sources import compiled_forwards, library_versions, source_files
 from edgecnn.models.weights import Weights, read_weights, require_classes
 
 _SIZES = (224, 32, 28, 64, 96, 128, 256, 299)
@@ -295,6 +295,31 @@ def _settled(network: nn.Module, channels: int, size: tuple[int, int] | None) ->
             first = first or error
     assert first is not None
     raise first
+
+
+def in_memory(network: nn.Module, size: tuple[int, int] | None = None) -> LoadedModel:
+    """A network of the caller's as a model; `size` is (H, W) where it is known. Raises InputError or StepError."""
+    network = copy.deepcopy(network).cpu().float().eval()
+    shape, num_classes = _settled(network, _channels(network), size or _declared(network))
+    sources, kind = source_files(network), type(network)
+    code = [repr(network), *library_versions(network), *sorted(digest for _, digest in sources)]
+    code += [compiled.hex() for compiled in compiled_forwards(network)]
+    return LoadedModel(
+        name=f"{kind.__module__}:{kind.__qualname__}",
+        num_classes=num_classes,
+        input_shape=shape,
+        sha256=_digest("\n".join(code), network),
+        preprocessing=None,
+        preprocessing_source="",
+        class_names=None,
+        parameters=sum(item.numel() for item in network.parameters()),
+        form="module in memory",
+        dtype="float32",
+        notes=(),
+        source_files=sources,
+        plan=None,
+        _network=network,
+    )
 
 
 def input_shape(network: nn.Module) -> tuple[int, int, int]:

@@ -37,6 +37,13 @@ def source_files(network: nn.Module, *named: str) -> tuple[tuple[str, str], ...]
     return tuple(sorted(found.values()))
 
 
+def compiled_forwards(network: nn.Module) -> list[bytes]:
+    """The byte code of `forward` of classes that no file holds, such as those of a notebook."""
+    kinds = {type(part) for part in network.modules()}
+    typed = sorted((kind for kind in kinds if _path_of(kind.__module__) is None), key=lambda kind: kind.__qualname__)
+    return [kind.forward.__code__.co_code for kind in typed if hasattr(kind.forward, "__code__")]
+
+
 def library_versions(network: nn.Module) -> tuple[str, ...]:
     """`torchvision 0.24.0`: name and version of each registered library whose classes are in the network."""
     roots = {_root(name) for name in _modules_of(network)}

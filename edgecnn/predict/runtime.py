@@ -104,7 +104,7 @@ def _chunks(images: Images, path: Path) -> Iterator[int]:
         while len(batch):
             if held == 0:
                 size = max(1, min(remaining, CHUNK_BYTES // batch[0].nbytes))
-                _write(path, _header((size, *batch.shape[1:])), mode="wb")
+                _write(path, _header((size, *batch.shape[1:]), batch.dtype), mode="wb")
             part, batch = batch[: size - held], batch[size - held :]
             _write(path, part.tobytes(), mode="ab")
             held += len(part)
@@ -115,9 +115,9 @@ def _chunks(images: Images, path: Path) -> Iterator[int]:
         raise InputError("images-missing", f"{len(images)} images were announced but only {before + held} came")
 
 
-def _header(shape: tuple[int, ...]) -> bytes:
+def _header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
     stream = io.BytesIO()
-    np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    np.lib.format.write_array_header_1_0(stream, {"descr": dtype.str, "fortran_order": False, "shape": shape})
     return stream.getvalue()
 
 

@@ -23,15 +23,22 @@ def report_facts(job: Job, events: Events) -> dict[str, Any]:
 
 
 def accuracy(job: Job, events: Events) -> dict[str, Any]:
-    """Logits of all images in `pixels` (.npy, uint8 NHWC): float32 (N, classes) in the file `output`."""
+    """Logits of all images in `pixels` (.npy, uint8 NHWC, or float32 on that scale): float32 (N, classes) in the file `output`."""
     from .normalise import normalise
 
     backend = backends.find(job.get("backend", str))
     pixels = arrays.read(job.get("pixels", str))
     mean, std = job.get("mean", list), job.get("std", list)
-    if pixels.ndim != 4 or pixels.dtype != np.uint8 or pixels.shape[3] != len(mean) or len(mean) != len(std):
+    if (
+        pixels.ndim != 4
+        or pixels.dtype not in (np.uint8, np.float32)
+        or pixels.shape[3] != len(mean)
+        or len(mean) != len(std)
+    ):
         raise ProbeError(
-            "bad-job", "pixels must be uint8 NHWC with a mean and std per channel", f"they are {pixels.shape}"
+            "bad-job",
+            "pixels must be uint8 or float32 NHWC with a mean and std per channel",
+            f"they are {pixels.shape}",
         )
     rows: list[np.ndarray] = []
     runtime = backends.version(backend, _options(job))

@@ -5,7 +5,7 @@ The JSON's shape is `SCHEMA`. Keys may be added to it; a change that an old read
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from math import nan
 from pathlib import Path
@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, TypeAdapter
 
 from edgecnn.core import plugins
 from edgecnn.core.outcome import EXIT_CODES, Outcome
+from edgecnn.core.result import Result
 from edgecnn.formats.fusion import Fusion
 from edgecnn.report import archive
 from edgecnn.report.facts import NO_BUDGET, BudgetFacts, DataFacts, Facts, ModelFacts, RecipeFacts, StageFacts
@@ -136,9 +137,9 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class Report(Result):
     """One run. `measured_on` says where latency and accuracy were taken, `device` what that machine says of itself;
-    `elsewhere` is set when it is not the target, or only plays it."""
+    `elsewhere` is set when it is not the target, or only plays it; `out` is the run's folder, where it has one."""
 
     title: str
     outcome: Outcome
@@ -162,6 +163,7 @@ class Report:
     budget: BudgetFacts = NO_BUDGET
     searches: Annotated[tuple[Search, ...], Field(alias="climbs")] = ()
     schema: str = field(default=SCHEMA)
+    out: Path | None = field(default=None, compare=False)
 
     @property
     def exit_code(self) -> int:
@@ -177,6 +179,7 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """The report as plain JSON values. An emulated board's times are None: only samples.json keeps them."""
         raw = {"schema": self.schema, "exit_code": self.exit_code, **_adapter().dump_python(self, **archive.DUMP)}
+        del raw["out"]  # the archive lies in it
         for row in raw["rows"]:
             if row["speed"] and row["speed"]["emulated"]:
                 row["speed"].update(dict.fromkeys(TIMES))
@@ -193,7 +196,8 @@ class Report:
 
         Raises InputError where there is none, where it is damaged, or where a newer edgecnn wrote it.
         """
-        return archive.load(path, "report.json", SCHEMA, _adapter())
+        found = archive.load(path, "report.json", SCHEMA, _adapter())
+        return replace(found, out=path if path.is_dir() else path.parent)
 
 
 @cache

@@ -145,7 +145,7 @@ def decode_all(images: LabelledImages, *, whole: bool, limit: int | None) -> Dec
             "out-of-memory",
             f"{count} decoded images do not fit into memory",
             why=f"they take {ends[-1] / 1e9:.1f} GB",
-            hint="set cache to auto or off (--cache off)",
+            hint="set cache to auto or off (--set cache=off)",
         ) from error
     alike = bool((shapes == shapes[0]).all())
     held = DecodedImages(block.view(count, *shapes[0].tolist()) if alike else block, shapes, ends - lengths)

@@ -7,12 +7,15 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from edgecnn import __version__
 from edgecnn.core.errors import StepError
-from edgecnn.core.events import Finished, Listener, Started, Warned
+from edgecnn.core.events import Finished, Listener, Started, Warned, ignore
+from edgecnn.core.outcome import EXIT_CODES
+from edgecnn.core.result import Result
 from edgecnn.core.store import cannot_write, write_atomically
 from edgecnn.data.audit.classes import balance, oddities, sizes
 from edgecnn.data.audit.copies import exact_copies, near_copies
@@ -24,32 +27,63 @@ from edgecnn.data.listing import Listing, below
 from edgecnn.data.opening import list_images
 from edgecnn.data.preprocessing import Source
 from edgecnn.predict.predictor import Predictor, open_predictor
+from edgecnn.report.audit import json, markdown
 from edgecnn.report.audit.findings import findings, outcome
 from edgecnn.report.audit.model import Audit, Doubts
 from edgecnn.report.evaluation.words import sure
 from edgecnn.report.sheet import Cell, sheet
 from edgecnn.tasks.classification.metrics import probabilities_of
+from edgecnn.workflows.arguments import PathLike, source_of, usage_error
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from edgecnn.workflows.arguments import PreprocessingArguments
 
 ON_A_SHEET, IN_A_GROUP = 64, 8
 LOOK, COMPARE = "look at images", "compare images"
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What to look at. `source` names a model whose answers are held against the labels, and its preprocessing; None
-    leaves the labels alone."""
+class DataAudit(Audit, Result):
+    """An audit as a result: it can be shown, and says whether a finding spoils a verdict."""
 
-    data: Path
-    source: Source | None = None
-    device: str | None = None
-    threads: int | None = None
+    renderer: ClassVar[str] = "edgecnn.report.audit.markdown:render"
+
+    @property
+    def exit_code(self) -> int:
+        """1 where a finding spoils a verdict."""
+        return EXIT_CODES[outcome(findings(self))]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, every file by its name."""
+        return json.to_dict(self)
 
 
-def audit(request: Request, *, listener: Listener) -> Audit:
-    """Look at every image. Raises InputError where there are no images by class, or they do not fit the model."""
+def audit(
+    folder: PathLike,
+    *,
+    checkpoint: PathLike | None = None,
+    model: str | None = None,
+    class_map: PathLike | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+    out: PathLike | None = None,
+    listener: Listener = ignore,
+    **preprocessing: Unpack[PreprocessingArguments],
+) -> DataAudit:
+    """Look at every image of a data set; the confident answers of the model `checkpoint` are held against its labels.
+
+    Reports and contact sheets go to `out`. Raises InputError where there are no images by class, or they do not fit the
+    model.
+    """
+    if checkpoint is None and (model or class_map or device or threads or any(preprocessing.values())):
+        raise usage_error("options of a model need --checkpoint FILE", "data audit")
     began = time.monotonic()
-    listing = list_images(request.data)
-    opened = _open(request.source, listing, request, listener=listener) if request.source is not None else None
+    listing = list_images(Path(folder))
+    opened = None
+    if checkpoint is not None:
+        source = source_of(checkpoint, model=model, data=folder, class_map=class_map, preprocessing=preprocessing)
+        opened = _open(source, listing, device=device, threads=threads, listener=listener)
     parts = _parts(listing)
     looked = look(listing, listener=listener)
     listener(Started(COMPARE))
@@ -59,8 +93,8 @@ def audit(request: Request, *, listener: Listener) -> Audit:
     labels = [sample.label for sample in listing.samples]
     by_part = {part: [look for look, at in zip(looked.looks, parts, strict=True) if at == part] for part in set(parts)}
     order = tuple(dict.fromkeys(parts))
-    return Audit(
-        source=str(request.data),
+    audited = DataAudit(
+        source=str(folder),
         form=listing.form,
         looked=looked,
         parts=parts,
@@ -77,6 +111,9 @@ def audit(request: Request, *, listener: Listener) -> Audit:
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         version=__version__,
     )
+    if out is not None:
+        write(audited, Path(out))
+    return audited
 
 
 def look(listing: Listing, *, listener: Listener) -> ScannedImages:
@@ -101,9 +138,8 @@ class _Opened:
     classes: ClassMap
 
 
-def _open(source: Source, listing: Listing, request: Request, *, listener: Listener) -> _Opened:
-    given = replace(source, data=request.data)
-    predictor = open_predictor(given, device=request.device, threads=request.threads, listener=listener)
+def _open(source: Source, listing: Listing, *, device: str | None, threads: int | None, listener: Listener) -> _Opened:
+    predictor = open_predictor(source, device=device, threads=threads, listener=listener)
     names = predictor.class_names
     classes = class_map_for(listing, predictor.num_classes, path=source.class_map, class_names=names)
     for note in predictor.notes:
@@ -141,16 +177,11 @@ def _doubts(
     return Doubts(opened.file, predictor.runtime, classes.names, len(labels), right, tuple(found))
 
 
-def serious(found: Audit) -> bool:
-    """Whether a finding spoils a verdict."""
-    return outcome(findings(found)) == "FAIL"
+def write(found: Audit, folder: Path) -> None:
+    """Write audit.json, audit.md and the contact sheets there is something for, copies.png and suspicious.png.
 
-
-def write(found: Audit, folder: Path) -> list[Path]:
-    """Write audit.json, audit.md and the contact sheets there is something for, copies.png and suspicious.png; what
-    was written. Raises StepError where the disk refuses."""
-    from edgecnn.report.audit import json, markdown
-
+    Raises StepError where the disk refuses.
+    """
     sheets = {markdown.COPIES: _copies_cells(found), markdown.DOUBTS: _doubts_cells(found)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -162,12 +193,10 @@ def write(found: Audit, folder: Path) -> list[Path]:
         markdown.COPIES: "Images that are there more than once, group by group",
         markdown.DOUBTS: "Labels the model disagrees with, clearest first",
     }
-    made = [name for name, cells in sheets.items() if cells]
-    for name in made:
+    for name in filter(sheets.get, sheets):
         sheet(sheets[name], folder / name, title=titles[name])
     write_atomically(folder / "audit.json", json.render(found))
     write_atomically(folder / "audit.md", markdown.render(found))
-    return [folder / name for name in ("audit.md", "audit.json", *made)]
 
 
 def _copies_cells(found: Audit) -> list[Cell]:

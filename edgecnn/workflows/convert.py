@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgecnn.core.artifact import SUFFIXES, Artifact, Format, Kind
 from edgecnn.core.errors import InputError
-from edgecnn.core.events import Listener
+from edgecnn.core.events import Listener, ignore
+from edgecnn.core.result import Result
 from edgecnn.core.stage import Stage
 from edgecnn.data.preprocessing import Source
 from edgecnn.formats.cast_stage import Cast
 from edgecnn.formats.export_stage import Export
 from edgecnn.quantize.stage import Quantize
 from edgecnn.report.model import Parity
+from edgecnn.workflows.arguments import PathLike, format_of, path_or_none, source_of, stated
 from edgecnn.workflows.optimize.assessment import answer, gather, lint, reference, verify
 from edgecnn.workflows.optimize.planning import HERE
 from edgecnn.workflows.single_stage import file_facts, file_line, run, stage_from, validate_out
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from edgecnn.workflows.arguments import PreprocessingArguments
 
 COMPARED_IMAGES = 32
 """Images on which the file is compared with PyTorch."""
 
 
 @dataclass(frozen=True, slots=True)
-class ConvertResult:
+class ConvertResult(Result):
     """A file and what was checked of it. `images` says on which: evaluation, calibration or synthetic ones."""
 
     artifact: Artifact
@@ -55,24 +62,64 @@ class ConvertResult:
         return "\n".join([*lines, *(f"! {warning}" for warning in fusion.get("warnings", ()))])
 
 
-def export(source: Source, format: Format, *, out: Path | None, precision: str, listener: Listener) -> ConvertResult:
-    """Export a checkpoint. `out` None puts the file beside it. Raises InputError, MissingError or StepError."""
+def export(
+    checkpoint: PathLike,
+    *,
+    format: str = "onnx",
+    out: PathLike | None = None,
+    data: PathLike | None = None,
+    model: str | None = None,
+    class_map: PathLike | None = None,
+    precision: str = "fp32",
+    listener: Listener = ignore,
+    **preprocessing: Unpack[PreprocessingArguments],
+) -> ConvertResult:
+    """Export a checkpoint, checked against PyTorch. `out` None puts the file beside it. Raises InputError, MissingError
+    or StepError."""
+    written = format_of(format)
+    if precision not in ("fp32", "fp16"):
+        raise InputError(
+            "unknown-precision", f"export writes fp32 or fp16, not '{precision}'", hint="INT8: edgecnn quantize"
+        )
+    source = source_of(checkpoint, model=model, data=data, class_map=class_map, preprocessing=preprocessing)
     stages: tuple[Stage, ...] = (Export(),)
     if precision == "fp16":
-        if format == "tflite":
+        if written == "tflite":
             raise InputError("no-half", "FP16 is for onnx and tensorrt", hint="choose --format tensorrt")
-        stages += (Cast(formats=(format,)),)
-    made = Kind(format, "fp16" if precision == "fp16" else "fp32")
-    return _convert(stages, source, made, out=out, images=16, listener=listener)
+        stages += (Cast(formats=(written,)),)
+    made = Kind(written, "fp16" if precision == "fp16" else "fp32")
+    return _convert(stages, source, made, out=path_or_none(out), images=16, listener=listener)
 
 
 def quantize(
-    source: Source, format: Format, *, out: Path | None, options: Mapping[str, Any], images: int, listener: Listener
+    checkpoint: PathLike,
+    *,
+    data: PathLike | None = None,
+    format: str = "onnx",
+    out: PathLike | None = None,
+    model: str | None = None,
+    class_map: PathLike | None = None,
+    observer: str | None = None,
+    percentile: float | None = None,
+    io: str | None = None,
+    weight_bits: int | None = None,
+    keep_float: Sequence[str] | None = None,
+    images: int = 200,
+    seed: int = 0,
+    listener: Listener = ignore,
+    **preprocessing: Unpack[PreprocessingArguments],
 ) -> ConvertResult:
-    """Export and quantize a checkpoint. `options` are those of the `quantize` stage."""
+    """Export and quantize a checkpoint, calibrated on so many `images`; judges nothing. Raises InputError, MissingError
+    or StepError."""
+    written = format_of(format)
+    source = source_of(checkpoint, model=model, data=data, class_map=class_map, seed=seed, preprocessing=preprocessing)
+    options = stated(
+        observer=observer, percentile=percentile, io=io, weight_bits=weight_bits, keep_float=keep_float or None
+    )
     stage: Quantize = stage_from(Quantize, options)
-    _validate_effect(stage, format)
-    return _convert((Export(), stage), source, Kind(format, "int8"), out=out, images=images, listener=listener)
+    _validate_effect(stage, written)
+    made = Kind(written, "int8")
+    return _convert((Export(), stage), source, made, out=path_or_none(out), images=images, listener=listener)
 
 
 def _validate_effect(stage: Quantize, format: Format) -> None:

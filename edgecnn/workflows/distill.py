@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from edgecnn.compress.distill.stage import Distill
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.events import Listener, ignore
+from edgecnn.core.result import Result
 from edgecnn.core.stage import Images
 from edgecnn.data.preprocessing import Source
 from edgecnn.probe.facts import usable_cores
 from edgecnn.tasks.classification.verdict import judge, points
+from edgecnn.workflows.arguments import PathLike, path_or_none, source_of, stated, usage_error
 from edgecnn.workflows.optimize.planning import RunContext
 from edgecnn.workflows.single_stage import (
     CHECKPOINT_SUFFIX,
@@ -24,10 +26,14 @@ from edgecnn.workflows.single_stage import (
     stage_from,
     validate_out,
 )
+from edgecnn.workflows.train.request import settings_of
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import nn
+    from typing_extensions import Unpack
+
+    from edgecnn.workflows.arguments import PreprocessingArguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +47,7 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class DistillResult:
+class DistillResult(Result):
     """A student's file and what it is worth. Accuracies are top-1 in [0, 1], None without labelled images to judge on;
     `before` is None for a student that was built anew."""
 
@@ -85,7 +91,71 @@ def _gain(against: Comparison) -> str:
     return f"{-100 * against.drop:+.2f} points from it ({low} to {high}, 95 % each side)"
 
 
-def distill(source: Source, options: Mapping[str, Any], *, out: Path, listener: Listener) -> DistillResult:
+def distill(
+    checkpoint: PathLike,
+    *,
+    data: PathLike,
+    out: PathLike,
+    teacher: PathLike | None = None,
+    teacher_model: str | None = None,
+    student: str | None = None,
+    student_weights: PathLike | None = None,
+    method: str = "dist",
+    temperature: float | None = None,
+    label_weight: float | None = None,
+    config: PathLike | None = None,
+    epochs: int | None = None,
+    batch: int | None = None,
+    learning_rate: float | None = None,
+    crop_padding: int | None = None,
+    flip: bool | None = None,
+    random_resized_crop: float | None = None,
+    mixup: float | None = None,
+    device: str | None = None,
+    workers: int | None = None,
+    model: str | None = None,
+    class_map: PathLike | None = None,
+    seed: int = 0,
+    listener: Listener = ignore,
+    **preprocessing: Unpack[PreprocessingArguments],
+) -> DistillResult:
+    """Train `checkpoint` on the answers of `teacher`, or a new `student` on the checkpoint's; write the student to
+    `out` and judge it beside what it was before and beside its teacher.
+
+    Training settings come from the YAML file `config`, and arguments go before it. A killed run goes on where it was.
+    Raises InputError, MissingError or StepError.
+    """
+    if (teacher is None) == (student is None):
+        raise usage_error("CKPT learns from --teacher FILE, or teaches --student NAME: give one of the two", "distill")
+    source = source_of(checkpoint, model=model, data=data, class_map=class_map, seed=seed, preprocessing=preprocessing)
+    training = settings_of(
+        path_or_none(config),
+        stated(
+            epochs=epochs,
+            batch=batch,
+            learning_rate=learning_rate,
+            crop_padding=crop_padding,
+            flip=flip,
+            random_resized_crop=random_resized_crop,
+            mixup=mixup,
+            device=device,
+            workers=workers,
+        ),
+    )
+    options = stated(
+        method=method,
+        temperature=temperature,
+        label_weight=label_weight,
+        teacher=None if teacher is None else str(teacher),
+        teacher_model=teacher_model,
+        student=student,
+        student_weights=None if student_weights is None else str(student_weights),
+        training=training,
+    )
+    return _distill(source, options, out=Path(out), listener=listener)
+
+
+def _distill(source: Source, options: Mapping[str, Any], *, out: Path, listener: Listener) -> DistillResult:
     """Train the checkpoint of `source` on a teacher's answers, or, where `options` name a `student`, that one on the
     checkpoint's; write the student to `out`.
 

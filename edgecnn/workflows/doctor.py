@@ -9,15 +9,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from edgecnn.core.events import Finished, Listener, Progress, Started, ignore
 from edgecnn.core.packages import PACKAGES, Package
 from edgecnn.core.paths import user_folder
+from edgecnn.workflows.arguments import PathLike
 
 Status = Literal["ok", "missing", "broken"]
 
@@ -64,7 +65,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Checkup:
+class HostCheckup:
     """The host and every check."""
 
     host: dict[str, str]
@@ -78,6 +79,14 @@ class Checkup:
             check.status == "broken" or (check.status == "missing" and check.group in needed) for check in self.checks
         )
 
+    @property
+    def exit_code(self) -> int:
+        """4 when a part of the core is missing."""
+        return 0 if self.ok else 4
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"ok": self.ok, **asdict(self)}
+
     def groups(self) -> dict[str, list[Check]]:
         grouped: dict[str, list[Check]] = {}
         for check in self.checks:
@@ -89,7 +98,7 @@ class Checkup:
         return list(dict.fromkeys(check.command for check in self.checks if check.command))
 
 
-def examine(out: Path, *, listener: Listener = ignore) -> Checkup:
+def doctor(*, out: PathLike = Path("runs"), listener: Listener = ignore) -> HostCheckup:
     """Look at the host, the packages, the runtimes and the folders. A few seconds."""
     checks = [_package(package) for package in PACKAGES]
     step = "try the runtimes"
@@ -99,9 +108,9 @@ def examine(out: Path, *, listener: Listener = ignore) -> Checkup:
         listener(Progress(step, index, len(RUNTIMES), note=name))
         checks.append(_runtime(name, modules, does))
     listener(Finished(step, time.monotonic() - began))
-    places = {"output": out, "recipes and devices": user_folder(), "temporary files": Path(tempfile.gettempdir())}
+    places = {"output": Path(out), "recipes and devices": user_folder(), "temporary files": Path(tempfile.gettempdir())}
     checks += [_folder(name, folder) for name, folder in places.items()]
-    return Checkup(host_facts(), checks)
+    return HostCheckup(host_facts(), checks)
 
 
 def host_facts() -> dict[str, str]:

@@ -3,57 +3,66 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgecnn import __version__
-from edgecnn.core.errors import InputError
-from edgecnn.core.events import Finished, Listener, Started, Warned
+from edgecnn.core.events import Finished, Listener, Started, Warned, ignore
 from edgecnn.core.stage import Images
 from edgecnn.core.store import cannot_write, write_atomically
 from edgecnn.data.evaluation_set import list_labelled, open_evaluation_set
 from edgecnn.data.images import ImageSet
 from edgecnn.data.listing import below
 from edgecnn.data.preprocessing import Source
-from edgecnn.predict import tta
 from edgecnn.predict.predictor import Predictor, open_predictor
+from edgecnn.predict.tta import Views, enlarged, in_words, parse
 from edgecnn.report.evaluation.model import Evaluation, Mistake
 from edgecnn.tasks.task import Answers, Task, WrongAnswer, find, require_finite
+from edgecnn.workflows.arguments import PathLike, source_of
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from edgecnn.workflows.arguments import PreprocessingArguments
 
 ROWS_BYTES = 256 << 20
 """Answers held at a time where each image has several."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What to judge: `source.checkpoint` may be an exported file as well, `source.data` is needed.
+def evaluate(
+    file: PathLike,
+    *,
+    data: PathLike,
+    model: str | None = None,
+    class_map: PathLike | None = None,
+    tta: str | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+    out: PathLike | None = None,
+    listener: Listener = ignore,
+    **preprocessing: Unpack[PreprocessingArguments],
+) -> Evaluation:
+    """Judge a checkpoint or an exported file on labelled images; reports and pictures go to `out`.
 
-    `views` are names of `predict.tta.NAMES`. `device` and `threads`: see `predictor.open_predictor`.
+    `tta` averages views of each image: flip, shift, five-crop or several with commas between. `device` is cpu or cuda
+    for a checkpoint, one of your boards for an exported file. Raises InputError or MissingError before any work,
+    StepError when it fails on its way.
     """
-
-    source: Source
-    views: tuple[str, ...] = ()
-    device: str | None = None
-    threads: int | None = None
-
-
-def evaluate(request: Request, *, listener: Listener) -> Evaluation:
-    """Judge one file. Raises InputError or MissingError before any work, StepError when it fails on its way."""
-    source = request.source
-    if source.data is None:
-        raise InputError("no-data", "there is nothing to judge on", hint="--data DIR with images in a folder per class")
+    source = source_of(file, model=model, data=data, class_map=class_map, preprocessing=preprocessing)
+    views = parse(tta)
     task = find(source.task)
     listener(Started("read inputs"))
     began = time.monotonic()
-    listing = list_labelled(source.data)
-    predictor = open_predictor(source, device=request.device, threads=request.threads, listener=listener)
+    listing = list_labelled(Path(data))
+    predictor = open_predictor(source, device=device, threads=threads, listener=listener)
     judging = open_evaluation_set(
         listing,
         num_classes=predictor.num_classes,
-        preprocessing=tta.enlarged(request.views, predictor.preprocessing),
+        preprocessing=enlarged(views, predictor.preprocessing),
         class_map=source.class_map,
         class_names=predictor.class_names,
         read_labels=task.read_labels,
@@ -63,18 +72,18 @@ def evaluate(request: Request, *, listener: Listener) -> Evaluation:
         listener(Warned("assumed", note))
     listener(Finished("read inputs", time.monotonic() - began))
     began = time.monotonic()
-    answers, said = predict(predictor, judging.images, request.views, task, listener=listener)
+    answers, said = predict(predictor, judging.images, views, task, listener=listener)
     seconds = time.monotonic() - began
     scores = task.score(answers, judging.class_names)
-    return Evaluation(
+    evaluation = Evaluation(
         file=source.checkpoint.name,
         model=predictor.facts(),
         runtime=predictor.runtime,
         data=judging.facts,
         preprocessing=predictor.preprocessing.to_dict(),
         preprocessing_source=_origin(predictor, source),
-        tta=tta.in_words(request.views, predictor.preprocessing),
-        views=tta.Views(judging.images, request.views, predictor.preprocessing).per_image,
+        tta=in_words(views, predictor.preprocessing),
+        views=Views(judging.images, views, predictor.preprocessing).per_image,
         result=scores,
         hardest=tuple(_with_path(mistake, judging.images) for mistake in scores.mistakes),
         notes=(*notes, *said),
@@ -82,6 +91,9 @@ def evaluate(request: Request, *, listener: Listener) -> Evaluation:
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         version=__version__,
     )
+    if out is not None:
+        write(evaluation, Path(out))
+    return evaluation
 
 
 def _origin(predictor: Predictor, source: Source) -> str:
@@ -104,7 +116,7 @@ def predict(
     if not views:
         raw = outputs(images)
         return Answers(raw, images), task.notes(raw)
-    seen = tta.Views(images, views, predictor.preprocessing)
+    seen = Views(images, views, predictor.preprocessing)
     step = max(1, ROWS_BYTES // (4 * seen.per_image * predictor.num_classes))
     merged: list[np.ndarray] = []
     notes: tuple[str, ...] = ()
@@ -121,8 +133,8 @@ def _with_path(wrong: WrongAnswer, images: ImageSet) -> Mistake:
     return Mistake(path, shown, wrong.label, wrong.answer, wrong.confidence, wrong.label_confidence)
 
 
-def write(evaluation: Evaluation, folder: Path) -> list[Path]:
-    """Write evaluation.json, evaluation.md, confusion.png and, where there are mistakes, hardest.png; what was written.
+def write(evaluation: Evaluation, folder: Path) -> None:
+    """Write evaluation.json, evaluation.md, confusion.png and, where there are mistakes, hardest.png.
 
     Raises StepError where the disk refuses.
     """
@@ -147,5 +159,3 @@ def write(evaluation: Evaluation, folder: Path) -> list[Path]:
         sheet(cells, folder / markdown.HARDEST, title=f"{evaluation.file}: its surest mistakes")
     write_atomically(folder / "evaluation.json", json.render(evaluation))
     write_atomically(folder / "evaluation.md", markdown.render(evaluation))
-    pictures = [name for name, there in ((markdown.CONFUSION, scores), (markdown.HARDEST, cells)) if there]
-    return [folder / name for name in ("evaluation.md", "evaluation.json", *pictures)]

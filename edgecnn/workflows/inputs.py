@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgecnn.config.recipe import Recipe
 from edgecnn.core.errors import InputError
@@ -15,12 +15,11 @@ from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Images, LabelledImages
 from edgecnn.data.listing import EVALUATION_NAMES
 from edgecnn.data.preprocessing import Source, settle_preprocessing
+from edgecnn.data.tensors import open_tensors, preprocessing_of, shape_of
 from edgecnn.models import LoadedModel, open_model
+from edgecnn.models.open import in_memory
 from edgecnn.tasks.task import Task, find
 from edgecnn.train.synthetic import LazySyntheticImages
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +48,16 @@ def open_inputs(source: Source, recipe: Recipe, *, listener: Listener, judges: b
     began = time.monotonic()
     task = find(source.task)
     listener(Started("read inputs"))
-    model = open_model(source.checkpoint, architecture=source.architecture)
-    preprocessing, origin = choose_preprocessing(model, source, recipe, listener=listener)
+    size = None if source.tensors is None else shape_of(source.tensors)[1:]
+    if source.network is not None:
+        model = in_memory(source.network, size or (source.preprocessing or {}).get("crop"))
+    else:
+        model = open_model(source.checkpoint, architecture=source.architecture)
+    if source.tensors is not None:
+        preprocessing = preprocessing_of(shape_of(source.tensors), source.preprocessing or {})
+        origin = "tensors as the network takes them"
+    else:
+        preprocessing, origin = choose_preprocessing(model, source, recipe, listener=listener)
     model = model.with_preprocessing(preprocessing)
     data = _open_data(model, source, recipe, task, preprocessing=preprocessing, listener=listener, judges=judges)
     for note in (*model.notes, *data.facts.get("notes", ())):
@@ -96,6 +103,8 @@ def _open_data(
     listener: Listener,
     judges: bool,
 ) -> RunData:
+    if source.tensors is not None:
+        return _from_tensors(model, source, recipe, preprocessing)
     if source.data is None:
         return _without_data(model, source, recipe, preprocessing=preprocessing, listener=listener)
     from edgecnn.data import open_data
@@ -113,6 +122,24 @@ def _open_data(
     )
     training = found.training if found.may_train else None
     return RunData(found.calibration, found.evaluation, preprocessing, found.class_names, found.facts(), training)
+
+
+def _from_tensors(model: LoadedModel, source: Source, recipe: Recipe, preprocessing: Preprocessing) -> RunData:
+    tensors = open_tensors(
+        source.tensors,
+        num_classes=model.num_classes,
+        stated=source.preprocessing or {},
+        calibration_images=recipe.calibration.images,
+        seed=source.seed,
+    )
+    names = model.class_names or tuple(str(index) for index in range(model.num_classes))
+    facts = dict(tensors.facts)
+    if not {"mean", "std"} <= set(source.preprocessing or {}):
+        note = (
+            "nobody said how the tensors were normalised, so the bundle feeds pixels divided by 255: give mean and std"
+        )
+        facts["notes"] = [note]
+    return RunData(tensors.calibration, tensors.evaluation, preprocessing, names, facts)
 
 
 def _without_data(

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgecnn.compress.prune.stage import Prune
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.errors import InputError
 from edgecnn.core.events import Listener, scoped
+from edgecnn.core.events import ignore as unheard
+from edgecnn.core.result import Result
 from edgecnn.data.preprocessing import Source
+from edgecnn.workflows.arguments import PathLike, path_or_none, source_of, stated, usage_error
 from edgecnn.workflows.single_stage import CHECKPOINT_SUFFIX, file_facts, file_line, run, stage_from, validate_out
+from edgecnn.workflows.train.request import settings_of
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from edgecnn.workflows.arguments import PreprocessingArguments
 
 FLAGS = (
     " by one of macs, parameters, size, latency, such as `macs: 50%`",
@@ -26,7 +35,7 @@ CALIBRATION_LIMIT = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class PruneResult:
+class PruneResult(Result):
     """A pruned network's file. `facts` are those of the stage: costs and layers before and after, layers left unpruned
     (path to reason)."""
 
@@ -70,7 +79,56 @@ def _count(count: int) -> str:
     return f"{count / 1e6:,.2f} million" if count >= 1e5 else f"{count:,}"
 
 
-def prune(source: Source, options: Mapping[str, Any], *, out: Path, listener: Listener) -> PruneResult:
+def prune(
+    checkpoint: PathLike,
+    *,
+    out: PathLike,
+    macs: str | None = None,
+    parameters: str | None = None,
+    size: str | None = None,
+    latency: str | None = None,
+    importance: str | None = None,
+    round_to: int | None = None,
+    max_layer: str | None = None,
+    ignore: Sequence[str] | None = None,
+    isomorphic: bool = False,
+    iterations: int | None = None,
+    finetune: int | None = None,
+    config: PathLike | None = None,
+    data: PathLike | None = None,
+    model: str | None = None,
+    class_map: PathLike | None = None,
+    seed: int = 0,
+    listener: Listener = unheard,
+    **preprocessing: Unpack[PreprocessingArguments],
+) -> PruneResult:
+    """Take the least important channels away until the network costs what one of `macs`, `parameters`, `size` and
+    `latency` says, such as "50%", and write `out`, a .safetensors file. Judges nothing.
+
+    `finetune` are epochs of training after each of the `iterations`, with the settings in the file `config`. A killed
+    run that trains goes on where it was. Raises InputError, MissingError or StepError.
+    """
+    if config is not None and finetune is None:
+        raise usage_error("--config says how to train: give --finetune EPOCHS", "prune")
+    source = source_of(checkpoint, model=model, data=data, class_map=class_map, seed=seed, preprocessing=preprocessing)
+    training = None if finetune is None else settings_of(path_or_none(config), {"epochs": finetune})
+    options = stated(
+        macs=macs,
+        parameters=parameters,
+        size=size,
+        latency=latency,
+        importance=importance,
+        round_to=round_to,
+        max_layer=max_layer,
+        ignore=ignore or None,
+        isomorphic=isomorphic or None,
+        iterations=iterations,
+        finetune=training,
+    )
+    return _prune(source, options, out=Path(out), listener=listener)
+
+
+def _prune(source: Source, options: Mapping[str, Any], *, out: Path, listener: Listener) -> PruneResult:
     """Prune the checkpoint of `source` as the stage `prune` with these options does, and write `out`.
 
     A killed run continues when it is called again. Raises InputError, MissingError or StepError.

@@ -11,7 +11,7 @@ import pytest
 from edgecnn.cli import console, failures, main
 from edgecnn.core.errors import install_hint
 from edgecnn.workflows import doctor
-from edgecnn.workflows.doctor import Check, Checkup
+from edgecnn.workflows.doctor import Check, HostCheckup
 
 Captured = pytest.CaptureFixture[str]
 
@@ -86,7 +86,7 @@ def test_doctor_on_a_host_where_the_core_works(
 
 
 def test_doctor_exits_4_and_says_what_to_type(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
-    sick = Checkup(
+    sick = HostCheckup(
         {"system": "Linux"},
         [
             Check("core", "onnx", "missing", detail="not installed", command='pip install "onnx"'),
@@ -94,7 +94,7 @@ def test_doctor_exits_4_and_says_what_to_type(capsys: Captured, monkeypatch: pyt
             Check("extra tflite", "ai-edge-litert", "missing", command='pip install "edgecnn[tflite]"'),
         ],
     )
-    monkeypatch.setattr(doctor, "examine", lambda out, listener: sick)
+    monkeypatch.setattr(doctor, "doctor", lambda out, listener: sick)
     assert run("doctor") == 4
     out = capsys.readouterr().out
     assert out.count('pip install "edgecnn[tflite]"') == 1
@@ -131,8 +131,8 @@ def test_an_extra_is_installed_from_where_the_package_came(
 
 
 def test_a_missing_extra_is_no_failure_but_a_broken_runtime_is() -> None:
-    assert Checkup({}, [Check("extra timm", "timm", "missing")]).ok
-    assert not Checkup({}, [Check("runtimes", "litert", "broken")]).ok
+    assert HostCheckup({}, [Check("extra timm", "timm", "missing")]).ok
+    assert not HostCheckup({}, [Check("runtimes", "litert", "broken")]).ok
 
 
 def test_a_runtime_that_takes_its_process_down_is_called_broken(monkeypatch: pytest.MonkeyPatch) -> None:

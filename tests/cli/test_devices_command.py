@@ -52,7 +52,7 @@ def pi(config_home: Path, capsys: Captured) -> None:
 @pytest.fixture
 def answers(monkeypatch: pytest.MonkeyPatch) -> Answers:
     """`answers(facts)`: what every board says from now on; closing it is checked."""
-    board = pytest.importorskip("edgecnn.measure.board")
+    devices = pytest.importorskip("edgecnn.workflows.devices")
 
     class Fake:
         local = False
@@ -70,7 +70,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Answers:
         def opened(profile: DeviceProfile) -> Iterator[Fake]:
             yield Fake(profile.name, facts)
 
-        monkeypatch.setattr(board, "open_device", opened)
+        monkeypatch.setattr(devices, "open_device", opened)
 
     return install
 

@@ -22,7 +22,7 @@ def test_train_then_prune50_int8(tmp_path: Path, edgecnn: Callable[..., Ended]) 
     digits, trained, out = tmp_path / "digits", tmp_path / "trained", tmp_path / "out"
     write_digits(digits)
     network = ["--arch", "edgecnn.train.resnet_small:resnet_small", "--epochs", "8", "--batch", "32"]
-    settings = ["--lr", "3e-3", "--weight-decay", "0.02", "--label-smoothing", "0.1", "--crop-padding", "4"]
+    settings = ["--lr", "3e-3", "--set", "weight_decay=0.02", "--set", "label_smoothing=0.1", "--crop-padding", "4"]
     ended = edgecnn("train", str(digits), *network, *settings, "--out", str(trained), "--json")
     assert ended.code == 0, ended.err
     best = trained / "best.safetensors"

@@ -113,7 +113,7 @@ def test_other_images_or_another_network_are_another_run(
 
 
 def test_how_fast_is_no_other_run(bench: Workbench, trained: Path, invoke: Invoke) -> None:
-    assert "found finished" in invoke(*words(bench, trained, "--cache", "off")).out
+    assert "found finished" in invoke(*words(bench, trained, "--set", "cache=off")).out
 
 
 def test_a_damaged_file_is_made_again(bench: Workbench, trained: Path, tmp_path: Path, invoke: Invoke) -> None:

@@ -13,7 +13,8 @@ from workbench import Ended, Workbench, write_images
 
 from edgecnn.core.events import Event, Progress, Warned
 from edgecnn.train.settings import Augment, TrainSettings
-from edgecnn.workflows.train import TrainRequest, settings_of, train
+from edgecnn.workflows.train.command import run
+from edgecnn.workflows.train.request import TrainRequest, settings_of
 
 Invoke = Callable[..., Ended]
 
@@ -28,7 +29,7 @@ def test_one_image_per_class_works_with_a_warning(bench: Workbench, tmp_path: Pa
 
 def told_of(data: Path, out: Path, **more: Any) -> list[str]:
     told: list[Event] = []
-    train(
+    run(
         TrainRequest(data, out, settings=TrainSettings(epochs=1, batch=4, workers=0, device="cpu"), **more), told.append
     )
     assert any(isinstance(event, Progress) for event in told)
@@ -57,13 +58,13 @@ def test_a_network_for_large_images_on_small_ones_is_said(tmp_path: Path) -> Non
     [
         (["--arch", "resnte18"], "unknown-architecture", "did you mean 'resnet18'"),
         (["--arch", "no/such.py:net"], "no-such-file", "--arch no/such.py:net"),
-        (["--dropout", "0.3"], "no-dropout", "leave out --dropout"),
-        (["--stochastic-depth", "0.3"], "no-stochastic-depth", "leave out --stochastic-depth"),
+        (["--set", "dropout=0.3"], "no-dropout", "leave out dropout"),
+        (["--set", "stochastic_depth=0.3"], "no-stochastic-depth", "leave out stochastic_depth"),
         (["--mixup", "-1"], "bad-option", "--mixup: has to be greater than or equal to 0"),
-        (["--optimizer", "adm"], "bad-option", "--optimizer: has to be 'adamw' or 'sgd'"),
-        (["--momentum", "0.8"], "bad-option", "`momentum` is of the optimizer sgd, and the optimizer is adamw"),
-        (["--focal-gamma", "3"], "bad-option", "`focal_gamma` is of the focal loss"),
-        (["--class-weights", "balanced", "--sampling", "balanced"], "bad-option", "together they do it twice"),
+        (["--set", "optimizer=adm"], "bad-option", "--set optimizer: has to be 'adamw' or 'sgd'"),
+        (["--set", "momentum=0.8"], "bad-option", "`momentum` is of the optimizer sgd, and the optimizer is adamw"),
+        (["--set", "focal_gamma=3"], "bad-option", "`focal_gamma` is of the focal loss"),
+        (["--set", "class_weights=balanced", "--set", "sampling=balanced"], "bad-option", "together they do it twice"),
         (["--tracker", "mlfow"], "unknown-tracker", "mlflow"),
         (["--folds", "1"], "bad-folds", "too few"),
         (["--color", "L", "--mean", "0.5", "--std", "0.25"], "channels-differ", "--color RGB"),
@@ -81,7 +82,7 @@ def test_what_does_not_fit_is_refused(
 
 def test_a_run_that_was_refused_does_not_hold_its_folder(bench: Workbench, tmp_path: Path, invoke: Invoke) -> None:
     out = tmp_path / "out"
-    refused = invoke(*words(bench, out, "--mixed-precision", "fp16", "--device", "cpu"))
+    refused = invoke(*words(bench, out, "--set", "mixed_precision=fp16", "--device", "cpu"))
     assert "error[fp16-without-cuda]" in refused.err
     assert (out / ".store" / "run.json").is_file()
     ended = invoke(*words(bench, out))
@@ -93,8 +94,8 @@ def test_what_to_freeze_is_looked_at_first(
     name: str, code: str, bench: Workbench, trained: Path, tmp_path: Path, invoke: Invoke
 ) -> None:
     """Also before another run in the folder is: this one would never begin."""
-    assert invoke(*words(bench, trained, "--freeze", name)).error == code
-    assert invoke(*words(bench, tmp_path / "out", "--freeze", name)).error == code
+    assert invoke(*words(bench, trained, "--set", f"freeze=['{name}']")).error == code
+    assert invoke(*words(bench, tmp_path / "out", "--set", f"freeze=['{name}']")).error == code
     assert not (tmp_path / "out").exists()
 
 
@@ -136,12 +137,31 @@ def test_a_factory_with_a_fixed_number_of_outputs(bench: Workbench, tmp_path: Pa
 def test_settings_come_from_a_file_and_options_go_before_it(tmp_path: Path) -> None:
     config = tmp_path / "settings.yaml"
     config.write_text("epochs: 7\noptimizer: sgd\nclip_norm: null\naugment:\n  flip: true\n  crop_padding: 2\n")
-    found = settings_of(config, {"epochs": 3, "crop_padding": 4, "batch": None, "freeze": [], "out": "x"})
-    assert (found.epochs, found.optimizer, found.clip_norm) == (3, "sgd", None)
-    assert found.augment == Augment(flip=True, crop_padding=4)
-    assert settings_of(None, {"clip_norm": "none", "freeze": ["conv1"]}) == TrainSettings(
-        clip_norm=None, freeze=("conv1",)
-    )
+    changes = ["augment.crop_padding=3", "augment.mixup=0.2", "batch=8"]
+    found = settings_of(config, {"epochs": 3, "crop_padding": 4}, changes=changes)
+    assert (found.epochs, found.batch, found.optimizer, found.clip_norm) == (3, 8, "sgd", None)
+    assert found.augment == Augment(flip=True, crop_padding=4, mixup=0.2)
+    typed = settings_of(None, {}, changes=["clip_norm=none", "freeze=[conv1]", "class_weights=none"])
+    assert typed == TrainSettings(clip_norm=None, freeze=("conv1",))
+    assert settings_of(None, {}, changes={"augment.flip": True}) == TrainSettings(augment=Augment(flip=True))
+
+
+def test_mistakes_in_changes_and_flags_are_all_named(bench: Workbench, tmp_path: Path, invoke: Invoke) -> None:
+    wrong = ("augment.mixpu=0.2", "optimiser=sgd", "batch.size=3", "ema=2", "flip", "schedule=[")
+    more = [word for change in wrong for word in ("--set", change)]
+    ended = invoke(*words(bench, tmp_path / "out", *more, "--mixup", "11"))
+    assert ended.error == "bad-option"
+    for line in (
+        "--set augment.mixpu: unknown key; did you mean 'mixup'",
+        "--set optimiser: unknown key; did you mean 'optimizer'",
+        "--set batch.size: 'batch' is a setting and has no others in it",
+        "--set ema: has to be less than 1",
+        "--set flip: write it as name=value",
+        "--set schedule: ",
+        "--mixup: has to be less than or equal to 10",
+    ):
+        assert line in ended.err, line
+    assert not (tmp_path / "out").exists()
 
 
 def test_mistakes_in_a_settings_file_are_all_named(tmp_path: Path, bench: Workbench, invoke: Invoke) -> None:
@@ -154,12 +174,13 @@ def test_mistakes_in_a_settings_file_are_all_named(tmp_path: Path, bench: Workbe
     assert invoke(*words(bench, tmp_path / "out", "--config", str(tmp_path / "none.yaml"))).error == "bad-settings"
 
 
-def test_every_setting_is_an_option_of_the_same_word() -> None:
+def test_the_help_names_every_setting() -> None:
     import typer
 
     from edgecnn.cli.main import app
 
     command = typer.main.get_command(app).commands["train"]  # type: ignore[attr-defined]
-    options = {option for param in command.params for option in param.opts}
-    fields = {*TrainSettings.model_fields, *Augment.model_fields} - {"augment"}
-    assert {f"--{name.replace('_', '-')}" for name in fields} <= options
+    said = {word.strip(" .,;:()") for word in command.help.split()}
+    assert {*TrainSettings.model_fields, *Augment.model_fields} - {"augment"} <= {
+        word.removeprefix("augment.") for word in said
+    }

@@ -55,3 +55,9 @@ def _sizes(audit: Audit) -> str:
     ]
     titles = ("part", "most frequent", "smallest", "largest", "shorter side, quartiles", "different")
     return table(titles, rows, right={1, 2, 3, 4, 5}) if rows else ""
+
+
+def files(audit: Audit) -> tuple[str, ...]:
+    """The names of the files an audit is written to."""
+    sheets = ((COPIES, audit.copies), (DOUBTS, audit.doubts and audit.doubts.doubts))
+    return ("audit.md", "audit.json", *(name for name, pictures in sheets if pictures))

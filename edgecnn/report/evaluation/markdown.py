@@ -85,3 +85,9 @@ def _hardest(evaluation: Evaluation) -> list[str]:
     ]
     titles = ("image", "true", "predicted", "confidence", "of the true class")
     return ["## Surest mistakes", f"![The surest mistakes]({HARDEST})", table(titles, rows, right={3, 4})]
+
+
+def files(evaluation: Evaluation) -> tuple[str, ...]:
+    """The names of the files an evaluation is written to."""
+    pictures = ((CONFUSION, evaluation.classification), (HARDEST, evaluation.hardest))
+    return ("evaluation.md", "evaluation.json", *(name for name, there in pictures if there))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from edgecnn.core.result import Result
 from edgecnn.tasks.classification.metrics import ClassificationScores
 from edgecnn.tasks.task import Scores
 
@@ -27,9 +28,11 @@ class Mistake:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class Evaluation(Result):
     """One file judged on labelled images. `tta` says in words which views were averaged, `views` how many; `hardest`
     are the most confident mistakes, worst first; `seconds` is what answering took."""
+
+    renderer: ClassVar[str] = "edgecnn.report.evaluation.markdown:render"
 
     file: str
     model: Mapping[str, Any]

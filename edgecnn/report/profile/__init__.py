@@ -29,6 +29,10 @@ SMALL_NS = 100_000
 """When the dearest layer is quicker than this, times are told in microseconds."""
 
 
+FILES = ("profile.md", "profile.json", "profile.svg")
+"""What a profile is written to."""
+
+
 def title(profile: LayerProfile) -> str:
     return f"{profile.model} on {profile.device}, layer by layer"
 

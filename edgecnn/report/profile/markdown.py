@@ -13,7 +13,7 @@ PICTURE = "profile.svg"
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>|~#!&$])")
 
 
-def render(profile: LayerProfile, *, top: int) -> str:
+def render(profile: LayerProfile, *, top: int = 10) -> str:
     """A document that shows the picture beside it."""
     dear = profile.top(top)
     parts = [

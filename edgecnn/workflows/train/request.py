@@ -1,8 +1,8 @@
-"""What was asked for: data, network, settings; and settings from a file and from the command line."""
+"""Training request: data, network and settings; settings come from a file and from the command line."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from edgecnn.core.errors import InputError
 from edgecnn.train.settings import Augment, TrainSettings
 
 AUGMENT = "augment"
+NONE_IS_NOTHING = ("clip_norm", "ema", "early_stopping", "dropout", "stochastic_depth", "device", "workers")
+"""Settings of which `none` says that there is none; of others it is a word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,29 +40,27 @@ def out_for(data: Path, architecture: str | None, pretrained: Path | None, *, fo
     return Path("runs") / f"{network}-{data.resolve().stem}{f'-{folds}-folds' if folds else ''}"
 
 
-def settings_of(config: Path | None, flags: Mapping[str, Any]) -> TrainSettings:
-    """Settings from a YAML file in the fields' words, and flags over it; a flag that is None or empty was not given.
+def settings_of(
+    config: Path | None, flags: Mapping[str, Any], *, changes: Mapping[str, Any] | Sequence[str] = ()
+) -> TrainSettings:
+    """Settings from a YAML file, changes over it, and flags over both.
 
-    Flags that are no settings are passed over.
+    `flags` have the fields' names, those of `augment` among them. `changes` are values by path (`augment.mixup`), or
+    texts as `--set` takes them (`augment.mixup=0.2`).
 
-    Raises one InputError with everything wrong: `bad-settings` for the file, `bad-option` for the flags.
+    Raises one InputError with everything wrong: `bad-settings` for the file, `bad-option` for the rest.
     """
-    raw = _read(config) if config is not None else {}
-    known = {*TrainSettings.model_fields, *Augment.model_fields}
-    given = {name: value for name, value in flags.items() if name in known and value not in (None, [], ())}
-    if str(given.get("clip_norm", "")).lower() == "none":
-        given["clip_norm"] = None
-    varied = {name: given.pop(name) for name in list(given) if name in Augment.model_fields}
-    merged = {**raw, **given}
-    if varied:
-        merged[AUGMENT] = {**raw.get(AUGMENT, {}), **varied}
+    merged = _read(config) if config is not None else {}
     problems: list[str] = []
+    stated = {f"{AUGMENT}.{name}" if name in Augment.model_fields else name: value for name, value in flags.items()}
+    for path, value in {**_changes(changes, problems), **stated}.items():
+        _put(merged, path, value, problems)
     settings = yaml_file.validate(TrainSettings, merged, at="", problems=problems)
     if problems:
         raise InputError(
             "bad-option",
             "the training settings do not make sense",
-            why="\n".join(map(_flag, problems)),
+            why="\n".join(_as_typed(problem, stated) for problem in problems),
             hint="edgecnn train --help",
         )
     found: TrainSettings = settings
@@ -83,9 +83,39 @@ def _read(config: Path) -> dict[str, Any]:
     return raw
 
 
-def _flag(problem: str) -> str:
-    """`augment.crop_padding: ...` as it is typed: `--crop-padding: ...`; what is not about one field as it is."""
+def _changes(changes: Mapping[str, Any] | Sequence[str], problems: list[str]) -> dict[str, Any]:
+    """Values by path; a text's value is YAML, and `none` is nothing where a setting can be that."""
+    if isinstance(changes, Mapping):
+        return dict(changes)
+    values: dict[str, Any] = {}
+    for text in changes:
+        path, sign, value = text.partition("=")
+        if not (sign and path):
+            problems.append(f"--set {text}: write it as name=value, such as augment.mixup=0.2")
+            continue
+        try:
+            values[path] = None if path in NONE_IS_NOTHING and value.lower() == "none" else yaml_file.scalar(value)
+        except ValueError as error:
+            problems.append(f"{path}: {error}")
+    return values
+
+
+def _put(settings: dict[str, Any], path: str, value: Any, problems: list[str]) -> None:
+    """Set `augment.mixup` in nested mappings."""
+    *groups, name = path.split(".")
+    place: Any = settings
+    for group in groups:
+        place = place.setdefault(group, {})
+        if not isinstance(place, dict):
+            problems.append(f"{path}: '{group}' is a setting and has no others in it")
+            return
+    place[name] = value
+
+
+def _as_typed(problem: str, flags: Mapping[str, Any]) -> str:
+    """`augment.mixup: ...` as it is typed: `--mixup: ...` for a flag, else `--set augment.mixup: ...`; what is not
+    about one setting as it is."""
     path, colon, rest = problem.partition(":")
-    name = path.removeprefix(f"{AUGMENT}.")
-    known = name in TrainSettings.model_fields or name in Augment.model_fields
-    return f"--{name.replace('_', '-')}{colon}{rest}" if known else problem
+    if path in flags:
+        return f"--{path.removeprefix(f'{AUGMENT}.').replace('_', '-')}{colon}{rest}"
+    return f"--set {problem}" if colon and " " not in path else problem

@@ -1,4 +1,4 @@
-"""What came of a training, for a person and for a script."""
+"""Training result: for a person and for a script."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgecnn.core.result import Result
 from edgecnn.train.settings import History
 from edgecnn.workflows.train.folder import BEST, HISTORY, LAST, RESULT
 
@@ -26,9 +27,10 @@ class Fold:
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
+class Trained(Result):
     """A finished training. `seconds` is the time its epochs took, `cached` that nothing had to be done; `where` has a
-    line for each tracker. With `folds` there is a history for each of them, none of the whole, and no next command."""
+    line for each tracker. With `folds` there is a history for each of them, none of the whole, and no next command.
+    Of the processes that torchrun starts one `is_first`: it tells of the result."""
 
     out: Path
     about: Mapping[str, Any]
@@ -37,6 +39,7 @@ class Trained:
     next_command: str
     where: Mapping[str, str] = field(default_factory=dict)
     folds: tuple[Fold, ...] = ()
+    is_first: bool = True
 
     @property
     def accuracy(self) -> float | None:

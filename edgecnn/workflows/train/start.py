@@ -24,7 +24,7 @@ LEAST_SIDE = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class TrainingInputs:
     """Everything but the training itself. `origin` says where the preprocessing comes from."""
 
     built: BuiltNetwork
@@ -33,7 +33,7 @@ class Prepared:
     origin: str
 
 
-def prepare(request: TrainRequest, *, listener: Listener) -> Prepared:
+def prepare(request: TrainRequest, *, listener: Listener) -> TrainingInputs:
     """Read the images, build the network. Raises EdgecnnError before any work starts; tells what is doubtful."""
     began = time.monotonic()
     listener(Started("read images"))
@@ -60,7 +60,7 @@ def prepare(request: TrainRequest, *, listener: Listener) -> Prepared:
         listener(Finished("read weights", 0.0, note=str(built.taken)))
     note = f"{len(data.training)} to train on, {len(data.validation)} to judge on, {len(names)} classes"
     listener(Finished("read images", time.monotonic() - began, note=note))
-    return Prepared(built, data, preprocessing, origin)
+    return TrainingInputs(built, data, preprocessing, origin)
 
 
 def network(request: TrainRequest, classes: tuple[str, ...]) -> BuiltNetwork:
@@ -93,7 +93,9 @@ def _look_at_frozen(built: BuiltNetwork, names: tuple[str, ...]) -> None:
         with frozen(built.module, names):
             pass
     except InputError as error:
-        error.hint = error.hint or "write a module's name, or a regular expression over whole names: --freeze 'layer.*'"
+        error.hint = (
+            error.hint or "write a module's name, or a regular expression over whole names: --set 'freeze=[layer.*]'"
+        )
         raise
 
 
@@ -158,18 +160,18 @@ def _look_at_size(built: BuiltNetwork, preprocessing: Preprocessing, *, listener
         )
 
 
-def described(prepared: Prepared, request: TrainRequest) -> Mapping[str, Any]:
+def described(inputs: TrainingInputs, request: TrainRequest) -> Mapping[str, Any]:
     """What the run is made of, as JSON values: for train.json and for trackers."""
-    built, taken = prepared.built, prepared.built.taken
+    built, taken = inputs.built, inputs.built.taken
     return {
         "architecture": built.architecture,
         "source_files": [list(item) for item in built.source_files],
         "pretrained": None if taken is None else {"file": str(taken.file), "sha256": taken.sha256, "taken": str(taken)},
-        "preprocessing": prepared.preprocessing.to_dict(),
-        "preprocessing_source": prepared.origin,
-        "images": in_words(prepared.preprocessing),
-        "data": dict(prepared.data.facts),
-        "class_names": list(prepared.data.class_names),
+        "preprocessing": inputs.preprocessing.to_dict(),
+        "preprocessing_source": inputs.origin,
+        "images": in_words(inputs.preprocessing),
+        "data": dict(inputs.data.facts),
+        "class_names": list(inputs.data.class_names),
         "settings": request.settings.model_dump(mode="json"),
         "seed": request.seed,
     }

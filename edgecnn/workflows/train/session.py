@@ -1,4 +1,4 @@
-"""Train once, or once for each fold; leave the files of `training.folder` behind."""
+"""Training session: one training into one folder, with its weights, history, pictures and trackers."""
 
 from __future__ import annotations
 
@@ -6,28 +6,24 @@ import datetime
 import platform
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgecnn import __version__
-from edgecnn.core.events import Finished, Listener, Started, Warned, ignore, scoped
+from edgecnn.core.events import Finished, Listener, Started, scoped
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.data.images import ImageSet
 from edgecnn.models import save
 from edgecnn.models.building import BuiltNetwork
 from edgecnn.report.evaluation.confusion import picture
 from edgecnn.train import fit
-from edgecnn.train.parallel import joined, place
 from edgecnn.train.settings import Epoch, TrainingImages
 from edgecnn.train.trackers import Trackers
-from edgecnn.workflows.train.folder import BEST, HISTORY, LAST, RunFolder, history_of, identity
-from edgecnn.workflows.train.preparing import Prepared, described, network, prepare
+from edgecnn.workflows.train.folder import BEST, HISTORY, LAST, RunFolder
 from edgecnn.workflows.train.request import TrainRequest
-from edgecnn.workflows.train.result import Fold, Trained, optimize_command
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,102 +33,11 @@ CONFUSION = "confusion.png"
 JUDGED_AT_ONCE = 256
 
 
-def is_first() -> bool:
-    """Whether this process writes and prints: the only one, or the first of those torchrun started."""
-    return place()[0] == 0
-
-
-def train(request: TrainRequest, listener: Listener = ignore) -> Trained:
-    """Train what is asked for; the same request goes on where it stopped, and is found finished when it is.
-
-    Under torchrun every process calls this, and the first alone tells and writes. Raises EdgecnnError;
-    KeyboardInterrupt when interrupted, with the state of the last step saved.
-    """
-    first = is_first()
-    listener = listener if first else ignore
-    trackers = Trackers(request.trackers if first else (), folder=request.out, name=request.out.name, listener=listener)
-    prepared = prepare(request, listener=listener)
-    about = dict(described(prepared, request))
-    folder = RunFolder(request.out, writes=first)
-    with ExitStack() as context:
-        context.enter_context(folder.held(listener))
-        context.enter_context(joined(request.settings.device))  # one group for all that follows
-        ran = folder.begin(identity(about, request.folds), again=request.again)
-        if request.folds:
-            return _folds(request, prepared, about, folder=folder, listener=listener)
-        where: Mapping[str, str] = ran["trackers"] if ran is not None else {}
-        if ran is None:
-            run = _Run(request, prepared.built, about, folder=folder, listener=listener, trackers=trackers)
-            ran = run.go(_images(prepared.data.training, prepared.data.validation), run_of=identity(about, 0))
-            where = trackers.where
-            cached = False
-        else:
-            cached = True
-            listener(Finished(STEP, 0.0, cached=True))
-        return Trained(
-            request.out, about, history_of(ran), cached, _next(request, prepared.built, request.out), where=where
-        )
-
-
-def _folds(
-    request: TrainRequest, prepared: Prepared, about: dict[str, Any], *, folder: RunFolder, listener: Listener
-) -> Trained:
-    """Cross-validation: every image of the training part is judged once, by the network that did not learn it."""
-    from edgecnn.data.folds import folds
-
-    divided = "made here" in prepared.data.facts["split"]
-    whole = _together(prepared) if divided else prepared.data.training
-    if divided:
-        listener(Warned("whole-data", f"the folds divide all {len(whole)} images", "so no images are left to judge on"))
-    done = []
-    for number, (training, validation) in enumerate(folds(whole, request.folds, seed=request.seed), start=1):
-        own = folder.fold(number)
-        step = f"fold {number} of {request.folds}"
-        facts = {
-            **about["data"],
-            "images": {"training": len(training), "validation": len(validation)},
-            "digests": {"training": training.digest, "validation": validation.digest},
-        }
-        mine = {**about, "data": facts, "fold": number}
-        run_of = identity(mine, request.folds)
-        ran = own.begin(run_of, again=request.again)
-        cached = ran is not None
-        if ran is None:
-            named = f"{request.out.name}-fold-{number}"
-            trackers = Trackers(request.trackers if own.writes else (), folder=own.out, name=named, listener=listener)
-            built = network(request, prepared.data.class_names)
-            run = _Run(request, built, mine, folder=own, listener=listener, trackers=trackers, step=step)
-            ran = run.go(_images(training, validation), run_of=run_of)
-        else:
-            listener(Finished(step, 0.0, cached=True))
-        done.append(Fold(number, own.out, len(training), len(validation), history_of(ran), cached))
-    found = Trained(request.out, about, None, all(fold.cached for fold in done), "", folds=tuple(done))
-    if folder.writes:
-        folder.finish(identity(about, request.folds), found.to_dict(), ())
-    return found
-
-
-def _next(request: TrainRequest, built: BuiltNetwork, out: Path) -> str:
-    model = built.architecture if built.needs_model else None
-    return optimize_command(out, request.data, model=model, seed=request.seed)
-
-
-def _images(training: ImageSet, validation: ImageSet) -> TrainingImages:
+def training_images(training: ImageSet, validation: ImageSet) -> TrainingImages:
     return TrainingImages(training, validation if len(validation) else None)
 
 
-def _together(prepared: Prepared) -> ImageSet:
-    """Training and held-out images of data that was divided here."""
-    parts = (prepared.data.training, prepared.data.validation)
-    return ImageSet(
-        [path for part in parts for path in part.paths],
-        [label for part in parts for label in part.labels or ()],
-        preprocessing=prepared.preprocessing,
-        root=parts[0].root,
-    )
-
-
-class _Run:
+class Session:
     """One training into one folder."""
 
     def __init__(

@@ -1,0 +1,107 @@
+"""Command: its options, one call of a workflow, one printer. Nothing else happens in this room.
+
+A module here declares a function for its options and its help alone, and says which workflow it is:
+
+    @command("edgecnn.workflows.convert:export", preprocessing_before="json")
+    def export(checkpoint: options.Checkpoint, ..., json: options.Json = False) -> None:
+        (its help)
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import typer
+
+from edgecnn.cli.options import PREPROCESSING
+
+Printer = Callable[[Any, Mapping[str, Any]], None]
+"""Prints a result for a person; gets the options as well."""
+Note = Callable[[Any, Mapping[str, Any]], str]
+"""What to say on stderr beside the result; empty for nothing."""
+PRINTED = ("json", "dry_run")
+"""Options that the workflow does not know: how to print, and that nothing is to be done."""
+
+
+def page(result: Any, options: Mapping[str, Any]) -> None:
+    """Print what the result says of itself."""
+    from edgecnn.cli import console
+
+    console.result(result.page())
+
+
+def command(
+    workflow: str,
+    *,
+    printer: Printer = page,
+    note: Note | None = None,
+    printed: tuple[str, ...] = (),
+    preprocessing_before: str = "",
+    dry_run: str = "",
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a command of a function that declares its options.
+
+    `workflow` and `dry_run` (what `--dry-run` calls instead) are `package.module:function`, imported when they are
+    called; the options are their keyword arguments. The six options of preprocessing stand before the option named
+    `preprocessing_before`, or at the "end". `printed` are options for the printer alone; `note` is said on stderr
+    after the result. The exit code is the result's, where it has one.
+    """
+
+    def decorate(declared: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(declared, eval_str=True)
+        parameters = list(signature.parameters.values())
+        if preprocessing_before:
+            place = [*(parameter.name for parameter in parameters), "end"].index(preprocessing_before)
+            parameters[place:place] = PREPROCESSING
+
+        def run(**options: Any) -> None:
+            _validate_exclusive(options)
+            arguments = {name: value for name, value in options.items() if name not in (*PRINTED, *printed)}
+            if options.get("dry_run"):
+                arguments.pop("remeasure", None)  # a plan measures nothing
+            result = _call(dry_run if options.get("dry_run") else workflow, arguments)
+            _print(result, options, printer, note)
+            code = getattr(result, "exit_code", 0)
+            if code:
+                raise typer.Exit(code)
+
+        run.__name__, run.__doc__, run.__module__ = declared.__name__, declared.__doc__, declared.__module__
+        run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        run.workflow, run.printed = workflow, (*PRINTED, *printed)  # type: ignore[attr-defined]
+        return run
+
+    return decorate
+
+
+def _validate_exclusive(options: Mapping[str, Any]) -> None:
+    if options.get("json") and options.get("csv"):
+        raise typer.BadParameter("--json and --csv exclude each other")
+
+
+def _call(workflow: str, arguments: Mapping[str, Any]) -> Any:
+    from edgecnn.cli import console
+    from edgecnn.core.plugins import resolve
+
+    function = resolve(workflow)
+    if "listener" not in inspect.signature(function).parameters:
+        return function(**arguments)
+    with console.listener() as listener:
+        return function(**arguments, listener=listener)
+
+
+def _print(result: Any, options: Mapping[str, Any], printer: Printer, note: Note | None) -> None:
+    from edgecnn.cli import console
+
+    if not getattr(result, "is_first", True):  # of the processes that torchrun starts one prints
+        return
+    if options.get("json"):
+        console.json(result)
+    else:
+        printer(result, options)
+    for failure in getattr(result, "failures", ()):
+        console.failure(failure.error)
+    if note is not None and (text := note(result, options)):
+        console.note(text)

@@ -1,0 +1,62 @@
+"""Profile: where a model's time goes on a device, layer by layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgecnn.config.devices import load_device
+from edgecnn.core.events import Listener, ignore
+from edgecnn.core.store import cannot_write, write_atomically
+from edgecnn.measure import layer_profile
+from edgecnn.measure.candidates import open_models, planner
+from edgecnn.measure.connection import connect
+from edgecnn.measure.layer_profile import LayerProfile
+from edgecnn.report.profile import json, markdown, svg
+from edgecnn.workflows.arguments import PathLike
+
+
+def profile(
+    model: PathLike,
+    *,
+    device: str = "host",
+    threads: int | None = None,
+    backend: str | None = None,
+    runs: int = 30,
+    top: int = 10,
+    out: PathLike | None = None,
+    listener: Listener = ignore,
+) -> LayerProfile:
+    """Time each layer of an .onnx or .tflite file on a device, and say what limits it.
+
+    `runs` are those with the profiler, and as many without; `top` layers are named in the files that `out` gets.
+    Raises InputError, MissingError or StepError.
+    """
+    target = load_device(device)
+    plan = planner(open_models([Path(model)]), backend=backend, threads=threads, batches=(1,), end_to_end=False)
+    with connect(target) as connection:
+        candidates, failures = plan(target, connection)
+        for failure in failures:
+            raise failure.error
+        candidate = candidates[0]
+        measured = layer_profile.profile(
+            candidate.artifact,
+            device=connection.device,
+            profile=target,
+            backend=candidate.backend,
+            threads=candidate.threads,
+            runs=runs,
+            listener=listener,
+        )
+    if out is not None:
+        _write(Path(out), measured, top)
+    return measured
+
+
+def _write(folder: Path, measured: LayerProfile, top: int) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    write_atomically(folder / "profile.svg", svg.render(measured, top=top))
+    write_atomically(folder / "profile.json", json.render(measured))
+    write_atomically(folder / "profile.md", markdown.render(measured, top=top))
