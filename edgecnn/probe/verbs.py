@@ -23,7 +23,8 @@ def report_facts(job: Job, events: Events) -> dict[str, Any]:
 
 
 def accuracy(job: Job, events: Events) -> dict[str, Any]:
-    """Logits of all images in `pixels` (.npy, uint8 NHWC, or float32 on that scale): float32 (N, classes) in the file `output`."""
+    """Logits of all images in
+    `pixels` (.npy, NHWC: uint8, or float32 on its scale): float32 (N, classes) in the file `output`."""
     from .normalise import normalise
 
     backend = backends.find(job.get("backend", str))
