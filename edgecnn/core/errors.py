@@ -7,6 +7,7 @@ edit to make).
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,6 +23,10 @@ class EdgecnnError(Exception):
         self.message = message
         self.why = why
         self.hint = hint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors travel between processes, keywords included."""
+        return partial(type(self), why=self.why, hint=self.hint), (self.code, self.message)
 
     def __str__(self) -> str:
         return "\n".join(part for part in (self.message, self.why, self.hint) if part)

@@ -13,7 +13,6 @@ import warnings
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
@@ -22,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from edgecnn.core.errors import EdgecnnError, InputError, StepError
+from edgecnn.core.errors import EdgecnnError, StepError
 from edgecnn.data.images import in_order
 from edgecnn.train.decoding import BatchTask, PixelSource, stack
 
@@ -112,8 +111,8 @@ class WorkerLoader:
                 done = next(results, None)
             if done is None:
                 return
-            if isinstance(done, _Failed):
-                raise done.error()
+            if isinstance(done, EdgecnnError):
+                raise done
             yield self._queue.given.popleft(), done
 
     def close(self) -> None:
@@ -192,36 +191,21 @@ class _Work(Dataset[Any]):
     def __init__(self, source: PixelSource) -> None:
         self._source = source
 
-    def __getitem__(self, task: BatchTask) -> Tensor | _Failed:
+    def __getitem__(self, task: BatchTask) -> Tensor | EdgecnnError:
         try:
             pixels = self._source.pixels(task)
         except EdgecnnError as error:
-            return _Failed(error.code, error.message, error.why, error.hint)
+            return error
         try:
             # Left to the queue, this fails in a thread of its own and the main process waits for ever.
             return pixels.share_memory_()  # type: ignore[no-any-return, no-untyped-call]
         except (RuntimeError, OSError) as error:
-            return _Failed(
+            return StepError(
                 "no-shared-memory",
                 f"{pixels.nbytes / 1e6:.1f} MB of images cannot be handed to the main process",
-                str(error),
-                "give more shared memory (docker run --shm-size 2g), or set workers to 0 (--workers 0)",
-                family=StepError,
+                why=str(error),
+                hint="give more shared memory (docker run --shm-size 2g), or set workers to 0 (--workers 0)",
             )
-
-
-@dataclass(frozen=True, slots=True)
-class _Failed:
-    """An error on its way between processes: exceptions lose their keywords there."""
-
-    code: str
-    message: str
-    why: str
-    hint: str
-    family: type[EdgecnnError] = InputError
-
-    def error(self) -> EdgecnnError:
-        return self.family(self.code, self.message, why=self.why, hint=self.hint)
 
 
 def _as_it_is(made: Any) -> Any:

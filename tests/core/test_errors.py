@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
 from edgecnn.core.errors import EdgecnnError, InputError, MissingError, StepError, did_you_mean
@@ -30,3 +32,9 @@ def test_a_near_word_is_proposed() -> None:
 
 def test_without_a_near_word_all_are_listed() -> None:
     assert did_you_mean("zzz", ["stem", "head"]) == "known: head, stem"
+
+
+def test_an_error_travels_between_processes() -> None:
+    error = InputError("some-code", "what", why="why", hint="do this")
+    arrived = pickle.loads(pickle.dumps(error))  # noqa: S301
+    assert type(arrived) is InputError and arrived.to_dict() == error.to_dict()
