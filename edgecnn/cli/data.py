@@ -48,7 +48,7 @@ def audit(
         ),
     ] = None,
     model: options.ModelName = None,
-    class_map: options.ClassMap = None,
+    class_map: options.ClassMapFile = None,
     device: Annotated[
         str | None, typer.Option("--device", metavar="NAME", help="Where the model runs, such as cuda. Default: cpu.")
     ] = None,

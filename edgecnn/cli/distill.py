@@ -65,7 +65,7 @@ def distill(
     ] = None,
     workers: Annotated[int | None, typer.Option("--workers", min=0, help="Processes that decode images.")] = None,
     model: options.ModelName = None,
-    class_map: options.ClassMap = None,
+    class_map: options.ClassMapFile = None,
     seed: options.Seed = 0,
     json: options.Json = False,
 ) -> None:

@@ -43,7 +43,7 @@ def evaluate(
         ),
     ],
     model: options.ModelName = None,
-    class_map: options.ClassMap = None,
+    class_map: options.ClassMapFile = None,
     tta: Annotated[
         str | None,
         typer.Option("--tta", metavar="WORDS", help="Test-time augmentation: flip, shift, five-crop or flip,shift."),

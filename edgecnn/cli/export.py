@@ -20,7 +20,7 @@ def export(
     ] = None,
     data: options.DataDir = None,
     model: options.ModelName = None,
-    class_map: options.ClassMap = None,
+    class_map: options.ClassMapFile = None,
     precision: Annotated[str, typer.Option("--precision", metavar="WORD", help="fp32, or fp16 for tensorrt.")] = "fp32",
     json: options.Json = False,
 ) -> None:

@@ -33,7 +33,7 @@ ModelName = Annotated[
         "--model", "-m", metavar="NAME", help="resnet50, timm:NAME, path/file.py:factory or pkg.module:factory."
     ),
 ]
-ClassMap = Annotated[
+ClassMapFile = Annotated[
     Path | None,
     typer.Option(
         "--class-map",

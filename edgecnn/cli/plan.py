@@ -76,7 +76,7 @@ def plan(
     device: options.OnDevice = None,
     data: options.DataDir = None,
     model: options.ModelName = None,
-    class_map: options.ClassMap = None,
+    class_map: options.ClassMapFile = None,
     recipe: options.RecipeName = "int8",
     max_drop: options.MaxDrop = None,
     max_latency: options.MaxLatency = None,

@@ -66,7 +66,7 @@ def prune(
     ] = None,
     data: options.DataDir = None,
     model: options.ModelName = None,
-    class_map: options.ClassMap = None,
+    class_map: options.ClassMapFile = None,
     seed: options.Seed = 0,
     json: options.Json = False,
 ) -> None:

@@ -20,7 +20,7 @@ def quantize(
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="Default: beside the checkpoint.")
     ] = None,
     model: options.ModelName = None,
-    class_map: options.ClassMap = None,
+    class_map: options.ClassMapFile = None,
     observer: Annotated[
         str | None,
         typer.Option("--observer", metavar="WORD", help="minmax, percentile, mse or entropy. Default: minmax."),

@@ -13,7 +13,7 @@ from edgecnn.core.events import Listener, ignore
 from edgecnn.core.stage import LabelledImages
 from edgecnn.train import heap, interruption, optimizer, parallel, randomness
 from edgecnn.train.losses import Labels
-from edgecnn.train.session import EpochCallback, TrainingInputs, TrainingRun
+from edgecnn.train.session import EpochCallback, RunInputs, TrainingRun
 from edgecnn.train.settings import Feed, History, Objective, TrainingImages, TrainSettings
 from edgecnn.train.state import RunState, identity
 from edgecnn.train.validation import measure, measure_accuracy, require_labels
@@ -66,7 +66,7 @@ def fit(
         goal.to(str(group.device))
         feed = _open(images.train, settings, group, seed, classes)
         around.callback(feed.close)
-        run = TrainingRun(TrainingInputs(module, images, settings, goal, feed, seed, still), group)
+        run = TrainingRun(RunInputs(module, images, settings, goal, feed, seed, still), group)
         if scratch is not None:
             about = {"seed": seed, "objective": _name(goal), "processes": group.world, "arithmetic": run.arithmetic}
             run.resume(

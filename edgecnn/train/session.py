@@ -34,7 +34,7 @@ AGREE_EVERY = 8
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingInputs:
+class RunInputs:
     """What a run works on. `still` are the batch-norm layers whose statistics stay."""
 
     module: nn.Module
@@ -49,7 +49,7 @@ class TrainingInputs:
 class TrainingRun:
     """The epochs of one run. `go` ends with the kept weights in the module."""
 
-    def __init__(self, task: TrainingInputs, group: ProcessGroup) -> None:
+    def __init__(self, task: RunInputs, group: ProcessGroup) -> None:
         self._task, self._group = task, group
         settings, validation = task.settings, task.images.validation
         steps = -(-len(task.feed) // settings.accumulate)

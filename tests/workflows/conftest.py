@@ -51,6 +51,23 @@ def invoke(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
     return call
 
 
+@pytest.fixture
+def optimize(bench: Workbench, invoke: Callable[..., Ended], tmp_path: Path) -> Callable[..., Ended]:
+    """`optimize("--crop", "x", checkpoint=..., data=...)` of the tiny network; nothing may be left in the folder."""
+
+    def call(*more: str, checkpoint: Path | None = None, data: Path | None = None, model: str | None = "") -> Ended:
+        words = ["optimize", str(checkpoint or bench.checkpoint), "--data", str(data or bench.data)]
+        named = [] if model is None else ["--model", model or bench.model]
+        out = tmp_path / "out"
+        ended = invoke(
+            *words, *named, "--crop", "32", "--resize", "none", "--profile", "smoke", "--out", str(out), *more
+        )
+        assert ended.out == "" and not out.exists(), "nothing should have been started"
+        return ended
+
+    return call
+
+
 @dataclass(frozen=True)
 class Run:
     """A finished `optimize` for this host in every format that can be made here; `out` is read, never written."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -27,23 +26,6 @@ class Code:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return os.mkdir, (self.target,)
-
-
-@pytest.fixture
-def optimize(bench: Workbench, invoke: Invoke, tmp_path: Path) -> Invoke:
-    """`optimize("--crop", "x", checkpoint=..., data=...)` of the tiny network; nothing may be left in the folder."""
-
-    def call(*more: str, checkpoint: Path | None = None, data: Path | None = None, model: str | None = "") -> Ended:
-        words = ["optimize", str(checkpoint or bench.checkpoint), "--data", str(data or bench.data)]
-        named = [] if model is None else ["--model", model or bench.model]
-        out = tmp_path / "out"
-        ended = invoke(
-            *words, *named, "--crop", "32", "--resize", "none", "--profile", "smoke", "--out", str(out), *more
-        )
-        assert ended.out == "" and not out.exists(), "nothing should have been started"
-        return ended
-
-    return call
 
 
 def pickled_code(path: Path, bench: Workbench) -> None:
@@ -179,101 +161,6 @@ def test_a_network_the_weights_do_not_fit(optimize: Invoke) -> None:
 def test_a_model_that_is_not_there(optimize: Invoke, bench: Workbench, model: str, code: str, says: str) -> None:
     ended = optimize(model=model.format(folder=bench.folder))
     assert (ended.code, ended.error) == (2, code)
-    assert says in ended.err
-
-
-def missing_data(folder: Path) -> None:
-    shutil.rmtree(folder)
-
-
-def empty_data(folder: Path) -> None:
-    shutil.rmtree(folder)
-    folder.mkdir()
-
-
-def folders_without_images(folder: Path) -> None:
-    for path in folder.glob("*/*/*.png"):
-        path.unlink()
-
-
-def one_class(folder: Path) -> None:
-    for part in ("train", "val"):
-        for name in ("columns", "rows", "spot"):
-            shutil.rmtree(folder / part / name)
-
-
-def three_classes(folder: Path) -> None:
-    for part in ("train", "val"):
-        shutil.rmtree(folder / part / "spot")
-
-
-def broken_to_calibrate(folder: Path) -> None:
-    path = folder / "train" / "rows" / "003.png"
-    path.write_bytes(path.read_bytes()[:60])
-
-
-def broken_to_judge(folder: Path) -> None:
-    (folder / "val" / "spot" / "007.png").write_bytes(b"no image")
-
-
-def overlap(folder: Path) -> None:
-    shutil.copy(folder / "train" / "rows" / "003.png", folder / "val" / "rows" / "999.png")
-
-
-def an_archive(folder: Path) -> None:
-    shutil.rmtree(folder)
-    folder.write_bytes(b"PK\x03\x04")
-
-
-DATA = [
-    (missing_data, "no-data", "there is no data at"),
-    (empty_data, "no-images", "train/"),
-    (folders_without_images, "no-images", "train/"),
-    (one_class, "one-class", "belong to one class"),
-    (three_classes, "class-count", "3 classes, the network 4 outputs"),
-    (broken_to_calibrate, "broken-image", "003.png"),
-    (broken_to_judge, "broken-image", "007.png"),
-    (overlap, "data-overlap", "999.png"),
-    (an_archive, "no-data", "neither a folder nor a .csv"),
-]
-
-
-@pytest.mark.parametrize(("spoil", "code", "says"), DATA, ids=lambda value: getattr(value, "__name__", None))
-def test_data_that_cannot_judge(
-    optimize: Invoke, bench: Workbench, tmp_path: Path, spoil: Callable[[Path], None], code: str, says: str
-) -> None:
-    folder = Path(shutil.copytree(bench.data, tmp_path / "patterns"))
-    spoil(folder)
-    ended = optimize(data=folder)
-    assert (ended.code, ended.error) == (2, code), ended.err
-    assert says in ended.err
-
-
-def test_one_class_of_several(optimize: Invoke, bench: Workbench, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(bench.data, tmp_path / "patterns"))
-    one_class(folder)
-    (tmp_path / "classes.txt").write_text("checks\ncolumns\nrows\nspot\n")
-    ended = optimize("--class-map", str(tmp_path / "classes.txt"), data=folder)
-    assert (ended.code, ended.error) == (2, "one-class")
-    assert "'checks'" in ended.err
-
-
-@pytest.mark.parametrize(
-    ("content", "code", "says"),
-    [
-        ("checks\ncolumns\nrows\nspots\n", "unknown-class", "did you mean 'spots'"),
-        ("checks\ncolumns\nrows\n", "bad-class-map", "3 lines, the network 4 outputs"),
-        ("checks\ncolumns\nrows\nrows\n", "bad-class-map", "rows more than once"),
-        ("", "bad-class-map", "0 lines"),
-        (None, "bad-class-map", "No such file"),
-    ],
-)
-def test_class_maps(optimize: Invoke, tmp_path: Path, content: str | None, code: str, says: str) -> None:
-    path = tmp_path / "classes.txt"
-    if content is not None:
-        path.write_text(content)
-    ended = optimize("--class-map", str(path))
-    assert (ended.code, ended.error) == (2, code), ended.err
     assert says in ended.err
 
 

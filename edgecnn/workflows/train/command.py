@@ -17,7 +17,7 @@ from edgecnn.workflows.train.folder import RunFolder, history_of, identity
 from edgecnn.workflows.train.folds import cross_validate
 from edgecnn.workflows.train.request import TrainRequest, out_for, settings_of
 from edgecnn.workflows.train.result import Trained, optimize_command
-from edgecnn.workflows.train.session import STEP, Session, training_images
+from edgecnn.workflows.train.session import STEP, TrainingSession, training_images
 from edgecnn.workflows.train.start import described, prepare
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def run(request: TrainRequest, listener: Listener = ignore) -> Trained:
             return cross_validate(request, inputs, about, folder=folder, listener=listener)
         where: Mapping[str, str] = ran["trackers"] if ran is not None else {}
         if ran is None:
-            run = Session(request, inputs.built, about, folder=folder, listener=listener, trackers=trackers)
+            run = TrainingSession(request, inputs.built, about, folder=folder, listener=listener, trackers=trackers)
             ran = run.go(training_images(inputs.data.training, inputs.data.validation), run_of=identity(about, 0))
             where = trackers.where
             cached = False

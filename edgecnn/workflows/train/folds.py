@@ -11,7 +11,7 @@ from edgecnn.train.trackers import Trackers
 from edgecnn.workflows.train.folder import RunFolder, history_of, identity
 from edgecnn.workflows.train.request import TrainRequest
 from edgecnn.workflows.train.result import Fold, Trained
-from edgecnn.workflows.train.session import Session, training_images
+from edgecnn.workflows.train.session import TrainingSession, training_images
 from edgecnn.workflows.train.start import TrainingInputs, network
 
 
@@ -40,7 +40,7 @@ def cross_validate(
             named = f"{request.out.name}-fold-{number}"
             trackers = Trackers(request.trackers if own.writes else (), folder=own.out, name=named, listener=listener)
             built = network(request, inputs.data.class_names)
-            run = Session(request, built, mine, folder=own, listener=listener, trackers=trackers, step=step)
+            run = TrainingSession(request, built, mine, folder=own, listener=listener, trackers=trackers, step=step)
             ran = run.go(training_images(training, validation), run_of=run_of)
         else:
             listener(Finished(step, 0.0, cached=True))

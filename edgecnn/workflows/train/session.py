@@ -37,7 +37,7 @@ def training_images(training: ImageSet, validation: ImageSet) -> TrainingImages:
     return TrainingImages(training, validation if len(validation) else None)
 
 
-class Session:
+class TrainingSession:
     """One training into one folder."""
 
     def __init__(
