@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 def _show(benchmark: Benchmark, given: Mapping[str, Any]) -> None:
     from edgecnn.cli import console
-    from edgecnn.report.benchmark import text
+    from edgecnn.report import text
+    from edgecnn.report.benchmark.document import document
 
     if given["csv"]:
         console.result(benchmark.to_csv())
     elif benchmark.latencies:
-        console.result(text.render(benchmark.devices, benchmark.sizes))
+        console.result(text.render(document(benchmark.devices, benchmark.sizes)))
 
 
 @command("edgecnn.workflows.benchmark:benchmark", printer=_show, printed=("csv",))

@@ -21,18 +21,19 @@ app = typer.Typer(
 
 def _show(audit: Audit, given: Mapping[str, Any]) -> None:
     from edgecnn.cli import console
-    from edgecnn.report.audit import text
+    from edgecnn.report import text
+    from edgecnn.report.audit.document import document
 
     out = given["out"]
-    console.result(text.render(audit, place="" if out is None else str(out / "audit.md")))
+    console.result(text.render(document(audit), place="" if out is None else str(out / "audit.md")))
 
 
 def _note(audit: Audit, given: Mapping[str, Any]) -> str:
-    from edgecnn.report.audit import markdown
+    from edgecnn.report.audit.document import files
 
     if given["out"] is None:
         return ""
-    return f"wrote {', '.join(str(given['out'] / name) for name in markdown.files(audit))}"
+    return f"wrote {', '.join(str(given['out'] / name) for name in files(audit))}"
 
 
 @app.command()

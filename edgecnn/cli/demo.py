@@ -19,7 +19,7 @@ def _show(report: Report, given: Mapping[str, Any]) -> None:
     from edgecnn.cli import console
     from edgecnn.report import text
 
-    console.result(text.render(report))
+    console.result(text.render(report.document(), place="report.md"))
 
 
 def _note(report: Report, given: Mapping[str, Any]) -> str:

@@ -17,17 +17,18 @@ if TYPE_CHECKING:
 
 def _show(evaluation: Evaluation, given: Mapping[str, Any]) -> None:
     from edgecnn.cli import console
-    from edgecnn.report.evaluation import text
+    from edgecnn.report import text
+    from edgecnn.report.evaluation.document import document
 
     out = given["out"]
-    console.result(text.render(evaluation, place="" if out is None else str(out / "evaluation.md")))
+    console.result(text.render(document(evaluation), place="" if out is None else str(out / "evaluation.md")))
 
 
 def _note(evaluation: Evaluation, given: Mapping[str, Any]) -> str:
-    from edgecnn.report.evaluation import markdown
+    from edgecnn.report.evaluation.document import files
 
     if given["out"] is not None:
-        return f"wrote {', '.join(str(given['out'] / name) for name in markdown.files(evaluation))}"
+        return f"wrote {', '.join(str(given['out'] / name) for name in files(evaluation))}"
     return "" if given["json"] else "every class, the confusion matrix and the hardest images as pictures: --out DIR"
 
 

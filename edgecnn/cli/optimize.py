@@ -21,7 +21,7 @@ def _show(result: Any, given: Mapping[str, Any]) -> None:
     if given["dry_run"]:
         plan.show(result, given)
     else:
-        console.result(text.render(result))
+        console.result(text.render(result.document(), place="report.md"))
 
 
 def _note(result: Report, given: Mapping[str, Any]) -> str:

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 def _show(profile: LayerProfile, given: Mapping[str, Any]) -> None:
     from edgecnn.cli import console
-    from edgecnn.report.profile import text
+    from edgecnn.report import text
+    from edgecnn.report.profile.document import document
 
-    console.result(text.render(profile, top=given["top"]))
+    console.result(text.render(document(profile, top=given["top"])))
 
 
 def _note(profile: LayerProfile, given: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from edgecnn.core.events import Event, Finished, Progress, Started, Warned
+from edgecnn.core.units import duration
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,14 +18,6 @@ LINE_EVERY_S = 10.0
 """A plain log gets at most one progress line per step in this time."""
 WIDE = 100
 """Columns from which there is room for a bar beside the words."""
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person reads them: `0.4 s`, `12.3 s`, `2 min 05 s`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s"
 
 
 class _Seen:

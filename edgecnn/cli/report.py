@@ -22,7 +22,7 @@ def _show(report: Report, given: Mapping[str, Any]) -> None:
 
     name = given["format"]
     if name == "text":
-        console.result(text.render(report))
+        console.result(text.render(report.document(), place="report.md"))
     else:
         console.result(plugins.load("reporters", {"md": "markdown"}.get(name, name))(report).rstrip("\n"))
 
@@ -30,7 +30,7 @@ def _show(report: Report, given: Mapping[str, Any]) -> None:
 @command("edgecnn.workflows.report:report", printer=_show, printed=("format",))
 def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run, or its report.json.")],
-    format: Annotated[str, typer.Option("--format", "-f", metavar="WORD", help="text, md or json.")] = "text",
+    format: Annotated[str, typer.Option("--format", "-f", metavar="WORD", help="text, md, html or json.")] = "text",
     json: options.Json = False,
 ) -> None:
     """Show the report of a finished run again. Nothing is run; the exit code is that of the run's verdict."""

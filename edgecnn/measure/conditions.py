@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from edgecnn.core.device import DeviceProfile, Throttle
-from edgecnn.measure.grade import Effect, Reason, count
+from edgecnn.core.units import count
+from edgecnn.measure.grade import Effect, Reason
 from edgecnn.measure.process import Process
 from edgecnn.measure.telemetry import Telemetry
 

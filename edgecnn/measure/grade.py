@@ -27,9 +27,3 @@ def grade_of(reasons: Sequence[Reason]) -> Grade:
     effects = {reason.effect for reason in reasons}
     grades: tuple[Grade, ...] = ("invalid", "degraded", "unknown")
     return next((grade for grade in grades if grade in effects), "valid")
-
-
-def count(number: int, word: str) -> str:
-    """`1 process`, `3 processes`."""
-    plural = word + ("es" if word.endswith("s") else "s")
-    return f"{number} {word if number == 1 else plural}"

@@ -103,7 +103,7 @@ class LayerProfile(Result):
     of a run together. `peaks` and `bound` are None where the device's are not known, and on an emulated board.
     """
 
-    renderer: ClassVar[str] = "edgecnn.report.profile.markdown:render"
+    renderer: ClassVar[str] = "edgecnn.report.profile.document:to_markdown"
 
     model: str
     sha256: str

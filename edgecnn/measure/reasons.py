@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from edgecnn.core.device import DeviceProfile
+from edgecnn.core.units import count
 from edgecnn.measure.conditions import of_board
-from edgecnn.measure.grade import Effect, Grade, Reason, count, grade_of
+from edgecnn.measure.grade import Effect, Grade, Reason, grade_of
 from edgecnn.measure.process import Candidate, Process
 from edgecnn.statistics import samples
 

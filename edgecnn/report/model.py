@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from math import nan
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from pydantic import BeforeValidator, Field, TypeAdapter
 
@@ -17,7 +17,8 @@ from edgecnn.core import plugins
 from edgecnn.core.outcome import EXIT_CODES, Outcome
 from edgecnn.core.result import Result
 from edgecnn.formats.fusion import Fusion
-from edgecnn.report import archive
+from edgecnn.report import archive, html, markdown
+from edgecnn.report.document import Document
 from edgecnn.report.facts import NO_BUDGET, BudgetFacts, DataFacts, Facts, ModelFacts, RecipeFacts, StageFacts
 from edgecnn.report.search import Search
 
@@ -185,10 +186,25 @@ class Report(Result):
                 row["speed"].update(dict.fromkeys(TIMES))
         return {key: archive.finite(value) for key, value in raw.items()}
 
+    def document(self) -> Document:
+        """The report as a document, for any renderer."""
+        return cast(Document, plugins.resolve("edgecnn.report.optimization:document")(self))
+
+    def to_json(self) -> str:
+        """The report as one JSON document, as in report.json."""
+        return archive.dumps(self.to_dict())
+
     def to_markdown(self) -> str:
         """The whole report as Markdown, as in report.md."""
-        text: str = plugins.load("reporters", "markdown")(self)
-        return text
+        return markdown.render(self.document())
+
+    def to_html(self) -> str:
+        """The whole report as one self-contained HTML page."""
+        return html.render(self.document())
+
+    def _repr_html_(self) -> str:
+        """The report in a notebook."""
+        return html.fragment(self.document())
 
     @classmethod
     def load(cls, path: Path) -> Report:

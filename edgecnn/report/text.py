@@ -1,188 +1,234 @@
-"""The report for a terminal: what was asked, one row per artifact, what follows from it."""
+"""A document for a terminal, as a rich renderable: brief, fitted to the console's width, conclusions last."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import singledispatch
 
 from rich import box
+from rich import table as rich_table
 from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
-from edgecnn.report import wording
-from edgecnn.report.model import Report, Row
-
-STYLES = {
-    "PASS": "bold green",
-    "FAIL": "bold red",
-    "INCONCLUSIVE": "bold yellow",
-    "failed": "red",
-    "skipped": "dim",
-    "baseline": "dim",
-}
-BADGES = {"PASS": "bold white on green", "FAIL": "bold white on red", "INCONCLUSIVE": "bold black on yellow"}
-
-SHOWN_LAYERS = 3
-
-
-def render(report: Report) -> RenderableType:
-    """The whole report as a rich renderable; it fits itself to the console's width (80 columns and more)."""
-    parts: list[RenderableType] = [_header(report), "", _Rows(report.rows)]
-    if legend := wording.legend(report):
-        parts += ["", Text(legend, "dim")]
-    notes = [(name, Text(text)) for name, text in wording.grouped_notes(report)]
-    for title, body in (
-        ("notes", _named(notes)),
-        ("INT8 coverage", _named(_fusion(report))),
-        ("ladder", _climbs(report)),
-        ("warnings", _lines(wording.warnings(report), "yellow")),
-        ("conclusions", _lines(report.conclusions, "")),
-    ):
-        if body is not None:
-            parts += ["", Text(title, "bold"), Padding(body, (0, 0, 0, 2))]
-    return Group(*parts, "", _verdict(report))
-
-
-def _climbs(report: Report) -> RenderableType | None:
-    """A table for each format that was climbed."""
-    shown = [climb for climb in report.searches if wording.worth_showing(climb)]
-    parts: list[RenderableType] = []
-    for climb in shown:
-        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="dim")
-        for title in ("attempt", "drop, points", "agree %", "size", "budget"):
-            table.add_column(title, overflow="fold", no_wrap=title in ("drop, points", "size"))
-        for tried in climb.attempts:
-            style = "bold" if tried.label == climb.chosen else ""
-            table.add_row(*(Text(cell, style) for cell in wording.climb_cells(tried, climb)))
-        parts += [*([""] if parts else []), Text(wording.climb_title(climb)), table]
-        parts += [Text(climb.why)] if climb.why else []
-    return Group(*parts) if parts else None
-
-
-def _header(report: Report) -> RenderableType:
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="dim", no_wrap=True)
-    grid.add_column(overflow="fold")
-    grid.add_row("model", Text(wording.model(report)))
-    grid.add_row("target", Text(wording.target(report)))
-    grid.add_row("data", Text(f"{wording.data(report)}; {wording.allowed(report)}"))
-    grid.add_row("recipe", Text(wording.recipe(report)))
-    grid.add_row("measured", Text(f"on {report.measured_on}, profile {report.profile}"))
-    if report.elsewhere:
-        grid.add_row("", Text(report.elsewhere, "yellow"))
-    return Group(Text(report.title, "bold"), "", grid)
-
-
-@dataclass(frozen=True, slots=True)
-class _Column:
-    """`figure` gives the value and its interval; a narrow console shows only what is `needed`."""
-
-    title: str
-    figure: Callable[[Row], tuple[str, str]]
-    needed: bool = True
-
-
-def _top1(row: Row) -> tuple[str, str]:
-    return wording.percent(row.accuracy.top1 if row.accuracy else None), ""
-
-
-def _agreement(row: Row) -> tuple[str, str]:
-    return wording.percent(row.accuracy.agreement if row.accuracy else None), ""
-
-
-def _p90(row: Row) -> tuple[str, str]:
-    return wording.p90(row), ""
-
-
-COLUMNS = (
-    _Column("size", lambda row: (wording.size(row.size_bytes), "")),
-    _Column("top-1 %", _top1),
-    _Column("drop, points", wording.drop),
-    _Column("agree %", _agreement, needed=False),
-    _Column("median ms", wording.median),
-    _Column("p90 ms", _p90, needed=False),
-    _Column("speedup", wording.speedup),
+from edgecnn.core.units import NOTHING, short
+from edgecnn.report.document import (
+    BarChart,
+    Bullets,
+    Cell,
+    Column,
+    Document,
+    Element,
+    Item,
+    Pairs,
+    Paragraph,
+    Section,
+    Table,
+    Tone,
 )
 
-
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """One row per artifact. A figure and its interval stand side by side where there is room, else stacked.
-
-    Where even that is too wide, the least needed figures are left out.
-    """
-
-    rows: tuple[Row, ...]
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        boundless = options.update(max_width=1000)
-        table = self._table(COLUMNS, stacked=False)
-        if console.measure(table, options=boundless).maximum > options.max_width:
-            table = self._table(COLUMNS, stacked=True)
-        if console.measure(table, options=boundless).maximum > options.max_width:
-            table = self._table([column for column in COLUMNS if column.needed], stacked=True)
-        yield table
-
-    def _table(self, columns: Sequence[_Column], *, stacked: bool) -> Table:
-        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="dim")
-        table.add_column("artifact", no_wrap=True)
-        for column in columns:
-            table.add_column(
-                column.title.replace(", ", "\n") if stacked else column.title, justify="right", no_wrap=True
-            )
-        table.add_column("verdict", no_wrap=True)
-        separator = " " if len(columns) == len(COLUMNS) else "\n"
-        formats = [row.format for row in self.rows]
-        for index, row in enumerate(self.rows):
-            word = wording.verdict(row)
-            table.add_row(
-                Text.assemble((row.format, "bold"), separator, " ".join(filter(None, (row.precision, row.variant)))),
-                *(_figure(*column.figure(row), stacked=stacked) for column in columns),
-                Text(word, STYLES.get(word, "")),
-                end_section=row.format not in formats[index + 1 :] and index + 1 < len(self.rows),
-            )
-        return table
+STYLES: dict[Tone, str] = {
+    "": "",
+    "good": "bold green",
+    "bad": "bold red",
+    "warning": "yellow",
+    "dim": "dim",
+    "strong": "bold",
+    "integer": "cyan",
+    "float": "yellow",
+    "conversion": "magenta",
+    "other": "dim",
+}
+BADGES = {"PASS": "bold white on green", "FAIL": "bold white on red", "INCONCLUSIVE": "bold black on yellow"}
+SHOWN_CHILDREN = 3
+BAR = 24
 
 
-def _figure(value: str, interval: str, *, stacked: bool) -> Text:
-    if value == wording.NOTHING:
-        return Text(value, "dim")
-    if not interval:
-        return Text(value)
-    return Text.assemble(value, ("\n" + interval.replace(" ", "") if stacked else f"  {interval}", "dim"))
+def render(document: Document, *, place: str = "") -> RenderableType:
+    """The document as a rich renderable for 80 columns and more; `place` is the file where all of it is, if any."""
+    parts: list[RenderableType] = [Text(document.title, "bold")]
+    shown = [block for block in document.blocks if not _is_left_out(block)]
+    follows_finding = False
+    for block in sorted(shown, key=lambda block: isinstance(block, Section) and block.last):
+        is_finding = isinstance(block, Section) and block.mark is not None
+        is_close = (isinstance(block, Paragraph) and block.tone == "warning") or (is_finding and follows_finding)
+        parts += [*([] if is_close else [""]), *_block(block, place)]
+        follows_finding = is_finding
+    if document.verdict is not None:
+        outcome, why = document.verdict
+        parts += ["", Text.assemble((f" {outcome} ", BADGES[outcome]), " ", why)]
+    return Group(*parts)
 
 
-def _fusion(report: Report) -> list[tuple[str, Text]]:
-    lines: list[tuple[str, Text]] = []
-    for row in report.rows:
-        said, layers = wording.fusion(row), wording.float_layers(row)
-        if said:
-            lines.append((row.name, Text(said)))
-        lines += [(row.name, Text(layer, "dim")) for layer in layers[:SHOWN_LAYERS]]
-        if len(layers) > SHOWN_LAYERS:
-            lines.append((row.name, Text(f"and {len(layers) - SHOWN_LAYERS} more, all of them in report.md", "dim")))
-    return lines
+def _is_left_out(block: Element) -> bool:
+    return (isinstance(block, Section) and block.full) or not _block(block, "")
 
 
-def _named(lines: Sequence[tuple[str, Text]]) -> RenderableType | None:
-    """Lines beside the artifact they are about; its name is written once."""
-    if not lines:
-        return None
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(no_wrap=True)
-    grid.add_column(overflow="fold")
+@singledispatch
+def _block(block: Element, place: str) -> list[RenderableType]:
+    """What a terminal shows of a block; nothing of a picture."""
+    return []
+
+
+@_block.register
+def _paragraph(block: Paragraph, place: str) -> list[RenderableType]:
+    return [Text(block.text, STYLES[block.tone])]
+
+
+@_block.register
+def _section(section: Section, place: str) -> list[RenderableType]:
+    body: list[RenderableType] = []
+    for block in section.blocks:
+        if parts := _block(block, place):
+            body += [*([""] if body and not section.mark else []), *parts]
+    if section.mark is not None:
+        mark, tone = section.mark
+        return [Text.assemble((f"{mark} ", STYLES[tone]), section.title), Padding(Group(*body), (0, 0, 0, 2))]
+    if section.bare or not body:
+        return body
+    return [Text(section.title, "bold"), Padding(Group(*body), (0, 0, 0, 2))]
+
+
+def _more(left: int, place: str) -> str:
+    return f"and {left:,} more{f', all of them in {place}' if place else ''}"
+
+
+@_block.register
+def _bullets(block: Bullets, place: str) -> list[RenderableType]:
+    items = [item for item in block.items if not item.full]
+    shown, style = items[: block.brief], STYLES[block.tone]
+    lines = [line for item in shown for line in _lines(item, style, place)]
+    if len(items) > len(shown):
+        lines.append(("", Text(_more(len(items) - len(shown), place), "dim")))
+    if not any(name for name, _ in lines):
+        return [line for _, line in lines]
+    grid = _grid("left", "left")
     previous = ""
     for name, line in lines:
         grid.add_row(Text("" if name == previous else name), line)
         previous = name
+    return [grid]
+
+
+def _lines(item: Item, style: str, place: str) -> Iterator[tuple[str, Text]]:
+    yield item.name, Text(item.text, style)
+    for child in item.children[:SHOWN_CHILDREN]:
+        yield item.name, Text(child, "dim")
+    if len(item.children) > SHOWN_CHILDREN:
+        yield item.name, Text(_more(len(item.children) - SHOWN_CHILDREN, place), "dim")
+
+
+def _grid(*justify: str) -> rich_table.Table:
+    """A table without head and rules whose last column folds."""
+    grid = rich_table.Table.grid(padding=(0, 2))
+    for place, side in enumerate(justify):
+        last = place == len(justify) - 1
+        grid.add_column(justify="right" if side == "right" else "left", no_wrap=not last, overflow="fold")
     return grid
 
 
-def _lines(texts: Sequence[str], style: str) -> RenderableType | None:
-    return Group(*(Text(text, style) for text in texts)) if texts else None
+@_block.register
+def _pairs(block: Pairs, place: str) -> list[RenderableType]:
+    grid = _grid("left", "left")
+    for name, value in block.items:
+        grid.add_row(Text(name, "dim"), Text(value))
+    return [grid]
 
 
-def _verdict(report: Report) -> Text:
-    return Text.assemble((f" {report.outcome} ", BADGES[report.outcome]), " ", report.outcome_why)
+@_block.register
+def _bars(block: BarChart, place: str) -> list[RenderableType]:
+    grid = _grid("left", *("right" for _ in block.titles[1:-1]), "left", "left")
+    for bar in block.bars:
+        drawn = "" if bar.share is None else "█" * max(1, round(bar.share * BAR))
+        *figures, last = bar.figures
+        grid.add_row(Text(bar.label), *map(Text, figures), Text(drawn.ljust(BAR), STYLES[bar.tone]), Text(last, "dim"))
+    return [grid]
+
+
+@_block.register
+def _table(table: Table, place: str) -> list[RenderableType]:
+    notes = [Padding(Text(note, "dim"), (0, 0, 0, 2)) for note in table.notes]
+    return [_plain(table) if table.plain else _Fitting(table, place), *notes]
+
+
+def _plain(table: Table) -> RenderableType:
+    grid = _grid(*("right" if column.right else "left" for column in table.columns))
+    for row in table.rows:
+        grid.add_row(*(Text(cell.text, STYLES[cell.tone]) for cell in map(_cell, row)))
+    return grid
+
+
+def _cell(cell: Cell | str) -> Cell:
+    return cell if isinstance(cell, Cell) else Cell(cell)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fitting:
+    """A table that fits the console: intervals beside their figures, else below them, else fewer columns."""
+
+    table: Table
+    place: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        shown = [number for number, column in enumerate(self.table.columns) if not column.full]
+        boundless = options.update(max_width=1000)
+
+        def is_too_wide(drawn: rich_table.Table) -> bool:
+            return console.measure(drawn, options=boundless).maximum > options.max_width
+
+        drawn = self._draw(shown, stacked=False)
+        stacked = is_too_wide(drawn) and any(_cell(cell).interval for row in self.table.rows for cell in row)
+        drawn = self._draw(shown, stacked=stacked)
+        order = sorted(shown, key=lambda number: -self.table.columns[number].optional)
+        for number in order:
+            if not self.table.columns[number].optional or not is_too_wide(drawn):
+                break
+            shown.remove(number)
+            drawn = self._draw(shown, stacked=stacked)
+        yield drawn
+        if self.table.brief is not None and not self.table.both_ends and len(self.table.rows) > self.table.brief:
+            yield Text(_more(len(self.table.rows) - self.table.brief, self.place), "dim")
+
+    def _draw(self, shown: Sequence[int], *, stacked: bool) -> rich_table.Table:
+        table = self.table
+        drawn = rich_table.Table(
+            box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="dim"
+        )
+        for number in shown:
+            _add_column(drawn, table.columns[number], stacked=stacked)
+        for number, row in _brief(table):
+            if row is None:
+                drawn.add_row(Text(f"… {number:,} between", "dim"))
+                continue
+            cells = (_drawn(_cell(row[place]), table.columns[place], stacked=stacked) for place in shown)
+            drawn.add_row(*cells, end_section=number in table.breaks)
+        return drawn
+
+
+def _add_column(drawn: rich_table.Table, column: Column, *, stacked: bool) -> None:
+    title = column.title.replace(", ", "\n") if stacked else column.title
+    folds = not column.right and not column.optional
+    drawn.add_column(title, justify="right" if column.right else "left", no_wrap=not folds, overflow="fold")
+
+
+def _drawn(cell: Cell, column: Column, *, stacked: bool) -> Text:
+    value = short(cell.text, column.width) if column.width else cell.text
+    if value == NOTHING:
+        return Text(value, "dim")
+    interval = ("\n" + cell.interval.replace(" ", "") if stacked else f"  {cell.interval}") if cell.interval else ""
+    return Text.assemble((value, STYLES[cell.tone]), (interval, "dim"))
+
+
+def _brief(table: Table) -> Iterator[tuple[int, tuple[Cell | str, ...] | None]]:
+    """The rows a terminal shows, by number; (how many, None) in place of those left out between both ends."""
+    total, limit = len(table.rows), table.brief
+    if limit is None or total <= limit:
+        yield from enumerate(table.rows)
+        return
+    head = limit // 2 if table.both_ends else limit
+    yield from list(enumerate(table.rows))[:head]
+    if table.both_ends:
+        tail = total - (limit - head)
+        yield tail - head, None
+        yield from list(enumerate(table.rows))[tail:]

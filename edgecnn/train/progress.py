@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from edgecnn.core.events import Listener, Progress, Warned
+from edgecnn.core.units import estimate
 from edgecnn.train.settings import Epoch, TrainSettings
 
 STEP = "train"
@@ -112,12 +113,4 @@ class ProgressReporter:
     def _left(self, number: int, done: int) -> str:
         taken = (number - 1) * self._batches + done
         rest = self._epochs * self._batches - taken
-        return f"{_duration((time.perf_counter() - self._began) * rest / max(1, self._done))} left"
-
-
-def _duration(seconds: float) -> str:
-    """As an estimate deserves: `12 s`, `4 min`, `3 h 05 min`."""
-    if seconds < 99.5:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
+        return f"{estimate((time.perf_counter() - self._began) * rest / max(1, self._done))} left"

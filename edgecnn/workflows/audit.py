@@ -27,11 +27,13 @@ from edgecnn.data.listing import Listing, below
 from edgecnn.data.opening import list_images
 from edgecnn.data.preprocessing import Source
 from edgecnn.predict.predictor import Predictor, open_predictor
-from edgecnn.report.audit import json, markdown
+from edgecnn.report import archive, markdown
+from edgecnn.report.audit import json
+from edgecnn.report.audit.document import COPIES, DOUBTS, document
 from edgecnn.report.audit.findings import findings, outcome
-from edgecnn.report.audit.model import Audit, Doubts
-from edgecnn.report.evaluation.words import sure
-from edgecnn.report.sheet import Cell, sheet
+from edgecnn.report.audit.model import Audit, LabelDoubts
+from edgecnn.report.contact_sheet import SheetPicture, write_sheet
+from edgecnn.report.evaluation.document import sure
 from edgecnn.tasks.classification.metrics import probabilities_of
 from edgecnn.workflows.arguments import PathLike, source_of, usage_error
 
@@ -47,7 +49,7 @@ LOOK, COMPARE = "look at images", "compare images"
 class DataAudit(Audit, Result):
     """An audit as a result: it can be shown, and says whether a finding spoils a verdict."""
 
-    renderer: ClassVar[str] = "edgecnn.report.audit.markdown:render"
+    renderer: ClassVar[str] = "edgecnn.report.audit.document:to_markdown"
 
     @property
     def exit_code(self) -> int:
@@ -149,7 +151,7 @@ def _open(source: Source, listing: Listing, *, device: str | None, threads: int 
 
 def _doubts(
     opened: _Opened, looked: ScannedImages, *, parts: tuple[str, ...], root: Path, listener: Listener
-) -> Doubts:
+) -> LabelDoubts:
     """Each part has its own thresholds: a model is surer of the images it was trained on."""
     predictor, classes = opened.predictor, opened.classes
     whole = np.array(looked.whole, np.int64)
@@ -174,7 +176,7 @@ def _doubts(
         doubts = doubtful(probabilities[inside], labels[inside].tolist())
         found += [replace(doubt, place=int(whole[inside[doubt.place]])) for doubt in doubts]
     found.sort(key=lambda doubt: doubt.label_confidence - doubt.confidence)
-    return Doubts(opened.file, predictor.runtime, classes.names, len(labels), right, tuple(found))
+    return LabelDoubts(opened.file, predictor.runtime, classes.names, len(labels), right, tuple(found))
 
 
 def write(found: Audit, folder: Path) -> None:
@@ -182,7 +184,7 @@ def write(found: Audit, folder: Path) -> None:
 
     Raises StepError where the disk refuses.
     """
-    sheets = {markdown.COPIES: _copies_cells(found), markdown.DOUBTS: _doubts_cells(found)}
+    sheets = {COPIES: _copies_cells(found), DOUBTS: _doubts_cells(found)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in sheets:
@@ -190,38 +192,38 @@ def write(found: Audit, folder: Path) -> None:
     except OSError as error:
         raise cannot_write(folder, error) from error
     titles = {
-        markdown.COPIES: "Images that are there more than once, group by group",
-        markdown.DOUBTS: "Labels the model disagrees with, clearest first",
+        COPIES: "Images that are there more than once, group by group",
+        DOUBTS: "Labels the model disagrees with, clearest first",
     }
     for name in filter(sheets.get, sheets):
-        sheet(sheets[name], folder / name, title=titles[name])
-    write_atomically(folder / "audit.json", json.render(found))
-    write_atomically(folder / "audit.md", markdown.render(found))
+        write_sheet(sheets[name], folder / name, title=titles[name])
+    write_atomically(folder / "audit.json", archive.dumps(json.to_dict(found)))
+    write_atomically(folder / "audit.md", markdown.render(document(found)))
 
 
-def _copies_cells(found: Audit) -> list[Cell]:
+def _copies_cells(found: Audit) -> list[SheetPicture]:
     """Group by group, those across parts or labels first."""
     telling = sorted(
         found.copies,
         key=lambda group: (len({found.parts[place] for place in group.places}) < 2, not group.exact, group.places),
     )
-    cells: list[Cell] = []
+    cells: list[SheetPicture] = []
     for number, group in enumerate(telling, 1):
         kind = "same bytes" if group.exact else "mirrored" if group.mirrored else "looks the same"
         for place in sorted(group.places, key=lambda place: found.parts[place] != "val")[:IN_A_GROUP]:
             sample = found.looked.samples[place]
-            cells.append(Cell(sample.path, (f"{number}: {kind}", found.names[place], sample.label)))
+            cells.append(SheetPicture(sample.path, (f"{number}: {kind}", found.names[place], sample.label)))
         if len(cells) >= ON_A_SHEET:
             break
     return cells
 
 
-def _doubts_cells(found: Audit) -> list[Cell]:
+def _doubts_cells(found: Audit) -> list[SheetPicture]:
     if found.doubts is None:
         return []
     names = found.doubts.class_names
     return [
-        Cell(
+        SheetPicture(
             found.looked.samples[doubt.place].path,
             (
                 f"label {names[doubt.label]}",

@@ -138,24 +138,25 @@ def write(evaluation: Evaluation, folder: Path) -> None:
 
     Raises StepError where the disk refuses.
     """
-    from edgecnn.report.evaluation import confusion, json, markdown
-    from edgecnn.report.evaluation.words import sure
-    from edgecnn.report.sheet import Cell, sheet
+    from edgecnn.report import archive, markdown
+    from edgecnn.report.contact_sheet import SheetPicture, write_sheet
+    from edgecnn.report.evaluation import confusion
+    from edgecnn.report.evaluation.document import CONFUSION, HARDEST, document, sure
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / markdown.HARDEST).unlink(missing_ok=True)
+        (folder / HARDEST).unlink(missing_ok=True)
     except OSError as error:
         raise cannot_write(folder, error) from error
     scores = evaluation.classification
     if scores is not None:
         names = tuple(score.name for score in scores.classes)
-        confusion.picture(scores.confusion, names, folder / markdown.CONFUSION)
+        confusion.picture(scores.confusion, names, folder / CONFUSION)
     cells = [
-        Cell(item.path, (f"said {item.predicted}", f"is {item.true}", sure(item.confidence)))
+        SheetPicture(item.path, (f"said {item.predicted}", f"is {item.true}", sure(item.confidence)))
         for item in evaluation.hardest
     ]
     if cells:
-        sheet(cells, folder / markdown.HARDEST, title=f"{evaluation.file}: its surest mistakes")
-    write_atomically(folder / "evaluation.json", json.render(evaluation))
-    write_atomically(folder / "evaluation.md", markdown.render(evaluation))
+        write_sheet(cells, folder / HARDEST, title=f"{evaluation.file}: its surest mistakes")
+    write_atomically(folder / "evaluation.json", archive.dumps(evaluation.to_dict()))
+    write_atomically(folder / "evaluation.md", markdown.render(document(evaluation)))

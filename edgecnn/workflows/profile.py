@@ -11,7 +11,9 @@ from edgecnn.measure import layer_profile
 from edgecnn.measure.candidates import open_models, planner
 from edgecnn.measure.connection import connect
 from edgecnn.measure.layer_profile import LayerProfile
-from edgecnn.report.profile import json, markdown, svg
+from edgecnn.report import archive, markdown
+from edgecnn.report.profile import svg
+from edgecnn.report.profile.document import document
 from edgecnn.workflows.arguments import PathLike
 
 
@@ -58,5 +60,5 @@ def _write(folder: Path, measured: LayerProfile, top: int) -> None:
     except OSError as error:
         raise cannot_write(folder, error) from error
     write_atomically(folder / "profile.svg", svg.render(measured, top=top))
-    write_atomically(folder / "profile.json", json.render(measured))
-    write_atomically(folder / "profile.md", markdown.render(measured, top=top))
+    write_atomically(folder / "profile.json", archive.dumps(measured.to_dict()))
+    write_atomically(folder / "profile.md", markdown.render(document(measured, top=top)))

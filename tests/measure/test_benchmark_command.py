@@ -20,7 +20,9 @@ from edgecnn.measure import effort
 from edgecnn.measure.candidates import open_models, planner
 from edgecnn.measure.effort import Profile
 from edgecnn.measure.fleet import measure_fleet
-from edgecnn.report.benchmark import lines, text, to_dict
+from edgecnn.report import text
+from edgecnn.report.benchmark import lines, to_dict
+from edgecnn.report.benchmark.document import document
 
 app = typer.Typer()
 app.command()(benchmark)
@@ -171,7 +173,7 @@ def test_a_narrow_terminal_keeps_names_and_whole_figures(width: int, make_onnx: 
     plan = planner(artifacts, backend=None, threads=1, batches=(1,), end_to_end=True)
     taken = measure_fleet([load_device("host")], plan, profile=effort.PROFILES["smoke"], seed=0, listener=ignore)
     console = Console(width=width, record=True, file=io.StringIO())
-    console.print(text.render(taken, {artifact.sha256: artifact.size_bytes for artifact in artifacts}))
+    console.print(text.render(document(taken, {artifact.sha256: artifact.size_bytes for artifact in artifacts})))
     page = console.export_text()
     assert "one.onnx " in page and "two.onnx " in page and "median" in page and "grade" in page
     assert "…" not in page

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from edgecnn.core.errors import InputError
-from edgecnn.report import json as json_report
 from edgecnn.report.facts import BudgetFacts, DataFacts, ModelFacts
 from edgecnn.report.model import Accuracy, Report, Row, Speed
 from edgecnn.report.search import Search, TrialRow
@@ -55,7 +54,7 @@ def search(draw: Random) -> Search:
 
 
 def saved(report: Report, path: Path) -> Path:
-    path.write_text(json_report.render(report), encoding="utf-8")
+    path.write_text(report.to_json(), encoding="utf-8")
     return path
 
 
@@ -63,7 +62,7 @@ def test_what_was_written_is_read_back(report: Report, tmp_path: Path) -> None:
     path = saved(report, tmp_path / "report.json")
     assert Report.load(path) == report
     assert Report.load(tmp_path) == report, "the folder of a run will do"
-    assert json_report.render(Report.load(path)) == path.read_text(encoding="utf-8")
+    assert Report.load(path).to_json() == path.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -109,7 +108,7 @@ def test_a_figure_that_is_not_in_the_file_is_not_invented(report: Report, tmp_pa
     speed = replace(report.rows[1].speed, emulated=True)
     found = Report.load(saved(replace(report, rows=(replace(report.rows[1], speed=speed),)), tmp_path / "a.json"))
     assert found.rows[0].speed is not None
-    assert json.loads(json_report.render(found))["rows"][0]["speed"]["median_ms"] is None
+    assert json.loads(found.to_json())["rows"][0]["speed"]["median_ms"] is None
 
 
 @pytest.mark.parametrize(
@@ -133,7 +132,7 @@ def test_what_cannot_be_read_is_refused_by_name(tmp_path: Path, text: str, code:
 
 
 def test_a_damaged_field_is_named(report: Report, tmp_path: Path) -> None:
-    raw = json.loads(json_report.render(report))
+    raw = json.loads(report.to_json())
     raw["rows"][1]["accuracy"]["top1"] = "many"
     (tmp_path / "report.json").write_text(json.dumps(raw))
     with pytest.raises(InputError, match="damaged") as caught:

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from edgecnn.core.errors import InputError, StepError
+from edgecnn.report.contact_sheet import EDGE, SheetPicture, write_sheet
 from edgecnn.report.evaluation import confusion
-from edgecnn.report.sheet import EDGE, Cell, sheet
 
 
 def matrix(count: int) -> np.ndarray:
@@ -66,8 +66,8 @@ def test_pictures_of_any_kind_on_one_sheet(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n")
     names = ["small.png", "large.jpg", "thin.png", "broken.png", "gone.png"]
     words = ("some words that are far too long for one picture", "a/b/c/" * 9)
-    cells = [Cell(tmp_path / name, (name, *words)) for name in names]
-    sheet(cells, tmp_path / "sheet.png", title="what was found", columns=2)
+    cells = [SheetPicture(tmp_path / name, (name, *words)) for name in names]
+    write_sheet(cells, tmp_path / "sheet.png", title="what was found", columns=2)
     with Image.open(tmp_path / "sheet.png") as image:
         found = np.asarray(image.convert("RGB"))
     assert found.shape[1] >= 2 * EDGE and found.shape[0] > 3 * EDGE
@@ -77,4 +77,4 @@ def test_pictures_of_any_kind_on_one_sheet(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(StepError):
-        sheet([], tmp_path / "no" / "sheet.png", title="")
+        write_sheet([], tmp_path / "no" / "sheet.png", title="")

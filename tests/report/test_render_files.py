@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from edgecnn.core import plugins
-from edgecnn.report import json as json_report
-from edgecnn.report import markdown
 from edgecnn.report.facts import DataFacts, ModelFacts, RecipeFacts
 from edgecnn.report.model import SCHEMA, Report
 
@@ -16,21 +14,21 @@ Golden = Callable[[str, str], None]
 
 
 def test_json_is_as_archived(report: Report, golden: Golden) -> None:
-    golden("report.json", json_report.render(report))
+    golden("report.json", report.to_json())
 
 
 def test_markdown_is_as_archived(report: Report, golden: Golden) -> None:
-    golden("report.md", markdown.render(report))
+    golden("report.md", report.to_markdown())
 
 
 def test_json_says_its_schema_and_exit_code(report: Report) -> None:
-    raw = json.loads(json_report.render(report))
+    raw = json.loads(report.to_json())
     assert (raw["schema"], raw["outcome"], raw["exit_code"]) == (SCHEMA, "FAIL", 1)
 
 
 def test_json_has_null_where_a_figure_is_not_finite(report: Report) -> None:
     row = replace(report.rows[1], speed=replace(report.rows[1].speed, speedup=float("nan"), load_ms=float("inf")))
-    raw = json.loads(json_report.render(replace(report, rows=(row,))))
+    raw = json.loads(replace(report, rows=(row,)).to_json())
     assert raw["rows"][0]["speed"]["speedup"] is None
     assert raw["rows"][0]["speed"]["load_ms"] is None
 
@@ -49,7 +47,7 @@ def test_markdown_of_a_report_with_nothing_in_it(report: Report) -> None:
         host={},
         elsewhere="",
     )
-    text = markdown.render(bare)
+    text = bare.to_markdown()
     assert "data: none" in text
     assert "## Speed" not in text
 
@@ -57,7 +55,7 @@ def test_markdown_of_a_report_with_nothing_in_it(report: Report) -> None:
 def test_a_name_cannot_break_out_of_a_markdown_table(report: Report) -> None:
     row = replace(report.rows[1], outcome_why="a | b\n# <script>", file="x`|y")
     table_lines = [
-        line for line in markdown.render(replace(report, rows=(row,))).splitlines() if line.startswith("| onnx int8")
+        line for line in replace(report, rows=(row,)).to_markdown().splitlines() if line.startswith("| onnx int8")
     ]
     assert any("a \\| b # &lt;script>" in line for line in table_lines)
     assert any("`x'\\|y`" in line for line in table_lines)
@@ -68,11 +66,11 @@ def test_an_emulated_boards_times_are_in_no_file(report: Report) -> None:
     assert speed is not None
     played = replace(speed, emulated=True, energy_mj=12.5, power_source="measured", grade="invalid")
     emulated = replace(report, rows=(replace(report.rows[1], speed=played),), conclusions=())
-    raw = json.loads(json_report.render(emulated))["rows"][0]["speed"]
+    raw = json.loads(emulated.to_json())["rows"][0]["speed"]
     names = ("median_ms", "median_low_ms", "median_high_ms", "p90_ms", "p90_bound_ms", "load_ms", "first_ms")
     assert {raw[name] for name in (*names, "speedup", "speedup_low", "speedup_high", "energy_mj")} == {None}
     assert raw["emulated"] is True and raw["samples"] == speed.samples
-    page = markdown.render(emulated)
+    page = emulated.to_markdown()
     assert "12.5 mJ" not in page and "1.75x" not in page and "7.02" not in page
 
 
@@ -80,9 +78,9 @@ def test_memory_that_nobody_could_read_is_not_nought(report: Report) -> None:
     speed = report.rows[1].speed
     assert speed is not None
     blind = replace(report, rows=(replace(report.rows[1], speed=replace(speed, peak_rss_bytes=None)),))
-    assert "| 0 B |" not in markdown.render(blind) and "| – |" in markdown.render(blind)
+    assert "| 0 B |" not in blind.to_markdown() and "| – |" in blind.to_markdown()
 
 
-def test_both_are_found_as_reporters(report: Report) -> None:
-    for name in ("markdown", "json"):
+def test_all_are_found_as_reporters(report: Report) -> None:
+    for name in ("markdown", "json", "html"):
         assert plugins.load("reporters", name)(report)

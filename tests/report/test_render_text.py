@@ -8,14 +8,15 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from edgecnn.report import text, wording
+from edgecnn.core import units
+from edgecnn.report import text
 from edgecnn.report.facts import DataFacts, ImagesFacts
 from edgecnn.report.model import Report
 
 
 def shown(report: Report, width: int) -> str:
     sink = StringIO()
-    Console(file=sink, width=width, color_system=None).print(text.render(report))
+    Console(file=sink, width=width, color_system=None).print(text.render(report.document(), place="report.md"))
     return sink.getvalue()
 
 
@@ -65,19 +66,19 @@ def test_names_are_not_taken_for_markup(report: Report) -> None:
     ("size_bytes", "said"), [(None, "–"), (999, "999 B"), (5_123_456, "5.1 MB"), (25_000, "25.0 kB"), (3.2e9, "3.2 GB")]
 )
 def test_sizes(size_bytes: float | None, said: str) -> None:
-    assert wording.size(size_bytes) == said
+    assert units.size(size_bytes) == said
 
 
 @pytest.mark.parametrize(("share", "said"), [(None, "–"), (0.0025, "0.25"), (-0.0041, "−0.41"), (-0.000001, "0.00")])
 def test_points(share: float | None, said: str) -> None:
-    assert wording.points(share) == said
+    assert units.points(share) == said
 
 
 @pytest.mark.parametrize(
     ("ms", "said"), [(None, "–"), (0.1234, "0.123"), (7.02, "7.02"), (12.31, "12.3"), (1234.5, "1234")]
 )
 def test_milliseconds_keep_three_digits(ms: float | None, said: str) -> None:
-    assert wording.milliseconds(ms) == said
+    assert units.milliseconds(ms) == said
 
 
 def test_it_says_what_it_was_calibrated_and_judged_on(report: Report) -> None:

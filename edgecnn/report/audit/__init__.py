@@ -1,1 +1,1 @@
-"""What `edgecnn data audit` found: model, findings, text, markdown and json."""
+"""The report of `edgecnn data audit`: model, findings, document and JSON."""

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from edgecnn.core.units import count, percent
 from edgecnn.data.audit.copies import DISTANCE, LEVELS, Copies
 from edgecnn.report.audit.model import Audit
-from edgecnn.report.evaluation.words import count, percent, sure
+from edgecnn.report.evaluation.document import sure
 
 IMBALANCED = 10.0
 """Images of the largest class over those of the smallest."""
@@ -20,7 +21,7 @@ OTHER_SIZE = 1.5
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class DataFinding:
     """`serious` ones spoil a verdict. `examples` are all there are, as lines; a renderer cuts them."""
 
     code: str
@@ -30,27 +31,27 @@ class Finding:
     examples: tuple[str, ...] = ()
 
 
-def findings(audit: Audit) -> list[Finding]:
+def findings(audit: Audit) -> list[DataFinding]:
     """All findings, serious ones first, in the order of what they are about."""
     found = [*_files(audit), *_copies(audit), *_classes(audit), *_labels(audit), *_looks(audit)]
     return sorted(found, key=lambda finding: not finding.serious)
 
 
-def outcome(found: Sequence[Finding]) -> Literal["PASS", "FAIL"]:
+def outcome(found: Sequence[DataFinding]) -> Literal["PASS", "FAIL"]:
     """FAIL where a finding spoils a verdict."""
     return "FAIL" if any(finding.serious for finding in found) else "PASS"
 
 
-def conclusion(found: Sequence[Finding]) -> str:
+def conclusion(found: Sequence[DataFinding]) -> str:
     serious = sum(finding.serious for finding in found)
     if not serious:
         return "nothing was found that spoils a verdict"
     return f"{count(serious, 'finding spoils', 'findings spoil')} a verdict on this data: see ✗"
 
 
-def _files(audit: Audit) -> Iterator[Finding]:
+def _files(audit: Audit) -> Iterator[DataFinding]:
     if audit.broken:
-        yield Finding(
+        yield DataFinding(
             "broken-images",
             True,
             f"{count(len(audit.broken), 'file')} cannot be read",
@@ -59,16 +60,16 @@ def _files(audit: Audit) -> Iterator[Finding]:
         )
     if audit.skipped:
         passed = ", ".join(f"{number:,} {what}" for what, number in audit.skipped.items())
-        yield Finding("passed-over", False, f"files that nobody will read: {passed}")
+        yield DataFinding("passed-over", False, f"files that nobody will read: {passed}")
 
 
-def _copies(audit: Audit) -> Iterator[Finding]:
+def _copies(audit: Audit) -> Iterator[DataFinding]:
     yield from _exact(audit, [group for group in audit.copies if group.exact])
     yield from _near(audit, [group for group in audit.copies if not group.exact])
     within = [group for group in audit.copies if not _crosses(audit, group)]
     if within:
         extra = sum(len(group.places) - 1 for group in within)
-        yield Finding(
+        yield DataFinding(
             "copies-within-a-part",
             False,
             f"{count(extra, 'image')} within one part {'is a copy' if extra == 1 else 'are copies'}, exact or by look",
@@ -77,10 +78,10 @@ def _copies(audit: Audit) -> Iterator[Finding]:
         )
 
 
-def _exact(audit: Audit, groups: Sequence[Copies]) -> Iterator[Finding]:
+def _exact(audit: Audit, groups: Sequence[Copies]) -> Iterator[DataFinding]:
     seen = _judged_twice(audit, groups)
     if seen:
-        yield Finding(
+        yield DataFinding(
             "same-image-in-train-and-val",
             True,
             f"{count(len(seen), 'image')} of val {'is' if len(seen) == 1 else 'are'} in train as well, byte by byte",
@@ -89,7 +90,7 @@ def _exact(audit: Audit, groups: Sequence[Copies]) -> Iterator[Finding]:
         )
     two = [group for group in groups if _labels_of(audit, group) > 1]
     if two:
-        yield Finding(
+        yield DataFinding(
             "same-image-two-labels",
             True,
             f"{count(len(two), 'image')} {'bears' if len(two) == 1 else 'bear'} two labels or more",
@@ -98,12 +99,12 @@ def _exact(audit: Audit, groups: Sequence[Copies]) -> Iterator[Finding]:
         )
 
 
-def _near(audit: Audit, groups: Sequence[Copies]) -> Iterator[Finding]:
+def _near(audit: Audit, groups: Sequence[Copies]) -> Iterator[DataFinding]:
     seen = _judged_twice(audit, groups)
     if seen:
         share = len(seen) / audit.parts.count("val")
         rule = f"perceptual hashes within {DISTANCE} of 63 bits, thumbnails within {LEVELS:g} of 255 levels"
-        yield Finding(
+        yield DataFinding(
             "like-image-in-train-and-val",
             share >= LOOKS_SEEN,
             f"{count(len(seen), 'image')} of val {'looks' if len(seen) == 1 else 'look'} like one in train: "
@@ -114,7 +115,7 @@ def _near(audit: Audit, groups: Sequence[Copies]) -> Iterator[Finding]:
     two = [group for group in groups if _labels_of(audit, group) > 1]
     if two:
         text = f"{count(len(two), 'group')} of images that look the same {'bears' if len(two) == 1 else 'bear'} "
-        yield Finding(
+        yield DataFinding(
             "like-images-two-labels",
             False,
             f"{text}different labels",
@@ -123,12 +124,12 @@ def _near(audit: Audit, groups: Sequence[Copies]) -> Iterator[Finding]:
         )
 
 
-def _classes(audit: Audit) -> Iterator[Finding]:
+def _classes(audit: Audit) -> Iterator[DataFinding]:
     balance = audit.balance
     with_images = [name for name, total in balance.totals().items() if total]
     if len(with_images) == 1:
         hint = "lay the images out as DIR/train/CLASS/*.jpg and DIR/val/CLASS/*.jpg"
-        yield Finding("one-class", True, f"all images are of one class, {with_images[0]}", hint)
+        yield DataFinding("one-class", True, f"all images are of one class, {with_images[0]}", hint)
     if {"train", "val"} <= set(balance.parts):
         val, train = balance.totals("val"), balance.totals("train")
         unknown = [name for name in balance.missing("train") if val[name]]
@@ -136,29 +137,33 @@ def _classes(audit: Audit) -> Iterator[Finding]:
             text = f"{count(len(unknown), 'class', 'classes')} of val have no image in train: never learned there"
             # A model that was given has outputs for them all: it learned them elsewhere.
             learned_here = audit.doubts is None
-            yield Finding("class-not-in-train", learned_here, text, "add images, or remove the class", tuple(unknown))
+            yield DataFinding(
+                "class-not-in-train", learned_here, text, "add images, or remove the class", tuple(unknown)
+            )
         unjudged = [name for name in balance.missing("val") if train[name]]
         if unjudged:
             text = f"{count(len(unjudged), 'class', 'classes')} of train have no image in val: never judged"
-            yield Finding("class-not-in-val", False, text, "move some of their images to val", tuple(unjudged))
+            yield DataFinding("class-not-in-val", False, text, "move some of their images to val", tuple(unjudged))
     empty = [name for name, total in balance.totals().items() if not total]
     if empty:
         text = f"{count(len(empty), 'class', 'classes')} without any image"
-        yield Finding("empty-class", False, text, "remove the folder, or fill it", tuple(empty))
+        yield DataFinding("empty-class", False, text, "remove the folder, or fill it", tuple(empty))
     for part in balance.parts:
         ratio = balance.ratio(part)
         if part != "val" and ratio is not None and ratio >= IMBALANCED:
             text = f"the largest class{_in(part)} has {ratio:.0f} times the images of the smallest"
-            yield Finding("imbalance", False, text, "train with class weights or balanced sampling; judge by macro F1")
+            yield DataFinding(
+                "imbalance", False, text, "train with class weights or balanced sampling; judge by macro F1"
+            )
         single = [name for name, total in balance.totals(part).items() if total == 1]
         if single:
             text = (
                 f"{count(len(single), 'class', 'classes')}{_in(part)} {'have' if len(single) > 1 else 'has'} one image"
             )
-            yield Finding("single-image", False, text, "add images", tuple(single))
+            yield DataFinding("single-image", False, text, "add images", tuple(single))
 
 
-def _labels(audit: Audit) -> Iterator[Finding]:
+def _labels(audit: Audit) -> Iterator[DataFinding]:
     found = audit.doubts
     if found is None or not found.doubts:
         return
@@ -167,7 +172,7 @@ def _labels(audit: Audit) -> Iterator[Finding]:
         f"{audit.names[item.place]}: {names[item.label]}, or {names[item.suggested]}? {sure(item.confidence)}"
         for item in found.doubts
     )
-    yield Finding(
+    yield DataFinding(
         "suspicious-labels",
         False,
         f"{count(len(found.doubts), 'label')} that {found.file} confidently disagrees with "
@@ -177,21 +182,21 @@ def _labels(audit: Audit) -> Iterator[Finding]:
     )
 
 
-def _looks(audit: Audit) -> Iterator[Finding]:
+def _looks(audit: Audit) -> Iterator[DataFinding]:
     for what, places in audit.odd.items():
         text = f"{count(len(places), 'image')} with {what}" if what != "grey among colour" else ""
         text = text or f"{count(len(places), 'grey image')} among those in colour"
-        yield Finding("odd-mode", False, text, _REMEDY.get(what, ""), tuple(audit.names[place] for place in places))
+        yield DataFinding("odd-mode", False, text, _REMEDY.get(what, ""), tuple(audit.names[place] for place in places))
     for part, found in audit.sizes.items():
         if found.tiny:
-            yield Finding("tiny-images", False, f"{count(found.tiny, 'image')}{_in(part)} below 16 pixels")
+            yield DataFinding("tiny-images", False, f"{count(found.tiny, 'image')}{_in(part)} below 16 pixels")
         if found.elongated:
             text = f"{count(found.elongated, 'image')}{_in(part)} four times as long as wide, or more"
-            yield Finding("elongated-images", False, text, "the centre crop shows little of them")
+            yield DataFinding("elongated-images", False, text, "the centre crop shows little of them")
     medians = {part: found.shorter_quartiles[1] for part, found in audit.sizes.items()}
     if len(medians) == 2 and max(medians.values()) >= OTHER_SIZE * min(medians.values()):
         said = " and ".join(f"{value:g} pixels in {part}" for part, value in medians.items())
-        yield Finding("sizes-differ", False, f"the median shorter side is {said}", "are both from the same source?")
+        yield DataFinding("sizes-differ", False, f"the median shorter side is {said}", "are both from the same source?")
 
 
 _REMEDY = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import Any
 
@@ -10,11 +9,6 @@ from edgecnn.report.audit.findings import findings, outcome
 from edgecnn.report.audit.model import Audit
 
 SCHEMA = "edgecnn.audit/1"
-
-
-def render(audit: Audit) -> str:
-    """One JSON document that ends in a newline."""
-    return json.dumps(to_dict(audit), indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n"
 
 
 def to_dict(audit: Audit) -> dict[str, Any]:

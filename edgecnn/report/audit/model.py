@@ -12,7 +12,7 @@ from edgecnn.data.audit.labels import LabelDoubt
 
 
 @dataclass(frozen=True, slots=True)
-class Doubts:
+class LabelDoubts:
     """Labels the model disagrees with. `doubts` point at files of the audit and are sorted, the clearest first;
     `class_names` are those of the outputs, `judged` the images that were answered, `top1` the share of them answered
     as labelled."""
@@ -40,7 +40,7 @@ class Audit:
     modes: Mapping[str, int]
     odd: Mapping[str, Sequence[int]]
     copies: tuple[Copies, ...]
-    doubts: Doubts | None
+    doubts: LabelDoubts | None
     skipped: Mapping[str, int]
     notes: tuple[str, ...]
     seconds: float

@@ -1,1 +1,1 @@
-"""What `edgecnn evaluate` found: model, the words all renderers share, text, markdown, json, and the pictures."""
+"""The report of `edgecnn evaluate`: model, document, warnings, and the confusion matrix as a picture."""

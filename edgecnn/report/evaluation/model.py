@@ -32,7 +32,7 @@ class Evaluation(Result):
     """One file judged on labelled images. `tta` says in words which views were averaged, `views` how many; `hardest`
     are the most confident mistakes, worst first; `seconds` is what answering took."""
 
-    renderer: ClassVar[str] = "edgecnn.report.evaluation.markdown:render"
+    renderer: ClassVar[str] = "edgecnn.report.evaluation.document:to_markdown"
 
     file: str
     model: Mapping[str, Any]

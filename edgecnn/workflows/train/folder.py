@@ -20,6 +20,7 @@ from edgecnn.core.artifact import sha256_of
 from edgecnn.core.errors import InputError
 from edgecnn.core.events import Listener, Warned
 from edgecnn.core.store import cannot_write, digest_of, one_at_a_time, sweep, write_atomically
+from edgecnn.core.units import short
 from edgecnn.train.settings import Epoch, History
 
 SCHEMA = "edgecnn.train/1"
@@ -184,13 +185,12 @@ def _difference(name: str, then: Any, now: Any) -> str:
     if isinstance(then, dict) and isinstance(now, dict) and name != "data":
         changed = [key for key in {**then, **now} if then.get(key) != now.get(key)]
         return f"{words}: " + ", ".join(
-            f"{key} was {_short(then.get(key))}, is now {_short(now.get(key))}" for key in changed
+            f"{key} was {_value(then.get(key))}, is now {_value(now.get(key))}" for key in changed
         )
     if name in ("architecture", "seed", "folds"):
-        return f"{words} was {_short(then)}, is now {_short(now)}"
+        return f"{words} was {_value(then)}, is now {_value(now)}"
     return f"{words} differ" if words.endswith("s") else f"{words} differs"
 
 
-def _short(value: Any) -> str:
-    text = "nothing" if value is None else str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _value(value: Any) -> str:
+    return "nothing" if value is None else short(str(value), 60)

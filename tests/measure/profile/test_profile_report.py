@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from edgecnn.core.units import latency
 from edgecnn.formats.cost import Cost, Kind, Precision
 from edgecnn.measure.layer_profile import LayerProfile, Spread, TimedLayer
 from edgecnn.measure.roofline import Bound, Peaks, bound
-from edgecnn.report import profile as words
-from edgecnn.report.profile import json as json_report
-from edgecnn.report.profile import markdown, svg, text
+from edgecnn.report import archive, html, markdown, text
+from edgecnn.report.profile import findings, layer_text, svg
+from edgecnn.report.profile.document import document
 from edgecnn.report.profile.svg.drawing import decades, ticks
 
 PEAKS = Peaks("cpu", {"fp32": 153.6e9, "int8": 614.4e9}, 17.1e9)
@@ -83,7 +84,7 @@ def built(peaks: Peaks | None = PEAKS, **facts: Any) -> LayerProfile:
 def plain(profile: LayerProfile, width: int = 120, top: int = 10) -> str:
     sink = StringIO()
     Console(file=sink, width=width, color_system=None, highlight=False, markup=False, emoji=False).print(
-        text.render(profile, top=top)
+        text.render(document(profile, top=top))
     )
     return "\n".join(line.rstrip() for line in sink.getvalue().splitlines()) + "\n"
 
@@ -94,7 +95,7 @@ def test_text(golden: Callable[[str, str], None]) -> None:
 
 
 def test_markdown(golden: Callable[[str, str], None]) -> None:
-    golden("profile.md", markdown.render(built(), top=3))
+    golden("profile.md", markdown.render(document(built(), top=3)))
 
 
 def test_a_narrow_terminal_loses_no_layer() -> None:
@@ -104,7 +105,7 @@ def test_a_narrow_terminal_loses_no_layer() -> None:
 
 
 def test_json_is_plain_and_says_what_it_is() -> None:
-    raw = json.loads(json_report.render(built()))
+    raw = json.loads(archive.dumps(built().to_dict()))
     assert raw["schema"] == "edgecnn.profile/1"
     assert raw["share_by_kind"]["integer"] == pytest.approx(3.9 / 6.827)
     assert raw["layers"][1]["gops"] == pytest.approx(2 * 10838016 / 1.9e6)
@@ -116,18 +117,18 @@ def test_json_is_plain_and_says_what_it_is() -> None:
 
 def test_an_emulated_board_is_called_one_everywhere_and_no_speed_is_told() -> None:
     profile = built(peaks=None, emulated=True)
-    for said in (plain(profile), markdown.render(profile, top=5), svg.render(profile, top=5)):
+    for said in (plain(profile), markdown.render(document(profile, top=5)), svg.render(profile, top=5)):
         assert "mulated: times say nothing about the board" in said.replace("EMULATED", "emulated")
         assert not re.search(r"\d (?:ms|µs|%)", said), "no time, and no share of it"
     assert "3 layers that compute most" in svg.render(profile, top=3)
-    assert "3 layers that compute most" in markdown.render(profile, top=3)
-    assert "roofline" not in " ".join(words.findings(profile))
-    assert "GOP/s" not in words.work(profile)
+    assert "3 layers that compute most" in markdown.render(document(profile, top=3))
+    assert "roofline" not in " ".join(findings.findings(profile))
+    assert "GOP/s" not in layer_text.work(profile)
     assert profile.top(1)[0].name == "head", "what computes most, for nobody knows what takes longest"
 
 
 def test_the_json_of_an_emulated_board_has_no_times() -> None:
-    raw = json.loads(json_report.render(built(peaks=None, emulated=True)))
+    raw = json.loads(archive.dumps(built(peaks=None, emulated=True).to_dict()))
     for name in ("whole", "profiled", "summed", "overhead", "accounted", "share_by_kind"):
         assert raw[name] is None
     for layer in raw["layers"]:
@@ -147,15 +148,15 @@ def test_what_was_quicker_than_memory_is_not_limited_by_it() -> None:
 def test_times_that_cannot_be_are_named() -> None:
     profile = built()
     wrong = replace(profile.layers[5], bound=Bound(9e6, "compute", 11.0, False, True))
-    said = words.warnings(replace(profile, layers=(*profile.layers[:5], wrong)))
+    said = findings.warnings(replace(profile, layers=(*profile.layers[:5], wrong)))
     assert any("quicker than pi can be: head" in line for line in said)
 
 
 def test_a_disturbed_run_and_a_heavy_profiler_are_told() -> None:
     disturbed = replace(built(), whole=Spread(7e6, 5e6, 9e6, 30))
-    assert any("something else is running" in line for line in words.warnings(disturbed))
+    assert any("something else is running" in line for line in findings.warnings(disturbed))
     heavy = replace(built(), profiled=Spread(9e6, 9e6, 9e6, 30))
-    assert any("the profiler adds 28.6 %" in line for line in words.warnings(heavy))
+    assert any("the profiler adds 28.6 %" in line for line in findings.warnings(heavy))
 
 
 def test_a_profiler_that_tells_no_whole_run() -> None:
@@ -168,11 +169,11 @@ def test_a_profiler_that_tells_no_whole_run() -> None:
 def test_a_quick_model_is_told_in_microseconds() -> None:
     profile = built()
     quick = replace(profile, layers=tuple(replace(layer, time_ns=layer.time_ns / 1e3) for layer in profile.layers))
-    assert words.unit(quick) == ("µs", 1e3)
-    assert words.duration(1900.0, quick) == "1.9"
-    assert words.duration(10.0, quick) == "<1"
-    assert words.duration(10.0, profile) == "<0.001"
-    assert words.long_duration(123456.0) == "0.123 ms" and words.long_duration(1.5e9) == "1500 ms"
+    assert layer_text.unit(quick) == ("µs", 1e3)
+    assert layer_text.duration(1900.0, quick) == "1.9"
+    assert layer_text.duration(10.0, quick) == "<1"
+    assert layer_text.duration(10.0, profile) == "<0.001"
+    assert latency(123456.0) == "0.123 ms" and latency(1.5e9) == "1500 ms"
 
 
 def parsed(profile: LayerProfile, top: int = 10) -> ET.Element:
@@ -212,8 +213,8 @@ def test_a_model_without_a_single_known_time_or_cost() -> None:
     nothing = replace(profile, layers=still, summed=Spread(0, 0, 0, 1), whole=Spread(0, 0, 0, 1), profiled=None)
     assert parsed(nothing) is not None
     assert "not known" in plain(nothing)
-    assert markdown.render(nothing, top=2)
-    json.loads(json_report.render(nothing))
+    assert markdown.render(document(nothing, top=2))
+    json.loads(archive.dumps(nothing.to_dict()))
 
 
 HOSTILE = "</text><script>alert(1)</script> & \"q\" 'p' `c` | *b* _i_ [l](javascript:x) \x00\x1b[31m\ud800 <!-- ]]>"
@@ -225,7 +226,9 @@ def test_a_hostile_name_stays_a_name() -> None:
     profile = replace(profile, layers=layers, model=HOSTILE, device="<b>", facts={"board": HOSTILE, "runtime": HOSTILE})
     root = parsed(profile)
     assert not list(root.iter(f"{SVG}script"))
-    written = markdown.render(profile, top=3)
+    page = html.render(document(profile, top=3))
+    assert "<script" not in page and "<b>" not in page
+    written = markdown.render(document(profile, top=3))
     outside_code = re.sub(r"`[^`\n]*`", "", written)
     assert not re.search(r"(?<!\\)(<script|\]\(javascript|\*b\*)", outside_code)
     table = [line for line in written.splitlines() if line.startswith("| ")]

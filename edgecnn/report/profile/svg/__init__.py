@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from edgecnn.core.units import latency
 from edgecnn.measure.layer_profile import LayerProfile
-from edgecnn.report import profile as words
+from edgecnn.report.profile import layer_text
 from edgecnn.report.profile.svg import bars, ranking, roof
 from edgecnn.report.profile.svg.drawing import element, rectangle, style, text, tip
 
@@ -21,7 +22,7 @@ def render(profile: LayerProfile, *, top: int) -> str:
     half = wide / 2 - 24
     height = int(below + max(roof.HEIGHT + 76, len(shown) * ranking.ROW + 24))
     parts = [
-        tip(words.title(profile)),
+        tip(layer_text.title(profile)),
         element("style", style()),
         rectangle(0.0, 0.0, float(WIDTH), float(height), class_="page", rx=10),
         *_head(profile),
@@ -34,9 +35,12 @@ def render(profile: LayerProfile, *, top: int) -> str:
 
 
 def _head(profile: LayerProfile) -> list[str]:
-    time = "emulated" if profile.emulated else words.long_duration(profile.whole.median_ns)
-    whole = f"{time}, {words.work(profile)}"
-    lines = [text(words.title(profile), MARGIN, 44, style="title"), text(words.where(profile), MARGIN, 66, style="dim")]
+    time = "emulated" if profile.emulated else latency(profile.whole.median_ns)
+    whole = f"{time}, {layer_text.work(profile)}"
+    lines = [
+        text(layer_text.title(profile), MARGIN, 44, style="title"),
+        text(layer_text.where(profile), MARGIN, 66, style="dim"),
+    ]
     lines.append(text(whole, MARGIN, 84, style="dim"))
     if profile.emulated:
         lines.append(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from edgecnn.core.units import percent
 from edgecnn.measure.layer_profile import LayerProfile, TimedLayer
-from edgecnn.report import profile as words
+from edgecnn.report.profile import layer_text
 from edgecnn.report.profile.svg.drawing import element, line, rectangle, text, ticks, tip
 
 LEFT, HEIGHT = 44.0, 210.0
@@ -17,7 +18,7 @@ def draw(profile: LayerProfile, ranks: Mapping[int, int], *, width: float) -> st
     """The panel from (0, 0); its plot is `HEIGHT` high. `ranks` by a layer's index."""
     if profile.emulated:
         return text("emulated: times would say nothing about the board", 0, HEIGHT / 2, style="dim")
-    name, step = words.unit(profile)
+    name, step = layer_text.unit(profile)
     scale = ticks(max(layer.time_ns for layer in profile.layers) / step, 5)
     wide, high = (width - LEFT) / len(profile.layers), HEIGHT / scale[-1]
     parts = [
@@ -48,19 +49,19 @@ def draw(profile: LayerProfile, ranks: Mapping[int, int], *, width: float) -> st
 
 def about(profile: LayerProfile, layer: TimedLayer) -> str:
     """A layer in one line."""
-    name, _step = words.unit(profile)
-    facts = [f"{words.duration(layer.time_ns, profile)} {name}", words.percent(layer.share)]
+    name, _step = layer_text.unit(profile)
+    facts = [f"{layer_text.duration(layer.time_ns, profile)} {name}", percent(layer.share, 1)]
     if layer.macs:
-        facts.append(f"{words.millions(layer.macs)} MMAC")
+        facts.append(f"{layer_text.millions(layer.macs)} MMAC")
     if layer.bound is not None:
-        facts.append(words.limit(layer))
+        facts.append(layer_text.limit(layer))
     return f"{layer.index + 1}. {layer.name}, {layer.op}: {', '.join(facts)}"
 
 
 def _legend(profile: LayerProfile, width: float) -> str:
     parts, x = [], width
-    for kind, word, _ns, share, _layers in reversed(words.kinds(profile)):
-        label = f"{word} {words.percent(share)}"
+    for kind, _ns, share, _layers in reversed(layer_text.kinds(profile)):
+        label = f"{kind} {percent(share, 1)}"
         x -= 6.4 * len(label)
         parts.append(text(label, x, -16, style="dim"))
         parts.append(rectangle(x - 16, -25.5, 10.0, 10.0, rx=2, class_=kind))

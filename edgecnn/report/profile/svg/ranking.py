@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgecnn.core.units import percent, short
 from edgecnn.measure.layer_profile import LayerProfile, TimedLayer
-from edgecnn.report import profile as words
+from edgecnn.report.profile import layer_text
 from edgecnn.report.profile.svg.drawing import clean, element, rectangle, text
 
 ROW = 27.0
@@ -13,9 +14,9 @@ ROW = 27.0
 
 def draw(profile: LayerProfile, shown: Sequence[TimedLayer], *, width: float) -> str:
     """The panel from (0, 0), a row of `ROW` for each layer."""
-    name, _step = words.unit(profile)
+    name, _step = layer_text.unit(profile)
     share = sum(layer.share for layer in shown)
-    head = words.ranked(profile, len(shown)) + ("" if profile.emulated else f": {words.percent(share)} of the time")
+    head = layer_text.ranked(profile, len(shown)) + ("" if profile.emulated else f": {percent(share, 1)} of the time")
     parts = [text(head, 0, -16, style="head")]
     largest = max((layer.share for layer in shown), default=1.0) or 1.0
     for rank, layer in enumerate(shown, 1):
@@ -34,12 +35,18 @@ def draw(profile: LayerProfile, shown: Sequence[TimedLayer], *, width: float) ->
             text(str(rank), 14, y + 13, style="figure strong", anchor="end"),
             element(
                 "text",
-                f"{element('tspan', clean(words.short(layer.name, 32)), class_='strong')}"
-                f"{element('tspan', clean('  ' + words.short(layer.op, 24)), class_='dim small')}",
+                f"{element('tspan', clean(short(layer.name, 32)), class_='strong')}"
+                f"{element('tspan', clean('  ' + short(layer.op, 24)), class_='dim small')}",
                 x=30,
                 y=y + 13,
             ),
-            text(f"{words.duration(layer.time_ns, profile)} {name}", width - 58, y + 13, style="figure", anchor="end"),
-            text(words.share(layer.share, profile), width - 8, y + 13, style="figure dim", anchor="end"),
+            text(
+                f"{layer_text.duration(layer.time_ns, profile)} {name}",
+                width - 58,
+                y + 13,
+                style="figure",
+                anchor="end",
+            ),
+            text(layer_text.share(layer.share, profile), width - 8, y + 13, style="figure dim", anchor="end"),
         ]
     return element("g", "".join(parts))

@@ -6,10 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from edgecnn.core.units import count
 from edgecnn.formats.cost import Precision
 from edgecnn.measure.layer_profile import LayerProfile, TimedLayer
 from edgecnn.measure.roofline import Peaks
-from edgecnn.report import profile as words
+from edgecnn.report.profile import layer_text
 from edgecnn.report.profile.svg.bars import about
 from edgecnn.report.profile.svg.drawing import decades, element, line, text, tip
 
@@ -96,7 +97,7 @@ def _roofs(plane: _Plane, peaks: Peaks | None, rates: Mapping[Precision, float])
         if start < right:
             parts.append(_path([plane.at(start, gops), plane.at(right, gops)], "roof"))
         x, y = plane.at(right, gops)
-        label = f"{words.PRECISIONS[name]} {gops:.4g} GOP/s"
+        label = f"{layer_text.PRECISIONS[name]} {gops:.4g} GOP/s"
         parts.append(text(label, x - 4, y - 6, style="small halo", anchor="end"))
     if gbps:
         highest = max(rates.values(), default=10.0 ** plane.y[1])
@@ -140,7 +141,7 @@ def _caption(profile: LayerProfile, shown: Sequence[TimedLayer], width: float) -
     left_out = len(profile.layers) - len(shown)
     notes = ["area: share of the time"]
     if left_out:
-        notes.append(f"{words.count(left_out, 'layer')} without arithmetic or too quick for the clock left out")
+        notes.append(f"{count(left_out, 'layer')} without arithmetic or too quick for the clock left out")
     if profile.peaks is None:
         notes.append("no roof: this device's peaks are not known")
     parts += [text(note, LEFT, HEIGHT + 34 + 15 * place, style="dim small") for place, note in enumerate(notes)]

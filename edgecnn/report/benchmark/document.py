@@ -1,84 +1,60 @@
-"""A benchmark for a terminal: a table for each device, what follows from it, and how far to believe it."""
+"""A benchmark as a document: a table for each device, what follows from it, and how far to believe it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
-from rich import box
-from rich.console import Console, ConsoleOptions, Group, RenderableType
-from rich.table import Table
-from rich.text import Text
-
+from edgecnn.core.units import NOTHING, count
 from edgecnn.measure.fleet import DeviceResult
 from edgecnn.measure.latency import Latency
 from edgecnn.report.benchmark import Line, lines
+from edgecnn.report.document import Cell, Column, Document, Section, Table, Tone, bullets, section
 
-STYLES = {"valid": "green", "degraded": "yellow", "unknown": "yellow", "invalid": "red"}
-NOTHING = "–"
+TONES: dict[str, Tone] = {"valid": "good", "degraded": "warning", "unknown": "warning", "invalid": "bad"}
 LEAST_NEEDED_FIRST = ("first", "load", "p99 ≤", "memory", "size", "p90", "p90 ≤", "95 % interval", "range")
 GRAVEST_FIRST = ("invalid", "degraded", "unknown", "note")
 
-Cell = Callable[[Line], str]
+
+def document(taken: Sequence[DeviceResult], sizes: Mapping[str, int]) -> Document:
+    """One section per device that measured something; failures are the command's to show.
+
+    `sizes` are the bytes of each file by its sha256.
+    """
+    devices = [(one, rows) for one in taken if (rows := lines(one, sizes))]
+    models = dict.fromkeys(row.name for _, rows in devices for row in rows)
+    return Document(f"benchmark of {', '.join(models)}", tuple(_device(one, rows) for one, rows in devices))
 
 
-def render(taken: Sequence[DeviceResult], sizes: Mapping[str, int]) -> RenderableType:
-    """One block per device that measured something; failures are the command's to show."""
-    parts: list[RenderableType] = []
-    for one in taken:
-        rows = lines(one, sizes)
-        if rows:
-            parts += ["", *_device(one, rows)] if parts else _device(one, rows)
-    return Group(*parts)
-
-
-def _device(one: DeviceResult, rows: Sequence[Line]) -> list[RenderableType]:
-    first = rows[0].latency
-    head = Text.assemble((one.profile.name, "bold"), f"  {_where(one, first)}")
-    said = [*_conclusions(rows), *_remarks(rows)]
-    return [head, "", _Fitting(rows), "", *(Text(line) for line in said)]
+def _device(one: DeviceResult, rows: Sequence[Line]) -> Section:
+    title = f"{one.profile.name}: {_where(one, rows[0].latency)}"
+    return section(title, _table(rows), bullets([*_conclusions(rows), *_remarks(rows)]))
 
 
 def _where(one: DeviceResult, latency: Latency) -> str:
     facts = one.facts
     machine = facts.get("board") or facts.get("cpu") or facts.get("machine") or "unknown machine"
-    threads = f"{latency.threads} thread{'s' if latency.threads > 1 else ''}"
-    processes = f"{len(latency.processes)} process{'es' if len(latency.processes) > 1 else ''} each"
     emulated = " (emulated)" if facts.get("emulated") else ""
     units = "memory and size in MB" if facts.get("emulated") else "times in ms, memory and size in MB"
-    return f"{machine}{emulated}, {threads}, profile {latency.profile}, {processes}; {units}"
+    threads, processes = count(latency.threads, "thread"), count(len(latency.processes), "process")
+    return f"{machine}{emulated}, {threads}, profile {latency.profile}, {processes} each; {units}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Fitting:
-    """The rows with as many columns as the console has room for; the least needed go first."""
-
-    rows: Sequence[Line]
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        columns = list(_columns(self.rows))
-        table = _table(self.rows, columns)
-        for title in LEAST_NEEDED_FIRST:
-            if console.measure(table, options=options.update(max_width=1000)).maximum <= options.max_width:
-                break
-            columns = [column for column in columns if column[0] != title]
-            table = _table(self.rows, columns)
-        yield table
+def _table(rows: Sequence[Line]) -> Table:
+    optional = {title: len(LEAST_NEEDED_FIRST) - place for place, title in enumerate(LEAST_NEEDED_FIRST)}
+    shown = list(_columns(rows))
+    titles = (
+        Column("model"),
+        *(Column(title, right=True, optional=optional.get(title, 0)) for title, _ in shown),
+        Column("grade"),
+    )
+    cells: tuple[tuple[Cell | str, ...], ...] = tuple(
+        (row.name, *(cell(row) for _, cell in shown), Cell(row.latency.grade, tone=TONES[row.latency.grade]))
+        for row in rows
+    )
+    return Table(titles, cells)
 
 
-def _table(rows: Sequence[Line], columns: Sequence[tuple[str, Cell]]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0), header_style="dim")
-    table.add_column("model", overflow="fold")
-    for title, _ in columns:
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("grade", no_wrap=True)
-    for row in rows:
-        grade = row.latency.grade
-        table.add_row(row.name, *(cell(row) for _, cell in columns), Text(grade, STYLES[grade]))
-    return table
-
-
-def _columns(rows: Sequence[Line]) -> Iterator[tuple[str, Cell]]:
+def _columns(rows: Sequence[Line]) -> Iterator[tuple[str, Callable[[Line], str]]]:
     """Title and cell of each column; those that nobody asked for, or that could not be read, are left out."""
     if not rows[0].emulated:
         yield "median", lambda row: _ms(row.latency.times.median_ns)

@@ -1,4 +1,4 @@
-"""A contact sheet: pictures in rows, each with a few words below it."""
+"""Contact sheet: pictures in rows, each with a few words below it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ INK, FAINT, PAPER, EMPTY = "#202020", "#707070", "#ffffff", "#d8d8d8"
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class SheetPicture:
     """One picture; the first line of words is dark, the others faint."""
 
     path: Path
     lines: tuple[str, ...]
 
 
-def sheet(cells: Sequence[Cell], path: Path, *, title: str, columns: int = COLUMNS) -> None:
+def write_sheet(cells: Sequence[SheetPicture], path: Path, *, title: str, columns: int = COLUMNS) -> None:
     """Write the cells as a PNG, in reading order. A file that cannot be read leaves its place grey.
 
     Raises StepError where the disk refuses.
