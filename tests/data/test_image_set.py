@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import threading
 import tracemalloc
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +77,7 @@ def test_the_digest_covers_names_bytes_labels_order_and_preprocessing(tmp_path: 
     seen = {first.digest, first.take(4).digest, first.select([1, 0, 2, 3, 4]).digest}
     seen.add(ImageSet(first.paths, [0] * 5, preprocessing=P, root=tmp_path).digest)
     seen.add(ImageSet(first.paths, None, preprocessing=P, root=tmp_path).digest)
-    other = replace(P, interpolation="bicubic")
+    other = P.changed(interpolation="bicubic")
     seen.add(ImageSet(first.paths, first.labels, preprocessing=other, root=tmp_path).digest)
     first.paths[0].rename(tmp_path / "new.png")
     renamed = [tmp_path / "new.png", *first.paths[1:]]
