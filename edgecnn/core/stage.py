@@ -1,4 +1,4 @@
-"""What a stage is: one step that turns an artifact into another."""
+"""Stage: one step that turns an artifact into another; and the images, data and network it works on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Images(Protocol):
     """A set of images, decoded and preprocessed one batch at a time.
 
     `digest` identifies names, bytes, labels and preprocessing. `ids` tell the images of one data set apart, also in a
-    part of it. `labels` are in the task's terms (output indices for classification), or None where nobody knows them.
+    part of it. `labels` are in the task's terms (output indices for classification), or None where they are not known.
     """
 
     @property
@@ -49,7 +49,7 @@ class Images(Protocol):
 
 
 class LabelledImages(Images, Protocol):
-    """Images to train on; `data.ImageSet` satisfies it. `labels` are None where nobody knows them."""
+    """Images to train on; `data.ImageSet` satisfies it. `labels` are None where they are not known."""
 
     @property
     def preprocessing(self) -> Preprocessing: ...

@@ -1,1 +1,1 @@
-"""Who answers images: a torch module or a file in its runtime."""
+"""Predictors: a checkpoint in PyTorch, a file in its runtime; test-time augmentation, parity of two answers."""

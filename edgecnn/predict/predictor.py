@@ -1,4 +1,4 @@
-"""A file that answers images: a checkpoint in PyTorch, or an exported model in the runtime that will run it."""
+"""Predictor: a checkpoint in PyTorch, or an exported model in the runtime that will run it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 METADATA_KEY = "edgecnn"
 USUAL_EDGE = 224
-"""Taken where a file leaves its input size free and nobody says otherwise."""
+"""Taken where a file leaves its input size free and no flag gives it."""
 FOR_TENSORRT = ".tensorrt"
 """In the name of an ONNX file that TensorRT is to build: other runtimes must not fold its Q/DQ pairs into theirs."""
 TORCH_DEVICE = re.compile(r"(cpu|mps|cuda(:\d{1,3})?)")

@@ -122,7 +122,7 @@ def _header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
 
 
 def _write(path: Path, content: bytes, *, mode: str) -> None:
-    """Not through a memory map: on a full disk that is a SIGBUS, and nobody is told why."""
+    """Not through a memory map: on a full disk that is a SIGBUS, and no error says why."""
     with _refusals(path.parent), path.open(mode) as stream:
         stream.write(content)
 

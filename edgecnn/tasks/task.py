@@ -33,7 +33,7 @@ class Answers:
 
     @property
     def labels(self) -> Sequence[Any] | None:
-        """One label per answer, in the task's terms; None where nobody knows them."""
+        """One label per answer, in the task's terms; None where they are not known."""
         return self.images.labels
 
     def __len__(self) -> int:

@@ -18,7 +18,7 @@ TOP_K = 5
 OFF_BY = 0.01
 """A gap between confidence and accuracy that is worth a word."""
 HARDEST = 32
-"""Mistakes that are told one by one."""
+"""How many mistakes are listed one by one."""
 LEVEL = 0.95
 CHUNK_ROWS = 4096
 

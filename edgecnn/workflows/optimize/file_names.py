@@ -17,8 +17,8 @@ def file_name(kind: Kind) -> str:
 
 
 def network_files(executions: Sequence[Execution]) -> dict[str, Artifact]:
-    """The changed checkpoints by the names they are delivered under; where the lanes came to different ones (each
-    climbs for itself), `model.onnx.pruned.safetensors` says whose it is."""
+    """The changed checkpoints by the names they are delivered under. Formats may end in different ones, for each is
+    searched for itself: then `model.onnx.pruned.safetensors` names the format."""
     found: dict[str, Artifact] = {}
     for kind in dict.fromkeys(kind for execution in executions for kind in execution.networks):
         made = {execution.format: execution.networks[kind] for execution in executions if kind in execution.networks}

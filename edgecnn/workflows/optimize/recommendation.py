@@ -119,10 +119,11 @@ def _fits(row: Row, budget: BudgetFacts) -> bool:
     size, latency = budget.max_size, budget.max_latency
     if size is not None and (row.size_bytes or 0) > size:
         return False
-    return latency is None or row.speed is None or not _timed(row) or row.speed.median_high_ms <= latency
+    return latency is None or row.speed is None or not is_timed(row) or row.speed.median_high_ms <= latency
 
 
-def _timed(row: Row) -> bool:
+def is_timed(row: Row) -> bool:
+    """Whether its latency says something about the target."""
     return row.speed is not None and row.speed.counts
 
 
@@ -138,7 +139,7 @@ def _seems_slower(row: Row) -> bool:
 def _because(chosen: Row, made: Sequence[Row], *, elsewhere: str) -> str:
     """Why this file and not another, in brackets."""
     if chosen.outcome == "PASS":
-        return f" (the fastest that passed{elsewhere})" if _timed(chosen) else " (the smallest that passed)"
+        return f" (the fastest that passed{elsewhere})" if is_timed(chosen) else " (the smallest that passed)"
     lost = [f"{row.name} {row.outcome or row.status}" for row in made if row.outcome in ("FAIL", "INCONCLUSIVE")]
     lost += [f"{row.name} {row.status}" for row in made if row.status != "ok"]
     passed = [row for row in made if row.outcome == "PASS"]

@@ -21,7 +21,7 @@ REQUIREMENTS = {
     "onnxruntime": ("numpy", "Pillow>=8", "onnxruntime"),
     "tflite": ("numpy", "Pillow>=8", "ai-edge-litert"),
 }
-# What was judged is in the graph. TensorRT up to 10 wants to be told which precisions it may use; 11 has no such flags.
+# What was judged is in the graph. TensorRT up to 10 needs flags for the precisions it may use; 11 has no such flags.
 TRTEXEC_FLAGS = {"fp32": "", "fp16": " --fp16", "int8": " --int8"}
 TRTEXEC = """
 `model.onnx` is built into an engine on the board, because an engine belongs to one GPU and one TensorRT version:
