@@ -45,6 +45,7 @@ def evaluate(
     ],
     model: options.ModelName = None,
     class_map: options.ClassMapFile = None,
+    task: options.TaskName = "classification",
     tta: Annotated[
         str | None,
         typer.Option("--tta", metavar="WORDS", help="Test-time augmentation: flip, shift, five-crop or flip,shift."),

@@ -41,6 +41,9 @@ ClassMapFile = Annotated[
         help="Class folder names in the order of the outputs, one per line; or JSON, CSV.",
     ),
 ]
+TaskName = Annotated[
+    str, typer.Option("--task", metavar="NAME", help="What the network is for: classification, or a plug-in's task.")
+]
 RecipeName = Annotated[
     str, typer.Option("--recipe", "-r", metavar="NAME", help="How to compress: `edgecnn recipes list`, or a YAML file.")
 ]

@@ -77,6 +77,7 @@ def plan(
     data: options.DataDir = None,
     model: options.ModelName = None,
     class_map: options.ClassMapFile = None,
+    task: options.TaskName = "classification",
     recipe: options.RecipeName = "int8",
     max_drop: options.MaxDrop = None,
     max_latency: options.MaxLatency = None,

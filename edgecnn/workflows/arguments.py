@@ -41,6 +41,7 @@ def source_of(
     model: str | None = None,
     data: Any = None,
     class_map: PathLike | None = None,
+    task: str = "classification",
     seed: int = 0,
     preprocessing: Mapping[str, Any],
 ) -> Source:
@@ -58,6 +59,7 @@ def source_of(
         class_map=path_or_none(class_map),
         preprocessing=fields,
         seed=seed,
+        task=task,
         network=network,
         tensors=tensors,
     )

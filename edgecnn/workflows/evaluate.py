@@ -39,6 +39,7 @@ def evaluate(
     data: PathLike,
     model: str | None = None,
     class_map: PathLike | None = None,
+    task: str = "classification",
     tta: str | None = None,
     device: str | None = None,
     threads: int | None = None,
@@ -53,8 +54,7 @@ def evaluate(
     StepError when it fails on its way.
     """
     source = source_of(file, model=model, data=data, class_map=class_map, preprocessing=preprocessing)
-    views = parse(tta)
-    task = find(source.task)
+    views, purpose = parse(tta), find(task)
     listener(Started("read inputs"))
     began = time.monotonic()
     listing = list_labelled(Path(data))
@@ -65,16 +65,16 @@ def evaluate(
         preprocessing=enlarged(views, predictor.preprocessing),
         class_map=source.class_map,
         class_names=predictor.class_names,
-        read_labels=task.read_labels,
+        read_labels=purpose.read_labels,
     )
     notes = (*predictor.notes, *judging.notes)
     for note in notes:
         listener(Warned("assumed", note))
     listener(Finished("read inputs", time.monotonic() - began))
     began = time.monotonic()
-    answers, said = predict(predictor, judging.images, views, task, listener=listener)
+    answers, said = predict(predictor, judging.images, views, purpose, listener=listener)
     seconds = time.monotonic() - began
-    scores = task.score(answers, judging.class_names)
+    scores = purpose.score(answers, judging.class_names)
     evaluation = Evaluation(
         file=source.checkpoint.name,
         model=predictor.facts(),

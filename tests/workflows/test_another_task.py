@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import brightness
 import numpy as np
@@ -24,8 +25,9 @@ from edgecnn.core.events import ignore
 from edgecnn.data.preprocessing import Source
 from edgecnn.formats.export_stage import Export
 from edgecnn.quantize.stage import Quantize
+from edgecnn.report.evaluation.model import Evaluation
 from edgecnn.report.model import Report
-from edgecnn.workflows import evaluate
+from edgecnn.workflows.evaluate import evaluate
 from edgecnn.workflows.optimize.pipeline import run
 from edgecnn.workflows.optimize.request import Request
 
@@ -59,6 +61,12 @@ def source(tmp_path: Path) -> Source:
     return Source(checkpoint, "brightness:network", data, None, FLAGS, task="brightness")
 
 
+def evaluated(source: Source, **more: Any) -> Evaluation:
+    assert source.data is not None
+    about = {"model": source.architecture, "task": source.task, **FLAGS, "resize": "none"}
+    return evaluate(source.checkpoint, data=source.data, **about, **more)
+
+
 def optimize(source: Source, out: Path, *, max_drop: float, ladder: tuple[Calibrate, ...] = ()) -> Report:
     recipe = Recipe(
         name="t", stages=(Export(), Quantize(observer="minmax")), ladder=ladder, calibration=Calibration(images=40)
@@ -70,13 +78,12 @@ def optimize(source: Source, out: Path, *, max_drop: float, ladder: tuple[Calibr
 
 
 def test_a_network_is_evaluated_in_the_tasks_own_figures(source: Source, tmp_path: Path) -> None:
-    for views in ((), ("flip",)):
-        found = evaluate.evaluate(evaluate.Request(source, views), listener=ignore)
+    for views in (None, "flip"):
+        found = evaluated(source, tta=views, out=tmp_path / "evaluated")
         assert found.to_dict()["images"] == 80
         assert found.to_dict()["mean_absolute_error"] < 0.1
-    written = evaluate.write(found, tmp_path / "evaluated")
-    assert [path.name for path in written] == ["evaluation.md", "evaluation.json"]
-    assert "mean absolute error" in written[0].read_text()
+    assert {path.name for path in (tmp_path / "evaluated").iterdir()} == {"evaluation.md", "evaluation.json"}
+    assert "mean absolute error" in (tmp_path / "evaluated" / "evaluation.md").read_text()
 
 
 def test_optimize_judges_and_bundles_it(source: Source, tmp_path: Path) -> None:
@@ -111,10 +118,10 @@ def test_labels_that_the_task_cannot_read_are_refused(source: Source, tmp_path: 
     assert table is not None
     table.write_text(table.read_text().replace("0.png,", "0.png,bright", 1))
     with pytest.raises(InputError, match="no numbers"):
-        evaluate.evaluate(evaluate.Request(source), listener=ignore)
+        evaluated(source)
 
 
 def test_an_unknown_task_is_refused_with_the_nearest(source: Source) -> None:
     with pytest.raises(InputError) as caught:
-        evaluate.evaluate(evaluate.Request(replace(source, task="brightnes")), listener=ignore)
+        evaluated(replace(source, task="brightnes"))
     assert caught.value.code == "unknown-task" and "brightness" in caught.value.hint

@@ -31,6 +31,7 @@ def optimize(
     data: PathLike | Iterable[Any] | Mapping[str, Iterable[Any]] | None = None,
     model: str | None = None,
     class_map: PathLike | None = None,
+    task: str = "classification",
     recipe: str = "int8",
     max_drop: float | str | None = None,
     max_latency: float | str | None = None,
@@ -59,7 +60,15 @@ def optimize(
     the report.
     """
     request = request_of(
-        source_of(checkpoint, model=model, data=data, class_map=class_map, seed=seed, preprocessing=preprocessing),
+        source_of(
+            checkpoint,
+            model=model,
+            data=data,
+            class_map=class_map,
+            task=task,
+            seed=seed,
+            preprocessing=preprocessing,
+        ),
         target=target,
         device=device,
         recipe=recipe,
@@ -123,6 +132,7 @@ def plan(
     data: PathLike | None = None,
     model: str | None = None,
     class_map: PathLike | None = None,
+    task: str = "classification",
     recipe: str = "int8",
     max_drop: float | str | None = None,
     max_latency: float | str | None = None,
@@ -137,7 +147,15 @@ def plan(
 ) -> Plan:
     """What `optimize` would do with the same arguments. It reads the checkpoint and the images, and runs nothing."""
     request = request_of(
-        source_of(checkpoint, model=model, data=data, class_map=class_map, seed=seed, preprocessing=preprocessing),
+        source_of(
+            checkpoint,
+            model=model,
+            data=data,
+            class_map=class_map,
+            task=task,
+            seed=seed,
+            preprocessing=preprocessing,
+        ),
         target=target,
         device=device,
         recipe=recipe,
