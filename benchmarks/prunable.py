@@ -81,8 +81,9 @@ def _pruned(name: str) -> dict[str, Any]:
     import torch
     from torchvision import models
 
-    from edgecnn.compress.prune.algorithm import Target, prune
+    from edgecnn.compress.prune.algorithm import PruneTarget, prune
     from edgecnn.core.errors import EdgecnnError, InputError
+    from edgecnn.core.quantities import Amount
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -93,19 +94,19 @@ def _pruned(name: str) -> dict[str, Any]:
     target, reachable = 0.5, None
     try:
         try:
-            made = prune(module, example, Target("macs", target))
+            made = prune(module, example, PruneTarget("macs", Amount(target)))
         except InputError as error:
             if error.code != "target-out-of-reach":
                 raise
             reachable = int(error.hint.split()[1].rstrip("%,")) / 100
-            made = prune(module, example, Target("macs", reachable))
+            made = prune(module, example, PruneTarget("macs", Amount(reachable)))
     except EdgecnnError as error:
         return {"error": f"{error.message}: {error.why}"}
     with torch.no_grad():
         shape = list(made.module(example).shape)
     facts = made.facts
     reasons: dict[str, list[str]] = {}
-    for path, why in made.left_whole.items():
+    for path, why in made.unpruned.items():
         reasons.setdefault(why, []).append(path)
     return {
         "layers": len(facts["layers"]),

@@ -125,10 +125,11 @@ def importance(options: argparse.Namespace) -> dict[str, Any]:
     import torch
     from resnet import resnet56
 
-    from edgecnn.compress.prune.algorithm import Target, prune
+    from edgecnn.compress.prune.algorithm import PruneTarget, prune
     from edgecnn.compress.prune.group import Ranking
     from edgecnn.compress.prune.kernel import batches, losses
     from edgecnn.core.preprocessing import Preprocessing
+    from edgecnn.core.quantities import Amount
     from edgecnn.data import open_data
     from edgecnn.models import open_model
     from edgecnn.train import measure_accuracy
@@ -142,7 +143,7 @@ def importance(options: argparse.Namespace) -> dict[str, Any]:
     for name, seed in IMPORTANCES:
         looked_at = {"losses": losses(data.training, 1024, seed), "images": batches(data.training, 1024, seed)}
         ranking = Ranking(name, 8, 0.9, seed=seed, **looked_at)
-        made = prune(whole, example, Target("macs", 0.5), ranking=ranking).module
+        made = prune(whole, example, PruneTarget("macs", Amount(0.5)), ranking=ranking).module
         reestimate(made, data.training, count=2000, batch=64, seed=0)
         found[f"{name} {seed}"] = measure_accuracy(made, asked)
         records.say(f"{name}, seed {seed}: {found[f'{name} {seed}']:.2%}")

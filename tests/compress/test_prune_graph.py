@@ -167,9 +167,9 @@ def test_a_computed_weight_is_left_whole() -> None:
 
 def test_what_was_asked_to_stay_stays() -> None:
     whole, found = prunable("residual")
-    couplings_found = [group.dependencies for group in found if group.dependencies]
+    dependencies = [group.dependencies for group in found if group.dependencies]
     for word, stay in (("body.1.first.0", 1), ("body.1", 2), (r"body\.\d\.first.*", 2), ("body", 3)):
-        kept = groups(whole, IMAGE, ranking=Ranking(ignore=(word,)), found=couplings_found)
+        kept = groups(whole, IMAGE, ranking=Ranking(ignore=(word,)), found=dependencies)
         assert len(kept) == len(found) - stay
         assert [why for why in kept.unpruned.values() if "asked to stay whole" in why]
 
