@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +123,7 @@ def choose(request: TrainRequest, built: BuiltNetwork, *, listener: Listener) ->
     if "crop" in flags and "resize" not in flags:
         flags["resize"] = max(flags["crop"])
     if flags:
-        base, origin = replace(base, **flags), f"flags over {origin}"
+        base, origin = base.changed(**flags), f"flags over {origin}"
     return base, origin
 
 
