@@ -14,6 +14,7 @@ import pytest
 from edgecnn.core.artifact import Artifact, Format, Kind, Precision
 from edgecnn.core.device import Deployment
 from edgecnn.core.store import one_at_a_time
+from edgecnn.report.facts import DataFacts, ModelFacts, RecipeFacts
 from edgecnn.report.model import Report
 from edgecnn.tasks.classification.task import TASK
 from edgecnn.workflows.optimize.assessment import Assessment
@@ -31,9 +32,9 @@ def report() -> Report:
         host={},
         measured_on="a CPU (1 thread)",
         elsewhere="",
-        model={"name": "tests:tiny", "parameters": 1, "form": "", "sha256": "0" * 64, "input_shape": [3, 8, 8]},
-        data={},
-        recipe={"name": "int8"},
+        model=ModelFacts("tests:tiny", "0" * 64, parameters=1, input_shape=(3, 8, 8)),
+        data=DataFacts(),
+        recipe=RecipeFacts("int8"),
         max_drop=0.01,
         profile="smoke",
         rows=(),
