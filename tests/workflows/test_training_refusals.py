@@ -154,7 +154,7 @@ def test_mistakes_in_changes_and_flags_are_all_named(bench: Workbench, tmp_path:
     for line in (
         "--set augment.mixpu: unknown key; did you mean 'mixup'",
         "--set optimiser: unknown key; did you mean 'optimizer'",
-        "--set batch.size: 'batch' is a setting and has no others in it",
+        "--set batch: has to be a valid integer",
         "--set ema: has to be less than 1",
         "--set flip: write it as name=value",
         "--set schedule: ",
