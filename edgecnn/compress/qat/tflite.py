@@ -73,7 +73,7 @@ def floating(graph: flatbuffer.Graph) -> Network:
     return _Reader(graph, graph).network()
 
 
-class Table(NamedTuple):
+class LookupTable(NamedTuple):
     """The constant that holds an operator's results, and the grids of what it reads and makes."""
 
     name: str
@@ -144,7 +144,7 @@ class _Reader:
                 made.append(GraphNode(f"{name}/quantize", fake_quantize, (name,), (name,), {"grid": found}))
         return made
 
-    def _table(self, operator: Any) -> Table | None:
+    def _table(self, operator: Any) -> LookupTable | None:
         """What LiteRT makes of each of the 256 codes; None where input or output are float."""
         graph = self._written
         source, target = _grid(graph, operator.inputs[0]), _grid(graph, operator.outputs[0])
@@ -154,7 +154,7 @@ class _Reader:
         self._constants[name] = torch.from_numpy(
             (answers(graph, operator) - target.zero_point) * np.float32(target.scale)
         )
-        return Table(name, source, target)
+        return LookupTable(name, source, target)
 
     def _weights(self, operator: Any, axis: int) -> tuple[list[str], WeightGrid | None]:
         """The names of weight and bias in the float file, and the grid where the written file has integers."""
