@@ -61,9 +61,12 @@ def run_job(
     except StepError as error:
         if error.code != "board-timeout":
             raise
-        message = f"{title} did not finish in {timeout_s:g} s"
-        hint = "try a smaller model or a quicker profile, for example --profile smoke"
-        raise StepError("probe-timeout", message, why=error.why, hint=hint) from error
+        raise StepError(
+            "probe-timeout",
+            f"{title} did not finish in {timeout_s:g} s",
+            why=error.why,
+            hint="try a smaller model or a quicker profile, for example --profile smoke",
+        ) from error
     if final.get("event") == "result":
         return {key: value for key, value in final.items() if key not in ("seq", "event")}
     if final.get("event") == "error":
