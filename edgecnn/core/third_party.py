@@ -12,6 +12,8 @@ import warnings
 from collections.abc import Iterator
 
 SHOWN_CHARACTERS = 300
+LONGEST_NOTE = 120
+"""Characters of what a device says it does, for a line of progress."""
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])")
 """ECMA-48: colours, cursor, titles and links."""
 

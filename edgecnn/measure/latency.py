@@ -14,7 +14,7 @@ import numpy as np
 from edgecnn.core.device import DeviceProfile
 from edgecnn.core.errors import EdgecnnError, InputError
 from edgecnn.core.events import Finished, Listener, Progress, Started
-from edgecnn.core.third_party import sanitize
+from edgecnn.core.third_party import LONGEST_NOTE, sanitize
 from edgecnn.measure.comparison import Ratio, compare
 from edgecnn.measure.device import Device, ThisMachine
 from edgecnn.measure.effort import Profile
@@ -100,7 +100,13 @@ def _check_names(candidates: Sequence[Candidate]) -> None:
 def _teller(listener: Listener, done: int, total: int, candidate: Candidate) -> Callable[[Mapping[str, Any]], None]:
     def on_event(event: Mapping[str, Any]) -> None:
         listener(
-            Progress(STEP, done, total, "processes", f"{candidate.name}: {sanitize(event.get('name', event['event']))}")
+            Progress(
+                STEP,
+                done,
+                total,
+                "processes",
+                f"{candidate.name}: {sanitize(event.get('name', event['event']), LONGEST_NOTE)}",
+            )
         )
 
     return on_event

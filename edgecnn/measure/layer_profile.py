@@ -15,7 +15,7 @@ from edgecnn.core.artifact import Artifact
 from edgecnn.core.device import DeviceProfile
 from edgecnn.core.events import Finished, Listener, Progress, Started
 from edgecnn.core.result import Result
-from edgecnn.core.third_party import sanitize
+from edgecnn.core.third_party import LONGEST_NOTE, sanitize
 from edgecnn.formats.cost import Kind, Node, Precision, total
 from edgecnn.measure import roofline
 from edgecnn.measure.device import Device
@@ -208,7 +208,7 @@ def profile(
     listener(Started(STEP))
 
     def on_event(event: Mapping[str, Any]) -> None:
-        listener(Progress(STEP, 0, 0, "", sanitize(event.get("name", event.get("event", "")))))
+        listener(Progress(STEP, 0, 0, "", sanitize(event.get("name", event.get("event", "")), LONGEST_NOTE)))
 
     with tempfile.TemporaryDirectory(prefix="edgecnn-layers-") as folder:
         graph = Path(folder) / "graph.npy"

@@ -19,7 +19,7 @@ from edgecnn.core.events import Finished, Listener, Progress, Started
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Images
 from edgecnn.core.store import CannotWrite
-from edgecnn.core.third_party import sanitize
+from edgecnn.core.third_party import LONGEST_NOTE, sanitize
 from edgecnn.measure.device import Device, ThisMachine
 
 CHUNK_BYTES = 256 << 20
@@ -94,7 +94,7 @@ def _answers(path: Path, rows: int, name: str) -> np.ndarray:
 def _forward(listener: Listener, step: str, before: int, total: int, event: Mapping[str, Any]) -> None:
     done = event.get("done", 0)
     if isinstance(done, int) and 0 <= done <= total - before:
-        listener(Progress(step, before + done, total, "images", sanitize(event.get("name", ""))))
+        listener(Progress(step, before + done, total, "images", sanitize(event.get("name", ""), LONGEST_NOTE)))
 
 
 def _chunks(images: Images, path: Path) -> Iterator[int]:
