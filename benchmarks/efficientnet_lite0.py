@@ -19,7 +19,7 @@ import records
 from inputs import CALIBRATION_IMAGES, PREPROCESSING, RealData, arguments, image_sets, real_data
 
 from edgecnn.core import plugins
-from edgecnn.core.artifact import Artifact, Format, Precision
+from edgecnn.core.artifact import Artifact, FormatName, Precision
 from edgecnn.formats.files import open_artifact
 from edgecnn.measure.effort import profile_named
 from edgecnn.measure.latency import Candidate, Latency, compare, measure
@@ -42,7 +42,7 @@ class Contender:
     """One file of the comparison: how it is made, and what runs it. `timed` is False where a stand-in answers."""
 
     name: str
-    format: Format
+    format: FormatName
     precision: Precision
     kind: str
     backend: str

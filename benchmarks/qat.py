@@ -28,18 +28,20 @@ from edgecnn.compress.qat.kernel import ROUNDS, prepare, train
 from edgecnn.compress.qat.stage import Qat
 from edgecnn.config.devices import load_device
 from edgecnn.core import plugins
-from edgecnn.core.artifact import SUFFIXES, Artifact, Format
+from edgecnn.core.artifact import Artifact, FormatName
 from edgecnn.core.errors import MissingError
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Context
 from edgecnn.data import ImageSet, open_data
+from edgecnn.formats.quantize_stage import Quantize
+from edgecnn.formats.registry import format_named
 from edgecnn.predict.runtime import run_file
-from edgecnn.quantize.stage import Observer, Quantize
+from edgecnn.quantize.options import Observer
 from edgecnn.train import Augment, TrainSettings, fit
 
 IMAGES = "EDGECNN_BENCH_CIFAR"
 PREPARED = Preprocessing(crop=(32, 32), resize=None, mean=(0.473,) * 3, std=(0.251,) * 3)
-BACKENDS: Mapping[Format, str] = {"onnx": "onnxruntime", "tensorrt": "onnxruntime", "tflite": "tflite"}
+BACKENDS: Mapping[FormatName, str] = {"onnx": "onnxruntime", "tensorrt": "onnxruntime", "tflite": "tflite"}
 OBSERVERS: tuple[Observer, ...] = ("minmax", "percentile")
 TRAININGS: tuple[tuple[str, Observer, Sequence[float]], ...] = (("qat minmax", "minmax", ROUNDS),)
 ABLATION: tuple[tuple[str, Observer, Sequence[float]], ...] = (
@@ -89,7 +91,7 @@ class Bench:
     data: Pictures
     options: argparse.Namespace
 
-    def context(self, name: str, format: Format) -> Context:
+    def context(self, name: str, format: FormatName) -> Context:
         workdir, scratch = self.place / name, self.place / f"{name}.scratch"
         for folder in (workdir, scratch):
             folder.mkdir(parents=True, exist_ok=True)
@@ -196,9 +198,9 @@ def _network(place: Path, data: Pictures, options: argparse.Namespace) -> tuple[
     return Network(module.eval(), saved.name), settings.model_dump(mode="json")
 
 
-def _format(bench: Bench, format: Format) -> dict[str, Any]:
+def _format(bench: Bench, format: FormatName) -> dict[str, Any]:
     records.say(f"{format}: exporting")
-    out = bench.place / f"{format}.fp32{SUFFIXES[format]}"
+    out = bench.place / f"{format}.fp32{format_named(format).suffix}"
     source = replace(plugins.load("exporters", format)(bench.network, out, preprocessing=PREPARED), format=format)
     top1, expected = bench.judge(source)
     found: dict[str, Any] = {"fp32": {"top1": top1}}

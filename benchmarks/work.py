@@ -18,12 +18,12 @@ import numpy as np
 from inputs import ARCHITECTURE, PREPROCESSING, image_sets
 
 from edgecnn.core import plugins
-from edgecnn.core.artifact import Format
+from edgecnn.core.artifact import FormatName
 from edgecnn.core.device import Deployment, DeviceProfile
 from edgecnn.core.stage import Context
 from edgecnn.formats.files import open_artifact
+from edgecnn.formats.quantize_stage import Quantize
 from edgecnn.probe import facts
-from edgecnn.quantize.stage import Quantize
 
 INPUT, SIGNATURE = "input", "serving_default"
 """What edgecnn calls them in the files it exports."""
@@ -57,7 +57,7 @@ def ours(settings: dict[str, Any]) -> None:
         out.write_bytes(made.path.read_bytes())
 
 
-def _context(folder: str, format: Format, calibration: Any) -> Context:
+def _context(folder: str, format: FormatName, calibration: Any) -> Context:
     """What a quantizer needs: it starts from an exported file and reads only the calibration images."""
     place, data = Path(folder), SimpleNamespace(calibration=calibration)
     return Context(place, place, None, data, TARGET, format, lambda event: None, 0, None)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from edgecnn.cli.command import command
 @command("edgecnn.workflows.convert:export", preprocessing_before="json")
 def export(
     checkpoint: options.Checkpoint,
-    format: Annotated[str, typer.Option("--format", "-f", metavar="FORMAT", help="onnx, tflite or tensorrt.")] = "onnx",
+    format: Annotated[str, typer.Option("--format", "-f", metavar="FORMAT", help="{formats}.")] = "onnx",
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="Default: beside the checkpoint.")
     ] = None,

@@ -21,6 +21,7 @@ from edgecnn.cli import (
     failures,
     inspect,
     optimize,
+    options,
     plan,
     profile,
     prune,
@@ -52,12 +53,14 @@ app = typer.Typer(
 )
 
 # The order is that of `edgecnn --help`; the short help is a command's line there.
-app.command(short_help="Take a checkpoint to verified INT8 files for a board.")(optimize.optimize)
-app.command(short_help="Show what `optimize` would do. Runs nothing.")(plan.plan)
+app.command(short_help="Take a checkpoint to verified INT8 files for a board.", cls=options.FormatCommand)(
+    optimize.optimize
+)
+app.command(short_help="Show what `optimize` would do. Runs nothing.", cls=options.FormatCommand)(plan.plan)
 app.command(short_help="Train a network on your images.")(train.train)
 app.command(short_help="Say what a checkpoint or an exported model is.")(inspect.inspect)
-app.command(short_help="Export a checkpoint, checked against PyTorch.")(export.export)
-app.command(short_help="Quantize a checkpoint to INT8; judge nothing.")(quantize.quantize)
+app.command(short_help="Export a checkpoint, checked against PyTorch.", cls=options.FormatCommand)(export.export)
+app.command(short_help="Quantize a checkpoint to INT8; judge nothing.", cls=options.FormatCommand)(quantize.quantize)
 app.command(short_help="Take channels away until a network costs less.")(prune.prune)
 app.command(short_help="Train a student network on a teacher's answers.")(distill.distill)
 app.command(short_help="Judge a model on labelled images: accuracy, each class.")(evaluate.evaluate)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
 Checkpoint = Annotated[
     Path, typer.Argument(metavar="CKPT", help="A checkpoint: .pth, .pt or .safetensors; never unpickled.")
@@ -47,11 +48,24 @@ TaskName = Annotated[
 RecipeName = Annotated[
     str, typer.Option("--recipe", "-r", metavar="NAME", help="How to compress: `edgecnn recipes list`, or a YAML file.")
 ]
+
+
+class FormatCommand(TyperCommand):
+    """A command whose help says `{formats}` for the formats there are: they are looked up when it is shown."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from edgecnn.formats.registry import formats
+
+        *names, last = [item.name for item in formats()]
+        for param in self.params:
+            if isinstance(param, TyperOption) and param.help:
+                param.help = param.help.replace("{formats}", f"{', '.join(names)} or {last}")
+        super().format_help(ctx, formatter)
+
+
 Formats = Annotated[
     list[str] | None,
-    typer.Option(
-        "--format", "-f", metavar="FORMAT", help="onnx, tflite or tensorrt; repeatable. Default: all the target runs."
-    ),
+    typer.Option("--format", "-f", metavar="FORMAT", help="{formats}; repeatable. Default: all the target runs."),
 ]
 MaxDrop = Annotated[
     str | None,

@@ -15,7 +15,7 @@ from edgecnn.cli.command import command
 def quantize(
     checkpoint: options.Checkpoint,
     data: options.DataDir = None,
-    format: Annotated[str, typer.Option("--format", "-f", metavar="FORMAT", help="onnx, tflite or tensorrt.")] = "onnx",
+    format: Annotated[str, typer.Option("--format", "-f", metavar="FORMAT", help="{formats}.")] = "onnx",
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="Default: beside the checkpoint.")
     ] = None,

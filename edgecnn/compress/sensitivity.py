@@ -9,9 +9,9 @@ from edgecnn.compress.qat.onnx import floating, quantized
 from edgecnn.core.events import Progress
 from edgecnn.core.stage import Context
 from edgecnn.formats.onnx.export import export
-from edgecnn.formats.onnx.placement import FAMILIES, Places, place
+from edgecnn.formats.onnx.placement import DEFAULT, FAMILIES, Places, place
 from edgecnn.formats.onnx.quantize import calibrate, chosen, opened
-from edgecnn.quantize.stage import Quantize
+from edgecnn.formats.quantize_stage import Quantize
 
 BATCH = 32
 STEP = "rank layers"
@@ -27,7 +27,7 @@ def rank_layers(context: Context, *, count: int) -> dict[str, float]:
     """
     artifact = export(context.model, context.workdir / "ranked.onnx", preprocessing=context.data.preprocessing)
     deployment = context.target.deployment(context.format)
-    placement = FAMILIES.get(deployment.family if deployment else "", FAMILIES["onnxruntime"])
+    placement = FAMILIES.get(deployment.family if deployment else "", DEFAULT)
     options = Quantize()
     model = opened(artifact.path, placement)
     names = frozenset(str(node.name) for node in model.graph)

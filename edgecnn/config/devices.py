@@ -10,16 +10,19 @@ from typing import Any
 import yaml
 
 from edgecnn.config import user_files, yaml_file
-from edgecnn.core import paths
-from edgecnn.core.device import Connect, DeviceProfile
+from edgecnn.core import paths, plugins
+from edgecnn.core.device import Connect, Deployment, DeviceProfile
 from edgecnn.core.errors import InputError, did_you_mean
 from edgecnn.core.store import cannot_write, write_atomically
 from edgecnn.probe import backends
 
-BACKENDS = tuple(dict.fromkeys((*backends.KNOWN, "tensorrt")))
-"""`tensorrt` runs on boards only; the others this host can run too."""
 OWN = ("name", "aliases", "extends")
 """What a device does not take from the one it extends."""
+
+
+def known_backends() -> tuple[str, ...]:
+    """The probe's backends, and those that formats bring."""
+    return tuple(dict.fromkeys((*backends.KNOWN, *(item.backend for item in plugins.every("formats")))))
 
 
 def load_device(name_or_alias_or_path: str) -> DeviceProfile:
@@ -159,7 +162,7 @@ class Catalog:
         problems += _unknown_backends(raw.get("deployments"))
         if profile is None or problems:
             raise yaml_file.file_error(path, problems, what="device")
-        return profile
+        return _with_every_format(profile) if profile.local else profile
 
     def file_of(self, word: str, *, without: Sequence[Path] = (), among: Sequence[Path] | None = None) -> Path | None:
         """The file of the device that answers to `word`: the user's own before a bundled one, a name before an
@@ -202,6 +205,14 @@ class Catalog:
         return None
 
 
+def _with_every_format(profile: DeviceProfile) -> DeviceProfile:
+    """This host with the formats that its file does not name, on request."""
+    named = {item.format for item in profile.deployments}
+    more = [item for item in plugins.every("formats") if item.export and item.name not in named]
+    added = (Deployment(format=item.name, backend=item.backend, family=item.family, on_request=True) for item in more)
+    return profile.model_copy(update={"deployments": (*profile.deployments, *added)})
+
+
 def _extended(parent: Mapping[str, Any], child: Mapping[str, Any]) -> dict[str, Any]:
     """`parent` with what `child` says otherwise. A board that is reached is not this host; a file that replaces a
     bundled one takes its aliases too."""
@@ -230,9 +241,9 @@ def _unknown_backends(deployments: Any) -> list[str]:
         return []
     named = [item.get("backend") if isinstance(item, dict) else None for item in deployments]
     return [
-        f"deployments[{index}].backend: no backend is called '{name}'; {did_you_mean(name, list(BACKENDS))}"
+        f"deployments[{index}].backend: no backend is called '{name}'; {did_you_mean(name, list(known_backends()))}"
         for index, name in enumerate(named)
-        if isinstance(name, str) and name not in BACKENDS
+        if isinstance(name, str) and name not in known_backends()
     ]
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from edgecnn.config import user_files, yaml_file
 from edgecnn.core import plugins
-from edgecnn.core.artifact import Format, Kind
+from edgecnn.core.artifact import FormatName, Kind
 from edgecnn.core.errors import EdgecnnError
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.quantities import Bytes, Milliseconds, Share
@@ -141,7 +141,7 @@ def _stages(entries: Any, problems: list[str]) -> tuple[Stage, ...]:
 
 def _without_effect(stages: Sequence[Stage]) -> list[str]:
     """Stages in an order in which, whatever the format, one has nothing to work on or works for nothing."""
-    links = [link for format in get_args(Format) if format != "torch" for link in _links(stages, format)]
+    links = [link for format in plugins.names("formats") if format != "torch" for link in _links(stages, format)]
     applied, taken = {index for index, _, _ in links}, {source for _, source, _ in links}
     passed_on = {index for index, _, makes in links if makes.format == "torch" or not stages[index].delivers}
     problems = []
@@ -153,7 +153,7 @@ def _without_effect(stages: Sequence[Stage]) -> list[str]:
     return problems
 
 
-def _links(stages: Sequence[Stage], format: Format) -> Iterator[tuple[int, int | None, Kind]]:
+def _links(stages: Sequence[Stage], format: FormatName) -> Iterator[tuple[int, int | None, Kind]]:
     """On the way to a format, each stage that applies: its place, that of the stage whose result it takes, and what it
     makes. None is the checkpoint."""
     made: dict[Kind, int | None] = {Kind("torch", "fp32"): None}

@@ -8,10 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-Format = Literal["torch", "onnx", "tensorrt", "tflite"]
+FormatName = str
+"""A format that is registered under `edgecnn.formats`: `onnx`, `tensorrt`, `tflite`; `torch` is a checkpoint."""
 Precision = Literal["fp32", "fp16", "int8"]
-
-SUFFIXES: Mapping[str, str] = {"onnx": ".onnx", "tensorrt": ".onnx", "tflite": ".tflite", "torch": ".pth"}
 
 
 class Kind(NamedTuple):
@@ -20,7 +19,7 @@ class Kind(NamedTuple):
     `variant` tells a changed network from the checkpoint's own, whose variant is empty: "pruned", "qat".
     """
 
-    format: Format
+    format: FormatName
     precision: Precision
     variant: str = ""
 
@@ -56,7 +55,7 @@ class Artifact:
     """
 
     path: Path
-    format: Format
+    format: FormatName
     precision: Precision
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]

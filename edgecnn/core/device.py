@@ -7,15 +7,32 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from edgecnn.core.artifact import Format, Precision
+from edgecnn.core import plugins
+from edgecnn.core.artifact import FormatName, Precision
 from edgecnn.core.paths import at_home
 
-Family = Literal["onnxruntime", "tensorrt", "litert"]
 Throttle = Literal["soctherm_oc", "dmesg_soctherm", "frequency", "vcgencmd"]
 Word = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
 """What a device answers to."""
+
+
+def registered_format(name: str) -> str:
+    """Raises ValueError when no format of that name is registered."""
+    return _one_of(name, plugins.names("formats"))
+
+
+def registered_family(name: str) -> str:
+    """Raises ValueError when no format has that quantization family."""
+    return _one_of(name, sorted(filter(None, (item.family for item in plugins.every("formats")))))
+
+
+def _one_of(name: str, known: list[str]) -> str:
+    if name not in known:
+        words = [f"'{word}'" for word in known]
+        raise ValueError(f"has to be {', '.join(words[:-1])} or {words[-1]}")
+    return name
 
 
 class Strict(BaseModel):
@@ -202,9 +219,9 @@ class Deployment(Strict):
     the backend has on this board.
     """
 
-    format: Format
+    format: Annotated[FormatName, AfterValidator(registered_format)]
     backend: str
-    family: Family
+    family: Annotated[str, AfterValidator(registered_family)]
     precisions: tuple[Precision, ...] = Field(default=("fp32", "fp16", "int8"), min_length=1)
     on_request: bool = False
     note: str = ""
@@ -239,12 +256,12 @@ class DeviceProfile(Strict):
         return self
 
     @property
-    def delivered(self) -> tuple[Format, ...]:
+    def delivered(self) -> tuple[FormatName, ...]:
         """The formats made for it when none is asked for, best first; all of them where each waits to be asked for."""
         unasked = tuple(item.format for item in self.deployments if not item.on_request)
         return unasked or tuple(item.format for item in self.deployments)
 
-    def deployment(self, format: Format) -> Deployment | None:
+    def deployment(self, format: FormatName) -> Deployment | None:
         return next((item for item in self.deployments if item.format == format), None)
 
     @property

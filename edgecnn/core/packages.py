@@ -1,9 +1,10 @@
-"""The packages edgecnn stands on: which extra brings each, and what to type for one that is missing."""
+"""Packages that edgecnn needs: which extra brings each, and the command that installs a missing one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgecnn.core import plugins
 from edgecnn.core.errors import install_hint
 
 
@@ -20,7 +21,7 @@ class Package:
         return install_hint(self.extra) if self.extra else f'pip install "{self.distribution}"'
 
 
-PACKAGES: tuple[Package, ...] = (
+CORE: tuple[Package, ...] = (
     Package("torch", "torch"),
     Package("torchvision", "torchvision"),
     Package("onnx", "onnx"),
@@ -40,18 +41,21 @@ PACKAGES: tuple[Package, ...] = (
     Package("pyyaml", "yaml"),
     Package("rich", "rich"),
     Package("typer", "typer"),
-    Package("litert-torch", "litert_torch", "tflite"),
-    Package("ai-edge-quantizer", "ai_edge_quantizer", "tflite"),
-    Package("ai-edge-litert", "ai_edge_litert", "tflite"),
-    Package("tensorrt-rtx-cu13-bindings", "tensorrt_rtx_bindings", "tensorrt"),
-    Package("onnxruntime-ep-nv-tensorrt-rtx-cu13", "onnxruntime_ep_nv_tensorrt_rtx", "tensorrt"),
+)
+EXTRAS: tuple[Package, ...] = (
     Package("timm", "timm", "timm"),
     Package("mlflow-skinny", "mlflow", "mlflow"),
     Package("wandb", "wandb", "wandb"),
 )
 
 
+def packages() -> tuple[Package, ...]:
+    """Those of the core, of each format, and of the other extras."""
+    formats = sorted(plugins.every("formats"), key=lambda item: item.rank)
+    return (*CORE, *(package for item in formats for package in item.packages), *EXTRAS)
+
+
 def package_of(module: str) -> Package | None:
     """The package that brings a module, or None when it is none of ours."""
     top = module.partition(".")[0]
-    return next((package for package in PACKAGES if package.module == top), None)
+    return next((package for package in packages() if package.module == top), None)

@@ -20,6 +20,11 @@ def names(group: str) -> list[str]:
     return sorted(_registered(group))
 
 
+def every(group: str) -> list[Any]:
+    """All that is registered under `edgecnn.<group>`, imported now; in the order of `names`."""
+    return [_registered(group)[name].load() for name in names(group)]
+
+
 def resolve(reference: str) -> Any:
     """What `package.module:name` names; its module is imported now."""
     module, _, name = reference.partition(":")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from edgecnn.core import plugins
-from edgecnn.core.artifact import Artifact, Format, Kind
+from edgecnn.core.artifact import Artifact, FormatName, Kind
 from edgecnn.core.device import DeviceProfile
 from edgecnn.core.events import Listener
 from edgecnn.core.preprocessing import Preprocessing
@@ -97,11 +97,11 @@ class Model(Protocol):
 class LayerTimes(Protocol):
     """How long the layers of an exported model take on the target."""
 
-    def __call__(self, file: Path, format: Format) -> Mapping[str, float]:
+    def __call__(self, file: Path, format: FormatName) -> Mapping[str, float]:
         """Median time in ns by node name. Raises EdgecnnError when the target cannot be measured."""
         ...
 
-    def identity(self, format: Format) -> Any:
+    def identity(self, format: FormatName) -> Any:
         """What tells these times from those of another machine, runtime or number of threads, as a JSON value."""
         ...
 
@@ -120,7 +120,7 @@ class Context:
     model: Model
     data: Data
     target: DeviceProfile
-    format: Format
+    format: FormatName
     listener: Listener
     seed: int
     teacher: Model
@@ -149,6 +149,10 @@ class Stage(BaseModel):
     delivers: ClassVar[bool] = True
     """Whether what the stage makes is a file for the user; False for what only the next stage reads."""
 
+    def tools_for(self, wanted: FormatName) -> tuple[str, ...]:
+        """The packages whose versions decide the result on the way to a format."""
+        return self.tools
+
     def inputs(self) -> frozenset[StageInput]:
         """What it reads beside the artifact; the digests of these are part of the result's."""
         return frozenset()
@@ -158,7 +162,7 @@ class Stage(BaseModel):
         """Whether it learns from the training images."""
         return "training" in self.inputs()
 
-    def decides(self, target: DeviceProfile, wanted: Format) -> Any:
+    def decides(self, target: DeviceProfile, wanted: FormatName) -> Any:
         """What of the target decides the result, as a JSON value: the runtime family unless a stage says otherwise.
 
         Stages that answer alike for two formats run once for both.
@@ -166,11 +170,11 @@ class Stage(BaseModel):
         deployment = target.deployment(wanted)
         return deployment.family if deployment else ""
 
-    def produces(self, source: Kind, wanted: Format) -> Kind | None:
+    def produces(self, source: Kind, wanted: FormatName) -> Kind | None:
         """What this stage makes of `source` on the way to the format `wanted`; None where it does not apply."""
         raise NotImplementedError
 
-    def missing(self, wanted: Format) -> str | None:
+    def missing(self, wanted: FormatName) -> str | None:
         """The extra that has to be installed before this stage can make `wanted`; None when nothing is missing."""
         return None
 

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from edgecnn.core.artifact import SUFFIXES, Artifact, Format, Kind
+from pydantic import AfterValidator
+
+from edgecnn.core import plugins
+from edgecnn.core.artifact import Artifact, FormatName, Kind
+from edgecnn.core.device import registered_format
 from edgecnn.core.stage import Context, Stage
+from edgecnn.formats.registry import format_named
 
 
 class Cast(Stage):
     """Type the whole graph FP16, for runtimes that read precision from the graph (TensorRT 11 knows no other way)."""
 
     kind: ClassVar[str] = "cast"
-    tools: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime")
 
     precision: Literal["fp16"] = "fp16"
-    formats: tuple[Format, ...] = ("tensorrt",)
+    formats: tuple[Annotated[FormatName, AfterValidator(registered_format)], ...] = ("tensorrt",)
 
-    def produces(self, source: Kind, wanted: Format) -> Kind | None:
-        applies = wanted in self.formats and source[:2] == (wanted, "fp32")
+    def tools_for(self, wanted: FormatName) -> tuple[str, ...]:
+        return format_named(wanted).tools
+
+    def produces(self, source: Kind, wanted: FormatName) -> Kind | None:
+        applies = wanted in self.formats and source[:2] == (wanted, "fp32") and format_named(wanted).cast
         return source._replace(precision=self.precision) if applies else None
 
     def run(self, source: Artifact, context: Context) -> Artifact:
-        from edgecnn.formats.onnx.half import to_half
-
-        return to_half(source, context.workdir / f"model.fp16{SUFFIXES[context.format]}")
+        format = format_named(context.format)
+        out = context.workdir / f"model.fp16{format.suffix}"
+        artifact: Artifact = plugins.resolve(format.cast)(source, out)
+        return artifact

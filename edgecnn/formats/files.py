@@ -1,15 +1,13 @@
-"""A model file from anywhere as an Artifact, for measuring alone."""
+"""Model files from anywhere as artifacts, for measuring alone."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from edgecnn.core.artifact import Artifact, Format, sha256_of
+from edgecnn.core.artifact import Artifact, sha256_of
 from edgecnn.core.errors import InputError
+from edgecnn.formats.registry import formats_of_suffix, known_formats
 from edgecnn.probe.engines import ELSEWHERE
-
-FORMATS: dict[str, Format] = {".onnx": "onnx", ".tflite": "tflite", ".pt2": "torch"}
-BACKENDS: dict[Format, str] = {"onnx": "onnxruntime", "tensorrt": "onnxruntime", "tflite": "tflite", "torch": "torch"}
 
 
 def open_artifact(path: Path) -> Artifact:
@@ -30,13 +28,14 @@ def open_artifact(path: Path) -> Artifact:
             why="it fits one version of TensorRT and one GPU only, and loading it runs native code that is in it",
             hint="give the .onnx that it was built from: the engine is built on the board",
         )
-    if path.suffix not in FORMATS:
+    formats = formats_of_suffix(path.suffix)
+    if not formats:
         raise InputError(
             "unknown-format",
             f"{path.name}: '{path.suffix}' is not a model file that can be measured",
-            why="measurable: " + ", ".join(FORMATS),
+            why="measurable: " + ", ".join(dict.fromkeys(item.suffix for item in known_formats())),
             hint=f"export it first: edgecnn export {path}" if path.suffix in (".pth", ".pt", ".safetensors") else "",
         )
     if not path.stat().st_size:
         raise InputError("empty-file", f"{path} is empty", hint="export or copy the model again")
-    return Artifact(path, FORMATS[path.suffix], "fp32", (), (), sha256_of(path))
+    return Artifact(path, formats[0].name, "fp32", (), (), sha256_of(path))

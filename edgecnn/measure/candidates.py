@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgecnn.core.artifact import Artifact, Format
+from edgecnn.config.devices import known_backends
+from edgecnn.core.artifact import Artifact
 from edgecnn.core.device import DeviceProfile
 from edgecnn.core.errors import EdgecnnError, InputError, did_you_mean
-from edgecnn.formats.files import BACKENDS, open_artifact
+from edgecnn.formats.files import open_artifact
+from edgecnn.formats.registry import format_named, format_of_backend, known_formats, runs_here
 from edgecnn.measure.connection import Connection
 from edgecnn.measure.fleet import Failure, Planner
 from edgecnn.measure.latency import Candidate
@@ -75,15 +77,15 @@ def planner(
 def runtime_of(artifact: Artifact, device: DeviceProfile) -> str:
     """The backend of the device's first deployment that takes the file.
 
-    An ONNX file is TensorRT's food as well. Raises InputError when the device runs nothing of the kind.
+    An ONNX file serves TensorRT as well. Raises InputError when the device runs nothing of the kind.
     """
-    formats: dict[Format, tuple[Format, ...]] = {"onnx": ("onnx", "tensorrt")}
-    wanted = formats.get(artifact.format, (artifact.format,))
+    format = format_named(artifact.format)
+    dialects = [item.name for item in known_formats() if item.suffix == format.suffix and not format.dialect]
     for item in device.deployments:
-        if item.format in wanted and not (device.local and item.backend == "tensorrt"):
+        if item.format in (format.name, *dialects) and not (device.local and not runs_here(item.backend)):
             return item.backend
-    if device.local and artifact.format in BACKENDS:
-        return BACKENDS[artifact.format]
+    if device.local:
+        return format.backend_here
     raise InputError(
         "wrong-format",
         f"{device.name} does not run {artifact.path.name}",
@@ -93,15 +95,16 @@ def runtime_of(artifact: Artifact, device: DeviceProfile) -> str:
 
 
 def _validate_backend(artifact: Artifact, backend: str) -> None:
-    if backend not in backends.KNOWN:
-        raise InputError(
-            "unknown-backend", f"no backend is called '{backend}'", hint=did_you_mean(backend, list(backends.KNOWN))
-        )
-    if artifact.format not in backends.find(backend).RUNS:
+    if backend not in known_backends():
+        hint = did_you_mean(backend, list(known_backends()))
+        raise InputError("unknown-backend", f"no backend is called '{backend}'", hint=hint)
+    format = format_of_backend(backend)
+    runs = backends.find(backend).RUNS if backend in backends.KNOWN else (format.name if format else "",)
+    if artifact.format not in runs:
         raise InputError(
             "backend-mismatch",
             f"backend {backend} does not run {artifact.path.name}",
-            hint=f"leave --backend out, or use --backend {BACKENDS[artifact.format]}",
+            hint=f"leave --backend out, or use --backend {format_named(artifact.format).backend_here}",
         )
 
 

@@ -15,6 +15,7 @@ from edgecnn.core.device import DeviceProfile
 from edgecnn.core.errors import EdgecnnError, InputError
 from edgecnn.core.events import Finished, Listener, Progress, Started
 from edgecnn.core.third_party import LONGEST_NOTE, sanitize
+from edgecnn.formats.registry import build_s
 from edgecnn.measure.comparison import Ratio, compare
 from edgecnn.measure.device import Device, ThisMachine
 from edgecnn.measure.effort import Profile
@@ -24,8 +25,6 @@ from edgecnn.measure.summary import Latency, MeasuredDevice, summarise
 __all__ = ["Candidate", "Latency", "Process", "Ratio", "compare", "measure", "orders", "summarise"]
 
 STEP = "latency"
-BUILD_S = 3600.0
-"""TensorRT builds its engine within the first job."""
 WARMER_C = 3.0
 """How much warmer than at the first process the board may be when another starts."""
 
@@ -133,7 +132,7 @@ class _Bench:
                 files={"model": candidate.artifact.path},
                 outputs=outputs,
                 on_event=on_event,
-                timeout_s=self.profile.timeout_s + (BUILD_S if candidate.backend == "tensorrt" else 0),
+                timeout_s=self.profile.timeout_s + build_s(candidate.backend),
             )
             process = process_of(result, outputs["output"], outputs.get("e2e_output"), place=at)
         if self.cool_to_c is None and self.profile.cool_s:

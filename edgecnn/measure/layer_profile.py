@@ -11,12 +11,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from edgecnn.core import plugins
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.device import DeviceProfile
+from edgecnn.core.errors import MissingError
 from edgecnn.core.events import Finished, Listener, Progress, Started
 from edgecnn.core.result import Result
 from edgecnn.core.third_party import LONGEST_NOTE, sanitize
 from edgecnn.formats.cost import Kind, Node, Precision, total
+from edgecnn.formats.registry import format_of_backend
 from edgecnn.measure import roofline
 from edgecnn.measure.device import Device
 from edgecnn.measure.roofline import Bound, Peaks
@@ -221,28 +224,20 @@ def profile(
         )
         times = LayerAnswer.read(answer, device=device.name)
         optimised = read_bytes(graph, device.name)
-    nodes = _nodes(artifact, times, optimised)
+    nodes = _nodes(artifact, times, optimised, backend)
     peaks = roofline.peaks(profile, backend=backend, threads=threads, facts=times.facts)
     listener(Finished(STEP, time.monotonic() - begin))
     return _profile(artifact, times, nodes, peaks, {"device": device.name, "backend": backend, "threads": threads})
 
 
-def _nodes(artifact: Artifact, times: LayerAnswer, optimised: bytes) -> list[Node]:
+def _nodes(artifact: Artifact, times: LayerAnswer, optimised: bytes, backend: str) -> list[Node]:
     """What each row is, by the graph of its runtime."""
+    format = format_of_backend(backend)
+    if format is None or not format.trace:
+        raise MissingError("no-layer-times", f"what the rows of {backend} stand for is not known")
     rows = [row.model_dump() for row in times.layers]
-    if times.method == "onnxruntime-profiler":
-        from edgecnn.formats.onnx import trace as onnx_trace
-        from edgecnn.formats.onnx.cost import Graph
-
-        return onnx_trace.join(rows, optimised, Graph.read(artifact.path))
-    if times.method == "litert-profiler":
-        from edgecnn.formats.tflite import cost
-        from edgecnn.formats.tflite import trace as tflite_trace
-
-        return tflite_trace.join(rows, cost.Graph.read(artifact.path))
-    from edgecnn.formats.tensorrt import trace as tensorrt_trace
-
-    return tensorrt_trace.join(rows)
+    nodes: list[Node] = plugins.resolve(format.trace)(rows, optimised, artifact.path)
+    return nodes
 
 
 def _profile(

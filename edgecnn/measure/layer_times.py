@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgecnn.core.artifact import Artifact, Format, sha256_of
+from edgecnn.core.artifact import Artifact, FormatName, sha256_of
 from edgecnn.core.device import DeviceProfile
 from edgecnn.core.errors import MissingError
 from edgecnn.core.events import Listener, ignore, scoped
 from edgecnn.core.stage import LayerTimes
+from edgecnn.formats.registry import runs_here, runtime_title
 from edgecnn.measure.connection import Connection
 from edgecnn.measure.layer_profile import STEP, profile
 
@@ -29,14 +30,16 @@ class MeasuredTimes:
     threads: int
     listener: Listener
 
-    def __call__(self, file: Path, format: Format) -> Mapping[str, float]:
+    def __call__(self, file: Path, format: FormatName) -> Mapping[str, float]:
         """Median time in ns by node name; rows of one name are added up. Raises EdgecnnError."""
         deployment = self.target.deployment(format)
-        if deployment is None or (self.connection.local and deployment.backend == "tensorrt"):
+        if deployment is None or (self.connection.local and not runs_here(deployment.backend)):
             raise MissingError(
                 "no-layer-times",
                 f"the layers of a {format} file cannot be timed here",
-                why="TensorRT times them on the board" if deployment else f"{self.target.name} does not run {format}",
+                why=f"{runtime_title(deployment.backend)} times them on the board"
+                if deployment
+                else f"{self.target.name} does not run {format}",
                 hint="name a board with --device, or give the share of MACs instead of the latency",
             )
         found = profile(
@@ -53,7 +56,7 @@ class MeasuredTimes:
             times[layer.name] += layer.time_ns
         return dict(times)
 
-    def identity(self, format: Format) -> list[Any]:
+    def identity(self, format: FormatName) -> list[Any]:
         """The machine without its last boot: hours of training are not repeated because it was switched off."""
         deployment = self.target.deployment(format)
         backend = deployment.backend if deployment else ""

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import edgecnn.probe
+from edgecnn.formats.registry import backend_source, known_formats
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
 PACKAGE = "edgecnn_probe"
@@ -42,4 +43,6 @@ def archive_bytes() -> bytes:
 
 def _sources() -> dict[str, bytes]:
     folder = Path(edgecnn.probe.__path__[0])
-    return {f"{PACKAGE}/{path.relative_to(folder).as_posix()}": path.read_bytes() for path in folder.rglob("*.py")}
+    found = {f"{PACKAGE}/{path.relative_to(folder).as_posix()}": path.read_bytes() for path in folder.rglob("*.py")}
+    added = [item.backend for item in known_formats() if item.backend_module]
+    return {**found, **{f"{PACKAGE}/backends/{name}.py": backend_source(name).read_bytes() for name in added}}

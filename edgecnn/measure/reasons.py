@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from edgecnn.core.device import DeviceProfile
 from edgecnn.core.units import count
+from edgecnn.formats.registry import runs_on_gpu
 from edgecnn.measure.conditions import of_board
 from edgecnn.measure.grade import Effect, Grade, Reason, grade_of
 from edgecnn.measure.process import Candidate, Process
@@ -15,7 +16,6 @@ __all__ = ["Effect", "Grade", "Reason", "grade_of", "reasons_for"]
 
 BUSY = 0.10
 """Share of the machine's CPU time that others may use while we measure."""
-GPU_BACKENDS = ("tensorrt",)
 RUINOUS = ("cpu-fallback", "engine-mismatch", "model-mismatch", "output-mismatch")
 """Findings of a backend that make its times those of something else; any other finding is a note."""
 
@@ -25,7 +25,7 @@ def reasons_for(
 ) -> tuple[Reason, ...]:
     """Everything that limits what these processes' samples can claim; `expect` is what their readings are held
     against."""
-    gpu = candidate.backend in GPU_BACKENDS or str(candidate.options.get("device", "")).startswith("cuda")
+    gpu = runs_on_gpu(candidate.backend) or str(candidate.options.get("device", "")).startswith("cuda")
     emulated = any(process.emulated for process in processes)
     return (
         *_of_design(processes, min_iterations),

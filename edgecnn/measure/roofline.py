@@ -12,12 +12,12 @@ from typing import Any, Literal
 
 from edgecnn.core.device import DeviceProfile, Hardware
 from edgecnn.formats.cost import Cost, Precision
+from edgecnn.formats.registry import runs_on_gpu
 
 LARGEST_CACHE_BYTES = 32 << 20
 """No board has more. What fits into a cache may be moved faster than memory can; what does not, cannot."""
 TENSOR_CORES_SINCE = 8.0
 """From this compute capability on FP32 may run on tensor cores as TF32, at half the rate of FP16."""
-ON_GPU = ("tensorrt",)
 
 Limit = Literal["compute", "memory"]
 
@@ -64,12 +64,12 @@ def peaks(profile: DeviceProfile, *, backend: str, threads: int, facts: Mapping[
     if hardware is None or facts.get("emulated"):
         return None
     fast = facts.get("power_mode") not in profile.power_modes or facts.get("power_mode") in profile.power_modes_super
-    found = _gpu(hardware, fast=fast) if backend in ON_GPU else _cpu(hardware, threads, fast=fast)
+    found = _gpu(hardware, fast=fast) if runs_on_gpu(backend) else _cpu(hardware, threads, fast=fast)
     gbps = max(filter(None, (hardware.memory.gbps, hardware.memory.gbps_super if fast else None)), default=None)
     known = {precision: peak for precision, peak in found.items() if peak}
     if not known and gbps is None:
         return None
-    return Peaks("gpu" if backend in ON_GPU else "cpu", known, gbps * 1e9 if gbps is not None else None)
+    return Peaks("gpu" if runs_on_gpu(backend) else "cpu", known, gbps * 1e9 if gbps is not None else None)
 
 
 def _cpu(hardware: Hardware, threads: int, *, fast: bool) -> dict[Precision, float]:

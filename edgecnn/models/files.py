@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from typing import Literal
 
+from edgecnn.core import plugins
 from edgecnn.core.errors import InputError
 
-FileKind = Literal["torch-zip", "torch-legacy", "safetensors", "pt2", "onnx", "tflite"]
+FileKind = str
+"""`torch-zip`, `torch-legacy`, `safetensors` or `pt2`; for an exported model the name of its format."""
 
 RESAVE = (
     "where the model's code is at hand, save the weights alone: torch.save(model.state_dict(), 'weights.pth'), "
@@ -16,7 +17,6 @@ RESAVE = (
 )
 # The first thing torch.save pickled before version 1.6 (torch/serialization.py, MAGIC_NUMBER).
 _LEGACY = 0x1950A86A20F9469CFC6C.to_bytes(10, "little")
-_ONNX_SECOND_TAGS = b"\x12\x1a\x22\x28\x32\x3a\x42\x72"
 
 
 def kind_of(path: Path) -> FileKind:
@@ -28,10 +28,9 @@ def kind_of(path: Path) -> FileKind:
         return "torch-legacy"
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100_000_000:
         return "safetensors"
-    if head[4:8] == b"TFL3":
-        return "tflite"
-    if head[:1] == b"\x08" and 0 < head[1] < 32 and head[2:3] in [_ONNX_SECOND_TAGS[i : i + 1] for i in range(8)]:
-        return "onnx"
+    for format in plugins.every("formats"):
+        if format.recognises is not None and format.recognises(head):
+            return str(format.name)
     raise _foreign(path, head)
 
 

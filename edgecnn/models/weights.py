@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from edgecnn.core import plugins
 from edgecnn.core.errors import InputError
 from edgecnn.models.files import RESAVE, kind_of, truncated
 
@@ -44,10 +45,10 @@ def read_weights(path: Path) -> Weights:
     """
     path = Path(path)
     kind = kind_of(path)
-    if kind in ("onnx", "tflite"):
+    if kind in plugins.names("formats"):
         raise InputError(
             "exported-model",
-            f"{path} is an exported model ({kind.upper() if kind == 'onnx' else 'TFLite'}), not a checkpoint",
+            f"{path} is an exported model ({plugins.load('formats', kind).title}), not a checkpoint",
             why="layers are already fused there; compression starts from PyTorch weights",
             hint=f"give the .pth it was made from; to look into the file: edgecnn inspect {path}",
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from edgecnn.core.events import Listener
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Images
 from edgecnn.data.preprocessing import Source, settle_preprocessing
+from edgecnn.formats.registry import format_named, formats_of_suffix, known_formats, runtime_title
 from edgecnn.models.files import kind_of
 from edgecnn.probe.facts import usable_cores
 from edgecnn.probe.specs import layout_of
@@ -27,11 +27,8 @@ if TYPE_CHECKING:
     from edgecnn.formats.inspect import ExportedModel
     from edgecnn.models import LoadedModel
 
-METADATA_KEY = "edgecnn"
 USUAL_EDGE = 224
 """Taken where a file leaves its input size free and no flag gives it."""
-FOR_TENSORRT = ".tensorrt"
-"""In the name of an ONNX file that TensorRT is to build: other runtimes must not fold its Q/DQ pairs into theirs."""
 TORCH_DEVICE = re.compile(r"(cpu|mps|cuda(:\d{1,3})?)")
 
 
@@ -91,11 +88,10 @@ class RuntimePredictor:
 
     @property
     def runtime(self) -> str:
-        from edgecnn.formats.registry import RUNTIMES
-
-        place = f"{RUNTIMES.get(self.backend, self.backend)} on {self.target.name}"
-        if self.artifact.format == "tensorrt" and self.backend != "tensorrt":
-            return f"{place}, a stand-in for TensorRT: computed as the file is written"
+        place = f"{runtime_title(self.backend)} on {self.target.name}"
+        format = format_named(self.artifact.format)
+        if format.stand_in and self.backend == format.stand_in.backend:
+            return f"{place}, a stand-in for {format.runtime}: computed as the file is written"
         return place
 
     def facts(self) -> dict[str, Any]:
@@ -128,7 +124,7 @@ def open_predictor(source: Source, *, device: str | None, threads: int | None, l
     boards for an exported file. `threads` are all usable cores unless given. Raises InputError or MissingError.
     """
     kind = kind_of(source.checkpoint)
-    if kind in ("onnx", "tflite"):
+    if kind in [item.name for item in known_formats()]:
         return _exported(source, kind, device=device, threads=threads, listener=listener)
     return _checkpoint(source, device=device, threads=threads or usable_cores(), listener=listener)
 
@@ -154,7 +150,7 @@ def _exported(
 ) -> RuntimePredictor:
     from edgecnn.config.devices import load_device
     from edgecnn.formats.files import open_artifact
-    from edgecnn.formats.inspect import read_onnx, read_tflite
+    from edgecnn.formats.inspect import read
     from edgecnn.measure.candidates import runtime_of
 
     if source.architecture is not None:
@@ -165,11 +161,12 @@ def _exported(
             hint="leave out --model",
         )
     artifact = open_artifact(source.checkpoint)
-    if FOR_TENSORRT in source.checkpoint.suffixes:
-        artifact = replace(artifact, format="tensorrt")
+    dialects = {f".{item.dialect}": item.name for item in formats_of_suffix(artifact.path.suffix) if item.dialect}
+    named = [dialects[part] for part in source.checkpoint.suffixes if part in dialects]
+    artifact = replace(artifact, format=named[0] if named else artifact.format)
     target = load_device(device or "host")
-    held = (read_onnx if kind == "onnx" else read_tflite)(source.checkpoint)
-    about = _about(source.checkpoint, held)
+    held = read(source.checkpoint, kind)
+    about = held.exported_as()
     stated, notes = _stated(about)
     channels, height, width = _input_shape(source.checkpoint, held)
     usual = (channels, height or USUAL_EDGE, width or USUAL_EDGE)
@@ -193,20 +190,6 @@ def _exported(
         name=str(about.get("model") or "unknown"),
         notes=notes,
     )
-
-
-def _about(path: Path, held: ExportedModel) -> dict[str, Any]:
-    """What edgecnn wrote into the file when it exported it; empty for a file of other origin."""
-    try:
-        if held.format == "tflite":
-            from edgecnn.formats.tflite.flatbuffer import Graph
-
-            found = Graph.read(path).metadata()
-        else:
-            found = json.loads(held.metadata.get(METADATA_KEY, "{}"))
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _stated(about: Mapping[str, Any]) -> tuple[tuple[Preprocessing, str] | None, tuple[str, ...]]:

@@ -20,6 +20,7 @@ from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Images
 from edgecnn.core.store import CannotWrite
 from edgecnn.core.third_party import LONGEST_NOTE, sanitize
+from edgecnn.formats.registry import format_named
 from edgecnn.measure.device import Device, ThisMachine
 
 CHUNK_BYTES = 256 << 20
@@ -51,12 +52,11 @@ def run_file(
         raise InputError(
             "no-preprocessing", "accuracy needs the mean and std of the images", hint="pass `preprocessing`"
         )
-    stand_in = {"graph_optimization": "disabled"} if (artifact.format, backend) == ("tensorrt", "onnxruntime") else {}
     job = {
         "verb": "accuracy",
         "backend": backend,
         "threads": threads,
-        "options": {**stand_in, **(options or {})},
+        "options": {**format_named(artifact.format).backend_options(backend), **(options or {})},
         "mean": list(preprocessing.mean),
         "std": list(preprocessing.std),
     }

@@ -9,8 +9,8 @@ import numpy as np
 
 from edgecnn.quantize import ranges
 from edgecnn.quantize.histogram import Histogram
+from edgecnn.quantize.options import QuantizeOptions
 from edgecnn.quantize.ranges import Grid, Range
-from edgecnn.quantize.stage import Quantize
 
 Loss = Callable[[Histogram, Grid], float]
 
@@ -18,7 +18,7 @@ CANDIDATES = 100
 SMALLEST_SHARE = 0.2
 
 
-def estimate(found: Histogram, options: Quantize, *, symmetric: bool) -> Range:
+def estimate(found: Histogram, options: QuantizeOptions, *, symmetric: bool) -> Range:
     """The range by `options.observer`; never wider than what was seen."""
     seen = Range(found.low, found.high)
     if not (math.isfinite(seen.low) and math.isfinite(seen.high)):

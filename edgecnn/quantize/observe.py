@@ -21,8 +21,8 @@ from edgecnn.core.stage import Images
 from edgecnn.core.store import write_atomically
 from edgecnn.quantize.estimate import estimate
 from edgecnn.quantize.histogram import Histogram
+from edgecnn.quantize.options import QuantizeOptions
 from edgecnn.quantize.ranges import RangeTable
-from edgecnn.quantize.stage import Quantize
 
 Run = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 """Float32 NCHW images in, activations by tensor name out."""
@@ -31,7 +31,7 @@ SAVE_EVERY_S = 2.0
 
 
 def observe(
-    run: Run, images: Images, *, options: Quantize, symmetric: bool, scratch: Path, listener: Listener
+    run: Run, images: Images, *, options: QuantizeOptions, symmetric: bool, scratch: Path, listener: Listener
 ) -> RangeTable:
     """Ranges of every tensor `run` returns, over all `images`, by the observer in `options`.
 

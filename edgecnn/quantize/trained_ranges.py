@@ -10,8 +10,8 @@ from typing import Any
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.errors import StepError
 from edgecnn.core.events import Listener, Warned
+from edgecnn.quantize.options import QuantizeOptions
 from edgecnn.quantize.ranges import Range, RangeTable
-from edgecnn.quantize.stage import Quantize
 
 RANGES = "ranges.json"
 OPTIONS = "trained.json"
@@ -24,13 +24,15 @@ def is_trained(source: Artifact) -> bool:
     return "qat" in source.variant.split("-")
 
 
-def leave(folder: Path, ranges: RangeTable, options: Quantize) -> None:
+def leave(folder: Path, ranges: RangeTable, options: QuantizeOptions) -> None:
     """Write beside the trained file what `ranges_of` reads."""
     (folder / RANGES).write_text(ranges.to_json())
     (folder / OPTIONS).write_text(json.dumps(_deciding(options)))
 
 
-def ranges_of(source: Artifact, wanted: Iterable[str], *, options: Quantize, listener: Listener) -> dict[str, Range]:
+def ranges_of(
+    source: Artifact, wanted: Iterable[str], *, options: QuantizeOptions, listener: Listener
+) -> dict[str, Range]:
     """The ranges that came with `source` for the tensors in `wanted`; none where it was not trained for its grid.
 
     Tells of tensors that have none and will be calibrated, and of options that are not those of the training. Raises
@@ -58,7 +60,7 @@ def ranges_of(source: Artifact, wanted: Iterable[str], *, options: Quantize, lis
     return found
 
 
-def _deciding(options: Quantize) -> dict[str, Any]:
+def _deciding(options: QuantizeOptions) -> dict[str, Any]:
     return options.model_dump(mode="json", include=set(DECIDING))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from edgecnn.core.units import NOTHING, duration, milliseconds, percent, size
+from edgecnn.formats.registry import formats
 from edgecnn.report.artifact_table import artifacts, legend, median, notes, p90
 from edgecnn.report.document import (
     Bullets,
@@ -214,7 +215,7 @@ def _fusion_words(row: Row) -> str:
     if row.precision != "int8":
         return ""
     integer, floating = found.integer, found.floating
-    if found.runtime == "tensorrt":
+    if any(item.family == found.runtime and item.lint_counts_pairs for item in formats()):
         share = "all" if not floating else f"{integer} of"
         return f"{share} {integer + floating} layers with weights have Q/DQ on input and weight; {found.note}"
     if not floating:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from edgecnn.core.errors import InputError, did_you_mean
+from edgecnn.formats.registry import formats
 
 if TYPE_CHECKING:
     from edgecnn.config.recipe import Budget
-    from edgecnn.core.artifact import Format
+    from edgecnn.core.artifact import FormatName
     from edgecnn.data.preprocessing import Source
 
 PathLike = str | Path
@@ -101,19 +102,18 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def formats_of(names: str | Sequence[str] | None) -> tuple[Format, ...] | None:
+def formats_of(names: str | Sequence[str] | None) -> tuple[FormatName, ...] | None:
     """Checked format names, each once, or None when none was given. Raises InputError unknown-format."""
     names = [names] if isinstance(names, str) else names
     return tuple(dict.fromkeys(map(format_of, names))) if names else None
 
 
-def format_of(name: str) -> Format:
+def format_of(name: str) -> FormatName:
     """A checked format name. Raises InputError unknown-format."""
-    known: tuple[Format, ...] = ("onnx", "tflite", "tensorrt")
-    for format in known:
-        if format == name:
-            return format
-    raise InputError("unknown-format", f"no format is called '{name}'", hint=did_you_mean(name, list(known)))
+    known = [item.name for item in formats()]
+    if name not in known:
+        raise InputError("unknown-format", f"no format is called '{name}'", hint=did_you_mean(name, known))
+    return name
 
 
 def budget_of(recipe: Budget, **arguments: float | str | None) -> Budget:

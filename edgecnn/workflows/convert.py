@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgecnn.core.artifact import SUFFIXES, Artifact, Format, Kind
+from edgecnn.core.artifact import Artifact, FormatName, Kind
 from edgecnn.core.errors import InputError
 from edgecnn.core.events import Listener, ignore
 from edgecnn.core.result import Result
@@ -15,7 +15,8 @@ from edgecnn.core.stage import Stage
 from edgecnn.data.preprocessing import Source
 from edgecnn.formats.cast_stage import Cast
 from edgecnn.formats.export_stage import Export
-from edgecnn.quantize.stage import Quantize
+from edgecnn.formats.quantize_stage import Quantize, meant_for
+from edgecnn.formats.registry import format_named, formats
 from edgecnn.report.model import Parity
 from edgecnn.workflows.arguments import PathLike, format_of, path_or_none, source_of, stated
 from edgecnn.workflows.optimize.assessment import answer, gather, lint, reference, verify
@@ -84,8 +85,9 @@ def export(
     source = source_of(checkpoint, model=model, data=data, class_map=class_map, preprocessing=preprocessing)
     stages: tuple[Stage, ...] = (Export(),)
     if precision == "fp16":
-        if written == "tflite":
-            raise InputError("no-half", "FP16 is for onnx and tensorrt", hint="choose --format tensorrt")
+        if not format_named(written).cast:
+            able = [item.name for item in formats() if item.cast]
+            raise InputError("no-half", f"FP16 is for {' and '.join(able)}", hint=f"choose --format {able[-1]}")
         stages += (Cast(formats=(written,)),)
     made = Kind(written, "fp16" if precision == "fp16" else "fp32")
     return _convert(stages, source, made, out=path_or_none(out), images=16, listener=listener)
@@ -122,18 +124,17 @@ def quantize(
     return _convert((Export(), stage), source, made, out=path_or_none(out), images=images, listener=listener)
 
 
-def _validate_effect(stage: Quantize, format: Format) -> None:
+def _validate_effect(stage: Quantize, format: FormatName) -> None:
     """A recipe serves several formats; here one was named, and an option that is for another is a mistake."""
     deployment = HERE.deployment(format)
     assert deployment is not None
     for name, why in stage.without_effect(deployment.family).items():
         flag = f"--{name.replace('_', '-')}"
-        meant = next(item.format for item in HERE.deployments if name not in stage.without_effect(item.family))
         raise InputError(
             "option-without-effect",
             f"{flag} {getattr(stage, name)} does nothing for {format}",
             why=why,
-            hint=f"leave out {flag}, or choose --format {meant}",
+            hint=f"leave out {flag}, or choose --format {meant_for(name)}",
         )
 
 
@@ -141,7 +142,7 @@ def _convert(
     stages: tuple[Stage, ...], source: Source, made: Kind, *, out: Path | None, images: int, listener: Listener
 ) -> ConvertResult:
     """Run `stages`, load the file in its runtime, and compare it with PyTorch."""
-    suffix = SUFFIXES[made.format]
+    suffix = format_named(made.format).suffix
     out = out or source.checkpoint.with_name(f"{source.checkpoint.stem}.{made.precision}{suffix}")
     validate_out(out, suffix)
     with run(

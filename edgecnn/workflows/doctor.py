@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from importlib.util import find_spec
@@ -16,40 +15,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgecnn.core.events import Finished, Listener, Progress, Started, ignore
-from edgecnn.core.packages import PACKAGES, Package
+from edgecnn.core.packages import Package, packages
 from edgecnn.core.paths import user_folder
+from edgecnn.formats.registry import RuntimeCheck, known_formats
 from edgecnn.workflows.arguments import PathLike
 
 Status = Literal["ok", "missing", "broken"]
 
 TIMEOUT_S = 60.0
-
-# One tiny model each, where the runtime can make one without help: loading the library is half of what can fail.
-TRIALS: dict[str, str] = {
-    "onnxruntime": """
-import numpy, onnx, onnxruntime
-from onnx import TensorProto as T, helper as h
-value = lambda name: h.make_tensor_value_info(name, T.FLOAT, [1])
-graph = h.make_graph([h.make_node("Relu", ["x"], ["y"])], "g", [value("x")], [value("y")])
-model = h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8)
-session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-assert session.run(None, {"x": numpy.ones(1, numpy.float32)})[0][0] == 1
-""",
-    "litert": "from ai_edge_litert.interpreter import Interpreter",
-    "tensorrt": """
-import ctypes, importlib.util, pathlib
-folder = pathlib.Path(importlib.util.find_spec("onnxruntime_ep_nv_tensorrt_rtx").origin).parent
-for name in ("libtensorrt_rtx.so", "libtensorrt_onnxparser_rtx.so"):
-    ctypes.CDLL(str(sorted(folder.glob(name + "*"))[0]), mode=ctypes.RTLD_GLOBAL)
-import tensorrt_rtx_bindings as trt
-assert trt.Builder(trt.Logger(trt.Logger.ERROR)) is not None
-""",
-}
-RUNTIMES: tuple[tuple[str, tuple[str, ...], str], ...] = (
-    ("onnxruntime", ("onnxruntime", "onnx"), "runs a model"),
-    ("litert", ("ai_edge_litert",), "loads"),
-    ("tensorrt", ("tensorrt_rtx_bindings", "onnxruntime_ep_nv_tensorrt_rtx"), "parses and builds; running needs a GPU"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +73,14 @@ class HostCheckup:
 
 def doctor(*, out: PathLike = Path("runs"), listener: Listener = ignore) -> HostCheckup:
     """Look at the host, the packages, the runtimes and the folders. A few seconds."""
-    checks = [_package(package) for package in PACKAGES]
+    checks = [_package(package) for package in packages()]
     step = "try the runtimes"
     began = time.monotonic()
     listener(Started(step))
-    for index, (name, modules, does) in enumerate(RUNTIMES):
-        listener(Progress(step, index, len(RUNTIMES), note=name))
-        checks.append(_runtime(name, modules, does))
+    checked = [(item.family, item.check) for item in known_formats() if item.check is not None]
+    for index, (name, check) in enumerate(checked):
+        listener(Progress(step, index, len(checked), note=name))
+        checks.append(_runtime(name, check))
     listener(Finished(step, time.monotonic() - began))
     places = {"output": Path(out), "recipes and devices": user_folder(), "temporary files": Path(tempfile.gettempdir())}
     checks += [_folder(name, folder) for name, folder in places.items()]
@@ -167,29 +141,28 @@ def _memory_bytes() -> int:
 def _package(package: Package) -> Check:
     group = f"extra {package.extra}" if package.extra else "core"
     if find_spec(package.module) is None:
-        unavailable = package.extra == "tensorrt" and (platform.machine() != "x86_64" or sys.platform != "linux")
-        if unavailable:
-            return Check(group, package.distribution, "missing", detail="made for Linux on x86-64 only")
-        return Check(group, package.distribution, "missing", detail="not installed", command=package.command)
+        unavailable = next((item.unavailable() for item in known_formats() if package in item.packages), "")
+        command = "" if unavailable else package.command
+        return Check(group, package.distribution, "missing", detail=unavailable or "not installed", command=command)
     try:
         return Check(group, package.distribution, "ok", version=metadata.version(package.distribution))
     except metadata.PackageNotFoundError:
         return Check(group, package.distribution, "ok")
 
 
-def _runtime(name: str, modules: Sequence[str], does: str) -> Check:
-    for module in modules:
+def _runtime(name: str, check: RuntimeCheck) -> Check:
+    for module in check.modules:
         if find_spec(module) is None:
             return Check("runtimes", name, "missing", detail=f"{module} is not installed")
-    argv = [sys.executable, "-W", "ignore", "-c", TRIALS[name]]
+    argv = [sys.executable, "-W", "ignore", "-c", check.code]
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:
         return Check("runtimes", name, "broken", detail=f"no answer in {TIMEOUT_S:.0f} s")
     if done.returncode == 0:
-        return Check("runtimes", name, "ok", detail=does)
+        return Check("runtimes", name, "ok", detail=check.proves)
     said = done.stderr.strip().splitlines() or [f"its process ended with {done.returncode}"]
-    command = next((package.command for package in PACKAGES if package.module == modules[0]), "")
+    command = next((package.command for package in packages() if package.module == check.modules[0]), "")
     repair = command.replace("pip install", "pip install --force-reinstall")
     return Check("runtimes", name, "broken", detail=said[-1], command=repair)
 

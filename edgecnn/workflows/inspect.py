@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgecnn.formats.inspect import read_onnx, read_tflite
+from edgecnn.formats.inspect import read
+from edgecnn.formats.registry import known_formats
 from edgecnn.models import open_model
 from edgecnn.models.cost import macs
 from edgecnn.models.files import kind_of
@@ -33,8 +34,8 @@ def inspect(file: PathLike, *, model: str | None = None) -> Inspection:
     MissingError."""
     file = Path(file)
     kind = kind_of(file)
-    if kind in ("onnx", "tflite"):
-        return Inspection(file, (read_onnx if kind == "onnx" else read_tflite)(file).to_dict())
+    if kind in [item.name for item in known_formats()]:
+        return Inspection(file, read(file, kind).to_dict())
     loaded = open_model(file, architecture=model)
     facts = {
         "format": "torch",

@@ -10,6 +10,7 @@ import pytest
 
 from edgecnn.cli import console, failures, main
 from edgecnn.core.errors import install_hint
+from edgecnn.formats.registry import RuntimeCheck, formats
 from edgecnn.workflows import doctor
 from edgecnn.workflows.doctor import Check, HostCheckup
 
@@ -73,7 +74,7 @@ def test_settings_may_follow_the_command(capsys: Captured) -> None:
 def test_doctor_on_a_host_where_the_core_works(
     tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor, "RUNTIMES", doctor.RUNTIMES[:1])
+    monkeypatch.setattr(doctor, "known_formats", lambda: formats()[:1])
     assert run("doctor", "--out", str(tmp_path), "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["ok"] is True
@@ -135,9 +136,8 @@ def test_a_missing_extra_is_no_failure_but_a_broken_runtime_is() -> None:
     assert not HostCheckup({}, [Check("runtimes", "litert", "broken")]).ok
 
 
-def test_a_runtime_that_takes_its_process_down_is_called_broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(doctor.TRIALS, "onnxruntime", "import os; os.abort()")
-    check = doctor._runtime("onnxruntime", ("onnxruntime",), "runs a model")
+def test_a_runtime_that_takes_its_process_down_is_called_broken() -> None:
+    check = doctor._runtime("onnxruntime", RuntimeCheck(("onnxruntime",), "runs a model", "import os; os.abort()"))
     assert check.status == "broken"
     assert "--force-reinstall" in check.command
 

@@ -90,6 +90,7 @@ def test_its_line_in_the_list_of_commands_is_not_cut(words: tuple[str, ...]) -> 
 
 def facts(title: str, command: Any) -> str:
     """What `--help` tells, without Typer's layout, which changes from version to version."""
+    command.get_help(typer.Context(command))  # the names of formats are looked up now
     lines = [title, "", *(command.help or "").strip().splitlines(), ""]
     lines += [
         f"  {name}: {inner.get_short_help_str(limit=LINE)}" for name, inner in getattr(command, "commands", {}).items()

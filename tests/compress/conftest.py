@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from edgecnn.config.devices import load_device
-from edgecnn.core.artifact import SUFFIXES, Artifact, Format
+from edgecnn.core.artifact import Artifact, FormatName
 from edgecnn.core.events import Event
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Context
@@ -95,7 +95,7 @@ class RunContext:
     data: Pictures
     told: list[Event] = field(default_factory=list)
 
-    def context(self, name: str, format: Format, **changes: Any) -> Context:
+    def context(self, name: str, format: FormatName, **changes: Any) -> Context:
         workdir, scratch = self.folder / name, self.folder / f"{name}.scratch"
         for place in (workdir, scratch):
             place.mkdir(exist_ok=True)
@@ -159,27 +159,29 @@ def around(tmp_path: Path, reader: Network, digits: tuple[ImageSet, ImageSet]) -
 
 
 @pytest.fixture(scope="session")
-def exports(tmp_path_factory: pytest.TempPathFactory, reader: Network) -> Callable[[Format], Artifact]:
+def exports(tmp_path_factory: pytest.TempPathFactory, reader: Network) -> Callable[[FormatName], Artifact]:
     """The reader in a format, in float; exported once."""
     from edgecnn.core import plugins
+    from edgecnn.formats.registry import format_named
 
     folder = tmp_path_factory.mktemp("exports")
     made: dict[str, Artifact] = {}
 
-    def export(format: Format) -> Artifact:
-        suffix = SUFFIXES[format]  # TensorRT reads the file that ONNX Runtime reads
+    def export(format: FormatName) -> Artifact:
+        write = plugins.resolve(format_named(format).export)
+        suffix = format_named(format).suffix  # TensorRT reads the file that ONNX Runtime reads
         if suffix not in made:
-            made[suffix] = plugins.load("exporters", format)(reader, folder / f"model{suffix}", preprocessing=PREPARED)
+            made[suffix] = write(reader, folder / f"model{suffix}", preprocessing=PREPARED)
         return replace(made[suffix], format=format)
 
     return export
 
 
 @pytest.fixture
-def exported(tmp_path: Path, exports: Callable[[Format], Artifact]) -> Callable[[Format], Artifact]:
+def exported(tmp_path: Path, exports: Callable[[FormatName], Artifact]) -> Callable[[FormatName], Artifact]:
     """A copy of the reader in a format, in float, in a folder of its own."""
 
-    def copy(format: Format) -> Artifact:
+    def copy(format: FormatName) -> Artifact:
         if format == "tflite":
             pytest.importorskip("litert_torch")
             pytest.importorskip("ai_edge_quantizer")

@@ -10,7 +10,7 @@ from edgecnn.compress.fallbacks.qat import TrainForGrid
 from edgecnn.compress.prune.stage import Prune
 from edgecnn.core.quantities import Amount
 from edgecnn.formats.export_stage import Export
-from edgecnn.quantize.stage import Quantize
+from edgecnn.formats.quantize_stage import Quantize
 
 
 def test_the_bundled_fallbacks_change_only_what_they_are_for() -> None:

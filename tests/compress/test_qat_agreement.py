@@ -8,19 +8,19 @@ import torch
 
 from edgecnn.compress.qat.kernel import prepare
 from edgecnn.compress.qat.stage import Qat
-from edgecnn.core.artifact import Artifact, Format
+from edgecnn.core.artifact import Artifact, FormatName
 from edgecnn.core.events import ignore
+from edgecnn.formats.quantize_stage import Quantize
 from edgecnn.predict.runtime import run_file
-from edgecnn.quantize.stage import Quantize
 
-BACKENDS: dict[Format, str] = {"onnx": "onnxruntime", "tensorrt": "onnxruntime", "tflite": "tflite"}
+BACKENDS: dict[FormatName, str] = {"onnx": "onnxruntime", "tensorrt": "onnxruntime", "tflite": "tflite"}
 AGREEMENT = 0.995
 
 
 @pytest.mark.parametrize(
     "format", ["onnx", *(pytest.param(name, marks=pytest.mark.slow) for name in ("tensorrt", "tflite"))]
 )
-def test_the_file_answers_like_the_trained_network(around, exported, digits, format: Format) -> None:
+def test_the_file_answers_like_the_trained_network(around, exported, digits, format: FormatName) -> None:
     _, everything = digits
     source: Artifact = exported(format)
     stage = Qat.model_validate({"training": {"learning_rate": 1e-3, "device": "cpu"}})

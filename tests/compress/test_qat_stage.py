@@ -18,13 +18,13 @@ from pydantic import ValidationError
 
 from edgecnn.compress.qat.kernel import part_of
 from edgecnn.compress.qat.stage import Qat
-from edgecnn.core.artifact import Artifact, Format, Kind
+from edgecnn.core.artifact import Artifact, FormatName, Kind
 from edgecnn.core.errors import InputError, StepError
 from edgecnn.core.events import Event, Progress, Warned
 from edgecnn.data import ImageSet
-from edgecnn.quantize.stage import Quantize
+from edgecnn.formats.quantize_stage import Quantize
 
-Exported = Callable[[Format], Artifact]
+Exported = Callable[[FormatName], Artifact]
 BRIEF = {"training": {"learning_rate": 1e-3, "batch": 32, "device": "cpu"}}
 
 
@@ -66,7 +66,7 @@ class Unseen:
         (Kind("torch", "fp32"), "torch", None),
     ],
 )
-def test_it_takes_a_float_file_of_the_format_once(source: Kind, wanted: Format, made: Kind | None) -> None:
+def test_it_takes_a_float_file_of_the_format_once(source: Kind, wanted: FormatName, made: Kind | None) -> None:
     assert Qat().produces(source, wanted) == made
 
 

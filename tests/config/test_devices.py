@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from edgecnn.config.devices import BACKENDS, list_devices, load_device
-from edgecnn.core import plugins
+from edgecnn.config.devices import known_backends, list_devices, load_device
 from edgecnn.core.errors import InputError
+from edgecnn.formats.registry import format_named, format_of_family, formats
 
 BOARD = """
 name: my-board
@@ -73,8 +73,8 @@ def test_a_nano_has_no_int8_in_tensorrt() -> None:
 def test_every_family_has_a_writer_and_every_format_an_exporter() -> None:
     for profile in list_devices():
         for deployment in profile.deployments:
-            assert deployment.family in plugins.names("quantizers")
-            assert deployment.format in plugins.names("exporters")
+            assert format_of_family(deployment.family).quantize
+            assert format_named(deployment.format) in formats()
 
 
 def test_only_the_host_is_local_and_every_board_says_its_source() -> None:
@@ -149,7 +149,7 @@ def test_every_mistake_in_a_profile_with_its_path(tmp_path: Path) -> None:
             "backend: onnx-runtime",
             "deployments[0].backend: no backend is called 'onnx-runtime'; did",
         ),
-        ("backend: onnxruntime", "backend: openvino", f"known: {', '.join(sorted(BACKENDS))}"),
+        ("backend: onnxruntime", "backend: openvino", f"known: {', '.join(sorted(known_backends()))}"),
         ("family: onnxruntime", "family: onnxrt", "deployments[0].family: "),
     ],
 )

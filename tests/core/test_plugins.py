@@ -18,10 +18,6 @@ def test_stages_are_known_by_their_word() -> None:
         assert stage.kind == name
 
 
-def test_every_quantized_family_has_a_lint() -> None:
-    assert set(plugins.names("quantizers")) <= set(plugins.names("lints"))
-
-
 def test_a_misspelt_name_is_refused_with_the_nearest() -> None:
     with pytest.raises(InputError) as caught:
         plugins.load("stages", "quantise")

@@ -9,7 +9,7 @@ from edgecnn.core.artifact import Kind
 from edgecnn.core.device import Deployment, DeviceProfile
 from edgecnn.core.errors import MissingError
 from edgecnn.formats.export_stage import Export
-from edgecnn.quantize.stage import Quantize
+from edgecnn.formats.quantize_stage import Quantize
 
 BOARD = DeviceProfile(
     name="board",

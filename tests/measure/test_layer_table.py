@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 from edgecnn.core import plugins
-from edgecnn.core.artifact import Format
+from edgecnn.core.artifact import FormatName
 from edgecnn.core.device import Deployment, DeviceProfile
 from edgecnn.core.errors import MissingError
 from edgecnn.core.preprocessing import Preprocessing
+from edgecnn.formats.registry import format_named
 from edgecnn.measure.connection import Connection, this_host
 from edgecnn.measure.layer_times import layer_times_on
 
@@ -56,11 +57,11 @@ class Small:
 @pytest.mark.parametrize(
     ("format", "needs", "last"), [("onnx", "onnxruntime", "fc"), ("tflite", "litert_torch", "logits")]
 )
-def test_times_bear_the_names_of_modules(format: Format, needs: str, last: str, tmp_path: Path) -> None:
+def test_times_bear_the_names_of_modules(format: FormatName, needs: str, last: str, tmp_path: Path) -> None:
     """What gives the output bears the output's name in a TFLite file."""
     pytest.importorskip(needs)
     file = tmp_path / f"net.{format}"
-    plugins.load("exporters", format)(Small(), file, preprocessing=Preprocessing(crop=(48, 48), resize=None))
+    plugins.resolve(format_named(format).export)(Small(), file, preprocessing=Preprocessing(crop=(48, 48), resize=None))
     times_of = layer_times_on(this_host(), HOST, threads=1)
     assert times_of is not None
     times = times_of(file, format)

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgecnn.cli.inspect import inspect
 from edgecnn.core.errors import InputError
-from edgecnn.formats.inspect import read_onnx, read_tflite
+from edgecnn.formats.inspect import read
 from edgecnn.models import open_model
 from edgecnn.models.cost import macs
 
@@ -96,7 +96,7 @@ def test_multiply_accumulates_are_counted_by_hand(tmp_path: Path) -> None:
 
 def test_an_onnx_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = one_layer(tmp_path / "m.onnx")
-    found = read_onnx(path)
+    found = read(path, "onnx")
     assert found.inputs[0].shape == ("N", 3, 8, 8)
     assert found.operators == {"Conv": 2, "DequantizeLinear": 1}
     assert found.layers == {"int8": 1, "float32": 1}
@@ -137,9 +137,9 @@ def test_a_tflite_file(tmp_path: Path) -> None:
     builder.Finish(model.Pack(builder), b"TFL3")
     path = tmp_path / "m.tflite"
     path.write_bytes(bytes(builder.Output()))
-    found = read_tflite(path)
+    found = read(path, "tflite")
     assert (found.operators, found.layers) == ({"CONV_2D": 1}, {"int8": 1})
     assert (found.inputs[0].shape, found.inputs[0].layout, found.outputs[0].name) == ((1, 8, 8, 3), "NHWC", "y")
     path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(InputError):
-        read_tflite(path)
+        read(path, "tflite")

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from edgecnn.core.errors import InputError
-from edgecnn.formats.files import BACKENDS, open_artifact
+from edgecnn.formats.files import open_artifact
+from edgecnn.formats.registry import format_named
 from edgecnn.probe import pt2
 from edgecnn.probe.backends import torch as backend
 from edgecnn.probe.errors import ProbeError
@@ -292,7 +293,7 @@ def test_missing_torch_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_host_takes_programs_and_not_checkpoints(exported: tuple[Any, Path], tmp_path: Path) -> None:
     assert open_artifact(exported[1]).format == "torch"
-    assert BACKENDS["torch"] == backend.NAME
+    assert format_named("torch").backend == backend.NAME
     checkpoint = tmp_path / "net.pt"
     checkpoint.write_bytes(b"PK")
     with pytest.raises(InputError) as caught:

@@ -19,7 +19,7 @@ from edgecnn.core.device import Deployment, DeviceProfile
 from edgecnn.core.events import ignore
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Context
-from edgecnn.quantize.stage import Quantize
+from edgecnn.formats.quantize_stage import Quantize
 
 CHANNELS = 8
 SIZE = 12

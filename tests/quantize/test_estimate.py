@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
+from edgecnn.formats.quantize_stage import Quantize
 from edgecnn.quantize.estimate import estimate
 from edgecnn.quantize.histogram import Histogram
 from edgecnn.quantize.ranges import Range, asymmetric, symmetric
-from edgecnn.quantize.stage import Quantize
 
 OBSERVERS = ("minmax", "percentile", "mse", "entropy")
 COUNT = 200_000

@@ -10,10 +10,10 @@ import pytest
 
 from edgecnn.core.errors import StepError
 from edgecnn.core.events import Event, Progress, ignore
+from edgecnn.formats.quantize_stage import Quantize
 from edgecnn.quantize import observe as calibration
 from edgecnn.quantize.observe import observe
 from edgecnn.quantize.ranges import RangeTable
-from edgecnn.quantize.stage import Quantize
 
 
 class CountingImages:

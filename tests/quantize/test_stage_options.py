@@ -19,7 +19,7 @@ from edgecnn.core.device import DeviceProfile
 from edgecnn.core.events import Event, Warned
 from edgecnn.core.stage import Context
 from edgecnn.formats.onnx import quantize as quantize_onnx
-from edgecnn.quantize.stage import Quantize
+from edgecnn.formats.quantize_stage import Quantize
 
 Make = Callable[[str], Context]
 
@@ -79,7 +79,7 @@ def test_tflite_takes_a_recipe_written_for_onnx_runtime(
         given.append(options)
         return source
 
-    monkeypatch.setattr(plugins, "load", lambda group, name: write)
+    monkeypatch.setattr(plugins, "resolve", lambda reference: write)
     target = DeviceProfile.model_validate(
         {"name": "b", "title": "B", "deployments": [{"format": "tflite", "backend": "tflite", "family": "litert"}]}
     )

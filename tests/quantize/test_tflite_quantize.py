@@ -21,12 +21,12 @@ from edgecnn.core.preprocessing import Preprocessing
 pytest.importorskip("litert_torch")
 pytest.importorskip("ai_edge_quantizer")
 
+from edgecnn.formats.quantize_stage import Quantize
 from edgecnn.formats.tflite import flatbuffer
 from edgecnn.formats.tflite.export import export
 from edgecnn.formats.tflite.lint import lint
 from edgecnn.formats.tflite.quantize import quantize, revive_dead_channels
 from edgecnn.quantize.ranges import Range, RangeTable
-from edgecnn.quantize.stage import Quantize
 
 CLASSES = 10
 WEIGHTED_OR_JOINING = 6

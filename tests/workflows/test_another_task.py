@@ -24,7 +24,7 @@ from edgecnn.core.errors import InputError
 from edgecnn.core.events import ignore
 from edgecnn.data.preprocessing import Source
 from edgecnn.formats.export_stage import Export
-from edgecnn.quantize.stage import Quantize
+from edgecnn.formats.quantize_stage import Quantize
 from edgecnn.report.evaluation.model import Evaluation
 from edgecnn.report.model import Report
 from edgecnn.workflows.evaluate import evaluate

@@ -14,7 +14,7 @@ import pytest
 from edgecnn.core import plugins
 from edgecnn.core.errors import install_hint
 from edgecnn.formats.fusion import Fusion
-from edgecnn.quantize.stage import Quantize
+from edgecnn.formats.quantize_stage import Quantize
 
 if TYPE_CHECKING:
     from conftest import Run
@@ -108,11 +108,11 @@ def test_export_is_checked_on_images_that_are_given(bench: Workbench, invoke: In
 @pytest.fixture
 def linted(monkeypatch: pytest.MonkeyPatch) -> Callable[[Fusion], None]:
     """Let every lint find this."""
-    load = plugins.load
+    resolve = plugins.resolve
 
     def make(fusion: Fusion) -> None:
         monkeypatch.setattr(
-            plugins, "load", lambda group, name: (lambda _: fusion) if group == "lints" else load(group, name)
+            plugins, "resolve", lambda name: (lambda _: fusion) if name.endswith(":lint") else resolve(name)
         )
 
     return make

@@ -24,7 +24,7 @@ PLUGIN = '''
 from dataclasses import replace
 from typing import ClassVar
 
-from edgecnn.core.artifact import Artifact, Format, Kind, sha256_of
+from edgecnn.core.artifact import Artifact, FormatName, Kind, sha256_of
 from edgecnn.core.stage import Context, Stage
 
 
@@ -33,7 +33,7 @@ class Collapse(Stage):
 
     kind: ClassVar[str] = "collapse"
 
-    def produces(self, source: Kind, wanted: Format) -> Kind | None:
+    def produces(self, source: Kind, wanted: FormatName) -> Kind | None:
         return Kind(wanted, "int8") if source == Kind(wanted, "fp32") else None
 
     def run(self, source: Artifact, context: Context) -> Artifact:
@@ -55,7 +55,7 @@ class Stumble(Stage):
 
     kind: ClassVar[str] = "stumble"
 
-    def produces(self, source: Kind, wanted: Format) -> Kind | None:
+    def produces(self, source: Kind, wanted: FormatName) -> Kind | None:
         return Kind(wanted, "int8") if source == Kind("tensorrt", "fp32") else None
 
     def run(self, source: Artifact, context: Context) -> Artifact:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from edgecnn.core.artifact import Artifact, Format, Kind, Precision
+from edgecnn.core.artifact import Artifact, FormatName, Kind, Precision
 from edgecnn.core.device import Deployment
 from edgecnn.core.store import one_at_a_time
 from edgecnn.report.facts import DataFacts, ModelFacts, RecipeFacts
@@ -20,7 +20,7 @@ from edgecnn.tasks.classification.task import TASK
 from edgecnn.workflows.optimize.assessment import Assessment
 from edgecnn.workflows.optimize.output import write_run
 
-KINDS: tuple[tuple[Format, Precision], ...] = (("onnx", "fp32"), ("onnx", "int8"), ("tflite", "int8"))
+KINDS: tuple[tuple[FormatName, Precision], ...] = (("onnx", "fp32"), ("onnx", "int8"), ("tflite", "int8"))
 
 
 def report() -> Report:
@@ -56,7 +56,7 @@ def made(tmp_path: Path) -> dict[Kind, Assessment]:
     return found
 
 
-def write(out: Path, found: dict[Kind, Assessment], kinds: Sequence[tuple[Format, Precision]], **more: Any) -> None:
+def write(out: Path, found: dict[Kind, Assessment], kinds: Sequence[tuple[FormatName, Precision]], **more: Any) -> None:
     chosen = {Kind(*kind): found[Kind(*kind)] for kind in kinds}
     data: Any = SimpleNamespace(preprocessing=None, class_names=())
     write_run(out, report(), found=chosen, networks={}, data=data, decoder=TASK.decoder, provenance=more, samples=None)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from edgecnn.core.artifact import Format, Kind, sha256_of
+from edgecnn.core.artifact import FormatName, Kind, sha256_of
 from edgecnn.core.device import DeviceProfile
 from edgecnn.core.stage import Stage, StageInput
 from edgecnn.train.settings import TrainSettings, followed_by_a_stage
@@ -79,13 +79,13 @@ class Distill(Stage):
             return self.student or ""
         return "edgecnn.train.resnet_small:resnet_small" if max(input_shape[1:]) <= SMALL_IMAGES else "mobilenet_v2"
 
-    def decides(self, target: DeviceProfile, wanted: Format) -> Any:
+    def decides(self, target: DeviceProfile, wanted: FormatName) -> Any:
         """The bytes of the files the options name; nothing of the target: one student serves every format."""
         files = (None if self.teacher == ORIGINAL else self.teacher, self.student_weights)
         code = (self.student or "").partition(":")[0], (self.teacher_model or "").partition(":")[0]
         return [_digest(name) for name in (*files, *(name for name in code if name.endswith(".py")))]
 
-    def produces(self, source: Kind, wanted: Format) -> Kind | None:
+    def produces(self, source: Kind, wanted: FormatName) -> Kind | None:
         if source[:2] != ("torch", "fp32"):
             return None
         kept = source.variant if self.student is None else ""

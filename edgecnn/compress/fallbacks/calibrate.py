@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from edgecnn.compress.fallbacks import Attempt, Fallback, Known, Stages
-from edgecnn.quantize.stage import Observer, Quantize
+from edgecnn.formats.quantize_stage import Quantize
+from edgecnn.quantize.options import Observer
 
 COLLAPSED = 0.9
 """Below this agreement with FP32 another range estimate does not win the answers back."""

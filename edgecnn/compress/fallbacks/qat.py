@@ -9,7 +9,7 @@ from pydantic import Field
 
 from edgecnn.compress.fallbacks import Attempt, Fallback, Known, Stages
 from edgecnn.compress.qat.stage import Epochs, Qat, QatSettings, Training
-from edgecnn.quantize.stage import Quantize
+from edgecnn.formats.quantize_stage import Quantize
 
 
 class TrainForGrid(Fallback):

@@ -24,12 +24,12 @@ from edgecnn.compress.prune.group import PrunableGroup, Pruned, Ranking
 from edgecnn.compress.prune.knapsack import Choices, LatencyModel, choose
 from edgecnn.compress.prune.layer_groups import parts_of
 from edgecnn.core import plugins
-from edgecnn.core.artifact import SUFFIXES
 from edgecnn.core.errors import InputError, MissingError
 from edgecnn.core.events import Progress, Warned
 from edgecnn.core.quantities import Amount
 from edgecnn.core.stage import Context
 from edgecnn.core.store import digest_of, write_atomically
+from edgecnn.formats.registry import format_named
 from edgecnn.models.pruned import narrowed
 
 STEP = "layer times"
@@ -107,11 +107,12 @@ def exported_times(context: Context) -> TimesOf:
             why="it cannot be reached, or another machine plays it, whose times say nothing",
             hint="name a board with --device, or give a share of `macs` instead of `latency`",
         )
-    write = plugins.load("exporters", format)
+    made = format_named(format)
+    write = plugins.resolve(made.export)
 
     def times_of(module: nn.Module) -> Mapping[str, float]:
         with tempfile.TemporaryDirectory(prefix="edgecnn-widths-") as folder:
-            file = Path(folder) / f"model{SUFFIXES[format]}"
+            file = Path(folder) / f"model{made.suffix}"
             write(_Network(module, context), file, preprocessing=context.data.preprocessing)
             return layer_times(file, format)
 

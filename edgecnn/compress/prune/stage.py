@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 from pydantic import AfterValidator, Field, model_validator
 
 from edgecnn.compress.prune.group import Importance
-from edgecnn.core.artifact import Format, Kind
+from edgecnn.core.artifact import FormatName, Kind
 from edgecnn.core.device import DeviceProfile
 from edgecnn.core.quantities import Amount, Share, SizeAmount, TimeAmount
 from edgecnn.core.stage import Stage, StageInput
@@ -99,11 +99,11 @@ class Prune(Stage):
             wanted.add("layer times")
         return frozenset(wanted)
 
-    def decides(self, target: DeviceProfile, wanted: Format) -> Any:
+    def decides(self, target: DeviceProfile, wanted: FormatName) -> Any:
         if self.latency is None:
             return None
         deployment = target.deployment(wanted)
         return [target.name, wanted, deployment.family if deployment else ""]
 
-    def produces(self, source: Kind, wanted: Format) -> Kind | None:
+    def produces(self, source: Kind, wanted: FormatName) -> Kind | None:
         return Kind("torch", "fp32", "pruned") if source[:2] == ("torch", "fp32") else None

@@ -12,11 +12,12 @@ import numpy as np
 
 from edgecnn.compress.qat.prepared import PreparedNetwork
 from edgecnn.compress.qat.stage import VARIANT, Qat
-from edgecnn.core.artifact import SUFFIXES, Artifact, sha256_of
-from edgecnn.core.device import Family
+from edgecnn.core import plugins
+from edgecnn.core.artifact import Artifact, sha256_of
 from edgecnn.core.errors import InputError, MissingError
 from edgecnn.core.events import scoped
 from edgecnn.core.stage import Context, LabelledImages
+from edgecnn.formats.registry import format_named
 from edgecnn.quantize.trained_ranges import leave
 from edgecnn.train.distillation_loss import Distilled
 from edgecnn.train.loop import fit
@@ -36,7 +37,7 @@ def train(source: Artifact, context: Context, *, options: Qat, rounds: Sequence[
     `train.fit` raises.
     """
     images = _images(context)
-    name = f"model.{VARIANT}{SUFFIXES[context.format]}"
+    name = f"model.{VARIANT}{format_named(context.format).suffix}"
     begun, seen = source, 0.0
     for number, share in enumerate(rounds, start=1):
         note = f"round {number} of {len(rounds)}" if len(rounds) > 1 else ""
@@ -79,13 +80,9 @@ def prepare(source: Artifact, options: Qat, context: Context) -> PreparedNetwork
     Raises StepError where the graph cannot be computed in torch, InputError when `keep_float` names no layer.
     """
     quantizing = options.quantizing(_family(context))
-    if context.format == "tflite":
-        from edgecnn.compress.qat import tflite
-
-        return tflite.prepare(source, options=quantizing, context=context)
-    from edgecnn.compress.qat import onnx
-
-    return onnx.prepare(source, options=quantizing, context=context)
+    prepare_file = plugins.resolve(format_named(context.format).qat)
+    prepared: PreparedNetwork = prepare_file(source, options=quantizing, context=context)
+    return prepared
 
 
 def part_of(images: LabelledImages, epochs: float, *, after: float = 0.0, seed: int) -> LabelledImages:
@@ -112,7 +109,7 @@ def _images(context: Context) -> LabelledImages:
     return images
 
 
-def _family(context: Context) -> Family:
+def _family(context: Context) -> str:
     deployment = context.target.deployment(context.format)
     if deployment is None:
         raise MissingError("no-deployment", f"{context.target.name} does not run {context.format}")

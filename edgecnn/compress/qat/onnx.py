@@ -22,8 +22,8 @@ from edgecnn.core.stage import Context
 from edgecnn.formats.onnx.placement import Placement, Places, place
 from edgecnn.formats.onnx.qdq import INT32_ROOM, channel_axis, write
 from edgecnn.formats.onnx.quantize import calibrate, chosen, floating_layers, opened, placement_for, runner
+from edgecnn.quantize.options import QuantizeOptions
 from edgecnn.quantize.ranges import Grid, RangeTable
-from edgecnn.quantize.stage import Quantize
 
 LEARNED = {
     **dict.fromkeys(("Conv", "ConvTranspose", "Gemm"), (1, 2)),
@@ -42,7 +42,7 @@ class Layer(NamedTuple):
     grid: WeightGrid
 
 
-def prepare(source: Artifact, *, options: Quantize, context: Context) -> PreparedNetwork:
+def prepare(source: Artifact, *, options: QuantizeOptions, context: Context) -> PreparedNetwork:
     """The network that `quantize` would write of the float file `source`, open for training.
 
     Raises InputError when `keep_float` names no layer, StepError naming an operator that is unknown here or when a

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
-from edgecnn.core.artifact import Format, Kind
-from edgecnn.core.device import Family
+from edgecnn.core.artifact import FormatName, Kind
 from edgecnn.core.stage import Stage, StageInput
-from edgecnn.quantize.stage import LayerPattern, Observer, Quantize
+from edgecnn.formats.quantize_stage import Quantize
+from edgecnn.formats.registry import format_named
+from edgecnn.quantize.options import LayerPattern, Observer
 from edgecnn.train.settings import NO_EARLY_STOPPING, TrainSettings
 
 VARIANT = "qat"
@@ -60,7 +60,7 @@ class Qat(Stage):
     """
 
     kind: ClassVar[str] = "qat"
-    tools: ClassVar[tuple[str, ...]] = ("torch", "torchvision", *Quantize.tools)
+    tools: ClassVar[tuple[str, ...]] = ("torch", "torchvision", "numpy")
     kernel: ClassVar[str] = "edgecnn.compress.qat.kernel:train"
     delivers: ClassVar[bool] = False
 
@@ -74,12 +74,15 @@ class Qat(Stage):
     temperature: float | None = Field(default=None, gt=0, le=1000, allow_inf_nan=False)
     label_weight: float = Field(default=0.0, ge=0, le=1000, allow_inf_nan=False)
 
+    def tools_for(self, wanted: FormatName) -> tuple[str, ...]:
+        return (*self.tools, *format_named(wanted).tools)
+
     def inputs(self) -> frozenset[StageInput]:
         """Labels where they were asked for beside the teacher."""
         labels: frozenset[StageInput] = frozenset({"labels"} if self.label_weight > 0 else ())
         return labels | {"calibration", "training"}
 
-    def quantizing(self, family: Family) -> Quantize:
+    def quantizing(self, family: str) -> Quantize:
         """The `quantize` that the weights are trained for."""
         asked = Quantize(
             observer=self.observer,
@@ -89,10 +92,10 @@ class Qat(Stage):
         )
         return asked.within(family)
 
-    def produces(self, source: Kind, wanted: Format) -> Kind | None:
-        if source[:2] != (wanted, "fp32") or wanted == "torch" or VARIANT in source.variant.split("-"):
+    def produces(self, source: Kind, wanted: FormatName) -> Kind | None:
+        if source[:2] != (wanted, "fp32") or not format_named(wanted).qat or VARIANT in source.variant.split("-"):
             return None
         return source._replace(variant="-".join(filter(None, (source.variant, VARIANT))))
 
-    def missing(self, wanted: Format) -> str | None:
-        return "tflite" if wanted == "tflite" and find_spec("ai_edge_quantizer") is None else None
+    def missing(self, wanted: FormatName) -> str | None:
+        return format_named(wanted).missing_extra()

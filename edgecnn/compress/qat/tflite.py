@@ -29,14 +29,14 @@ from edgecnn.formats.tflite.quantize import (
     revive_dead_channels,
     runner,
 )
+from edgecnn.quantize.options import QuantizeOptions
 from edgecnn.quantize.ranges import Grid
-from edgecnn.quantize.stage import Quantize
 
 LIMIT = 127
 LAYOUT = "NHWC of "
 
 
-def prepare(source: Artifact, *, options: Quantize, context: Context) -> PreparedNetwork:
+def prepare(source: Artifact, *, options: QuantizeOptions, context: Context) -> PreparedNetwork:
     """The integer file that `quantize` would write of the float file `source`, open for training.
 
     Raises InputError when `keep_float` names no layer, MissingError without the extra `tflite`, StepError naming an

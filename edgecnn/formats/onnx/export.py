@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx_ir as ir
 import torch
 
-from edgecnn.core.artifact import Artifact, Format, Precision, TensorSpec, sha256_of
+from edgecnn.core.artifact import Artifact, FormatName, Precision, TensorSpec, sha256_of
 from edgecnn.core.errors import StepError
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Model
@@ -56,7 +56,7 @@ def export(model: Model, out: Path, *, preprocessing: Preprocessing) -> Artifact
     return describe(out, format="onnx", precision="fp32", history=("export",))
 
 
-def describe(path: Path, *, format: Format, precision: Precision, history: tuple[str, ...]) -> Artifact:
+def describe(path: Path, *, format: FormatName, precision: Precision, history: tuple[str, ...]) -> Artifact:
     """An ONNX file on disk as an Artifact. Four-dimensional tensors are NCHW."""
     graph = ir.load(path).graph
     return Artifact(

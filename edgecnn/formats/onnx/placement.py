@@ -85,6 +85,9 @@ FAMILIES = {
 }
 
 
+DEFAULT = FAMILIES["onnxruntime"]
+
+
 @dataclass(slots=True)
 class Places:
     """What to quantize: `points` maps a tensor to the one whose range it uses (itself unless carried); `readers`

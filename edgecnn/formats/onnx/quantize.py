@@ -15,18 +15,18 @@ from edgecnn.core.errors import StepError
 from edgecnn.core.events import Warned
 from edgecnn.core.stage import Context
 from edgecnn.formats.onnx.norms import norms_to_convs
-from edgecnn.formats.onnx.placement import FAMILIES, Placement, Places, place
+from edgecnn.formats.onnx.placement import DEFAULT, FAMILIES, Placement, Places, place
 from edgecnn.formats.onnx.qdq import write
 from edgecnn.quantize.layer_patterns import kept
 from edgecnn.quantize.observe import Run, observe
+from edgecnn.quantize.options import QuantizeOptions
 from edgecnn.quantize.ranges import Range, RangeTable
-from edgecnn.quantize.stage import Quantize
 from edgecnn.quantize.trained_ranges import ranges_of
 
 CPUINFO = Path("/proc/cpuinfo")
 
 
-def quantize(source: Artifact, out: Path, *, options: Quantize, context: Context) -> Artifact:
+def quantize(source: Artifact, out: Path, *, options: QuantizeOptions, context: Context) -> Artifact:
     """Write the INT8 form of the FP32 ONNX file `source` for the family of `context.target`.
 
     Beside it goes `ranges.json`, the table the file was built from. Raises InputError when `keep_float` names no layer,
@@ -56,7 +56,7 @@ def quantize(source: Artifact, out: Path, *, options: Quantize, context: Context
 def placement_for(context: Context) -> Placement:
     """The rules of the family that runs the context's format on its target."""
     deployment = context.target.deployment(context.format)
-    return FAMILIES[deployment.family if deployment else "onnxruntime"]
+    return FAMILIES[deployment.family] if deployment else DEFAULT
 
 
 def opened(path: Path, placement: Placement) -> ir.Model:
@@ -67,18 +67,18 @@ def opened(path: Path, placement: Placement) -> ir.Model:
     return model
 
 
-def floating_layers(model: ir.Model, options: Quantize) -> frozenset[str]:
+def floating_layers(model: ir.Model, options: QuantizeOptions) -> frozenset[str]:
     """The nodes that stay in float. Raises InputError when `keep_float` names none."""
     return frozenset(kept(options.keep_float, {str(node.name): str(node.name) for node in model.graph}))
 
 
-def chosen(model: ir.Model, placement: Placement, options: Quantize) -> Places:
+def chosen(model: ir.Model, placement: Placement, options: QuantizeOptions) -> Places:
     """What of an opened file becomes integer. Raises InputError when `keep_float` names no layer."""
     return place(model.graph, placement, keep_float=floating_layers(model, options))
 
 
 def calibrate(
-    source: Artifact, places: Places, *, placement: Placement, options: Quantize, context: Context
+    source: Artifact, places: Places, *, placement: Placement, options: QuantizeOptions, context: Context
 ) -> RangeTable:
     """Ranges of all `places`: those that `source` was trained for, the others observed on the calibration images."""
     constant = _constants(places)

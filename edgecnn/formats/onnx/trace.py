@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from edgecnn.formats.cost import Node, Tensor, times
@@ -27,6 +28,11 @@ Row = Mapping[str, Any]
 def tensors_of(raw: Sequence[tuple[str, tuple[int, ...]]]) -> list[Tensor]:
     """Types and shapes as the trace writes them."""
     return [Tensor(TRACE_TYPES.get(dtype, dtype), shape) for dtype, shape in raw]
+
+
+def nodes(rows: Sequence[Row], graph: bytes, path: Path) -> list[Node]:
+    """What each timed row is; `graph` is ONNX Runtime's optimised file, empty where there is none."""
+    return join(rows, graph, Graph.read(path))
 
 
 def join(rows: Sequence[Row], optimised: bytes, original: Graph) -> list[Node]:

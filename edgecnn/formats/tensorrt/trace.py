@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from edgecnn.formats.cost import PRECISIONS, Cost, Node, Tensor, kind_of, times, total
@@ -50,7 +51,8 @@ def describe(row: Row) -> Node:
     return Node(name, op or "?", kind_of(precision, moves=moves), precision, output.shape, cost)
 
 
-def join(rows: Sequence[Row]) -> list[Node]:
+def nodes(rows: Sequence[Row], graph: bytes, path: Path) -> list[Node]:
+    """What each timed row is: trtexec tells it beside the time."""
     return [describe(row) for row in rows]
 
 

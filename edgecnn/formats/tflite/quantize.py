@@ -18,8 +18,8 @@ from edgecnn.core.third_party import first_line, quiet
 from edgecnn.formats.tflite import flatbuffer
 from edgecnn.quantize.layer_patterns import kept
 from edgecnn.quantize.observe import Run, observe
+from edgecnn.quantize.options import QuantizeOptions
 from edgecnn.quantize.ranges import RangeTable, asymmetric, floored
-from edgecnn.quantize.stage import Quantize
 from edgecnn.quantize.trained_ranges import ranges_of
 
 THREADS = 2
@@ -28,7 +28,7 @@ BIAS_LIMIT = 2**30
 CHANNEL_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}
 
 
-def quantize(source: Artifact, out: Path, *, options: Quantize, context: Context) -> Artifact:
+def quantize(source: Artifact, out: Path, *, options: QuantizeOptions, context: Context) -> Artifact:
     """Write the full-integer form of the float TFLite file `source`: int8 activations and weights, int32 biases.
 
     With `io: float` the input and output stay float32 behind one QUANTIZE and one DEQUANTIZE. Beside it goes
@@ -53,12 +53,12 @@ def quantize(source: Artifact, out: Path, *, options: Quantize, context: Context
     return replace(described, variant=source.variant)
 
 
-def floating_layers(graph: flatbuffer.Graph, options: Quantize) -> list[str]:
+def floating_layers(graph: flatbuffer.Graph, options: QuantizeOptions) -> list[str]:
     """The layers that stay in float, by their names in the file. Raises InputError when `keep_float` names none."""
     return kept(options.keep_float, _layers(graph))
 
 
-def calibrate(source: Artifact, graph: flatbuffer.Graph, *, options: Quantize, context: Context) -> RangeTable:
+def calibrate(source: Artifact, graph: flatbuffer.Graph, *, options: QuantizeOptions, context: Context) -> RangeTable:
     """Ranges of all activations: those that `source` was trained for, the others observed on the calibration images."""
     followers = {follower for follower, _ in _padded(graph)}
     wanted = [name for name in graph.activations() if name not in followers]
@@ -77,7 +77,7 @@ def calibrate(source: Artifact, graph: flatbuffer.Graph, *, options: Quantize, c
     return _complete(graph, RangeTable(found))
 
 
-def integer_file(graph: flatbuffer.Graph, ranges: RangeTable, *, options: Quantize) -> flatbuffer.Graph:
+def integer_file(graph: flatbuffer.Graph, ranges: RangeTable, *, options: QuantizeOptions) -> flatbuffer.Graph:
     """The integer file as ai-edge-quantizer leaves it: its tensors have the names of the float file's."""
     return flatbuffer.Graph(_write(graph, ranges, options=options, floating=floating_layers(graph, options)))
 
@@ -171,7 +171,7 @@ def _least_peaks(bias: np.ndarray, input_scale: float) -> np.ndarray:
     return least.astype(np.float32)
 
 
-def _write(graph: flatbuffer.Graph, ranges: RangeTable, *, options: Quantize, floating: list[str]) -> bytes:
+def _write(graph: flatbuffer.Graph, ranges: RangeTable, *, options: QuantizeOptions, floating: list[str]) -> bytes:
     """ai-edge-quantizer's bytes: static INT8 for every operator it knows, our ranges in place of its calibration."""
     quantizer = flatbuffer.require("ai_edge_quantizer.quantizer")
     types = flatbuffer.require("ai_edge_quantizer.qtyping")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from edgecnn.formats.cost import Cost, Node, Precision, Tensor, kind_of, times
@@ -49,6 +50,11 @@ TYPES: tuple[tuple[str, Precision], ...] = (("Q", "int8"), ("F16", "fp16"), ("F3
 _DTYPES = {"int8": "int8", "fp16": "float16", "fp32": "float32"}
 
 Row = Mapping[str, Any]
+
+
+def nodes(rows: Sequence[Row], graph: bytes, path: Path) -> list[Node]:
+    """What each timed row is; LiteRT gives no graph of its own."""
+    return join(rows, Graph.read(path))
 
 
 def join(rows: Sequence[Row], graph: Graph) -> list[Node]:

@@ -5,17 +5,13 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 
+from edgecnn.core import plugins
 from edgecnn.core.device import Deployment
+from edgecnn.formats.registry import format_of_backend, known_formats
 from edgecnn.measure.checkup.diagnostic import DeviceUnderTest, Diagnostic, Level
 from edgecnn.measure.checkup.wheels import OLDEST, Platform, install, version_of, wheels
 from edgecnn.measure.wire.answers import DeviceFacts, RuntimePackage
 
-PACKAGES = {
-    "onnxruntime": ("onnxruntime",),
-    "tflite": ("ai_edge_litert", "tflite_runtime"),
-    "torch": ("torch",),
-}
-"""What runs a backend: the first that works."""
 TENSORRT = "sudo apt update\nsudo apt install -y nvidia-jetpack"
 BINDINGS = "sudo apt install -y python3-libnvinfer"
 
@@ -57,7 +53,7 @@ def _python(facts: DeviceFacts) -> Diagnostic:
         return Diagnostic("python", "unknown", "its Python's version cannot be read")
     if platform.python < OLDEST:
         return Diagnostic("python", "fail", f"Python {text} is too old: 3.8 is the oldest that works")
-    if wheels("onnxruntime", platform) is None and wheels("tflite", platform) is None:
+    if all(wheels(item.backend, platform) is None for item in known_formats() if item.wheels):
         return Diagnostic("python", "warn", f"Python {text}: no runtime is made for it on {facts.libc}")
     return Diagnostic("python", "ok", f"Python {text}")
 
@@ -75,13 +71,15 @@ def runtimes(device: DeviceUnderTest) -> Iterator[Diagnostic]:
 
 
 def _deployment(device: DeviceUnderTest, deployment: Deployment) -> Diagnostic:
-    if deployment.backend == "tensorrt":
-        return _tensorrt(device)
-    if deployment.backend not in PACKAGES:
+    format = format_of_backend(deployment.backend)
+    if format is not None and format.board_check:
+        checked: Diagnostic = plugins.resolve(format.board_check)(device)
+        return checked
+    if format is None or not format.board_packages:
         return Diagnostic(
             f"runtime-{deployment.backend}", "ok", f"{deployment.backend}, for {deployment.format}: built in"
         )
-    diagnostic = _package(device, deployment.backend, PACKAGES[deployment.backend])
+    diagnostic = _package(device, deployment.backend, format.board_packages)
     return Diagnostic(
         diagnostic.code, diagnostic.level, f"{diagnostic.message}, for {deployment.format} files", diagnostic.command
     )
@@ -126,7 +124,8 @@ def _command(device: DeviceUnderTest, backend: str, *, again: bool = False) -> s
 
 
 def _lacking(device: DeviceUnderTest) -> list[str]:
-    wanted = {"numpy": ("numpy",), **PACKAGES}
+    wanted = {item.backend: item.board_packages for item in known_formats() if item.board_packages}
+    wanted = {"numpy": ("numpy",), **wanted}
     used = {"numpy", *(item.backend for item in device.profile.deployments)}
     return [
         backend
@@ -135,7 +134,8 @@ def _lacking(device: DeviceUnderTest) -> list[str]:
     ]
 
 
-def _tensorrt(device: DeviceUnderTest) -> Diagnostic:
+def tensorrt(device: DeviceUnderTest) -> Diagnostic:
+    """Whether trtexec is there, and which TensorRT it belongs to."""
     tool, code, expected = device.facts.tensorrt, "runtime-tensorrt", device.profile.jetpack
     if tool is None:
         return Diagnostic(code, "unknown", "whether trtexec works was not told")

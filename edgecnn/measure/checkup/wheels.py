@@ -9,7 +9,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from edgecnn.core import plugins
 from edgecnn.core.errors import install_hint
+from edgecnn.formats.registry import format_of_backend, known_formats
 from edgecnn.measure.checkup.diagnostic import DeviceUnderTest
 from edgecnn.measure.wire.answers import DeviceFacts
 
@@ -56,17 +58,19 @@ def version_of(text: str | None) -> Version | None:
 
 
 def wheels(backend: str, platform: Platform) -> list[str] | None:
-    """What pip is to install for `onnxruntime`, `tflite` or `numpy`; None where no wheel is made."""
+    """What pip is to install for a backend or for `numpy`; None where no wheel is made."""
     if not OLDEST <= platform.python <= NEWEST:
         return None
     if backend == "numpy":
         return ["numpy"]
-    if backend == "onnxruntime":
-        return _onnxruntime(platform)
-    return _tflite(platform) if backend == "tflite" else None
+    format = format_of_backend(backend)
+    if format is None or not format.wheels:
+        return None
+    found: list[str] | None = plugins.resolve(format.wheels)(platform)
+    return found
 
 
-def _onnxruntime(platform: Platform) -> list[str] | None:
+def onnxruntime(platform: Platform) -> list[str] | None:
     if platform.bits != 64:
         return None
     if platform.old_libc:
@@ -74,7 +78,7 @@ def _onnxruntime(platform: Platform) -> list[str] | None:
     return [f"onnxruntime=={_newest(ONNXRUNTIME, platform.python)}"]
 
 
-def _tflite(platform: Platform) -> list[str] | None:
+def litert(platform: Platform) -> list[str] | None:
     if platform.bits != 64 or platform.python == (3, 8):
         return [f"tflite-runtime=={TFLITE_RUNTIME}", '"numpy<2"'] if platform.python <= (3, 10) else None
     if platform.old_libc:
@@ -95,7 +99,9 @@ def install(device: DeviceUnderTest, packages: Sequence[str], *, again: bool = F
     facts, connect = device.facts, device.profile.connect
     wanted = " ".join([*(["--force-reinstall"] if again else []), *dict.fromkeys(packages)])
     if device.profile.local:
-        return install_hint("tflite") if "litert" in wanted else f"python -m pip install {wanted}"
+        extras = [item.extra for item in known_formats() if any(name in wanted for name in item.requirements)]
+        extra = next(filter(None, extras), "")
+        return install_hint(extra) if extra else f"python -m pip install {wanted}"
     if facts.externally_managed:
         return _in_a_venv(device, wanted)
     python = connect.python if connect else "python3"

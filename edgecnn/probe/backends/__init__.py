@@ -13,6 +13,7 @@ is one, does what is done once for a model and would warm the board.
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from ..errors import ProbeError
@@ -22,9 +23,15 @@ KNOWN = ("null", "onnxruntime", "tflite", "tensorrt", "torch")
 
 def find(name: str) -> Any:
     """The backend module called `name`; imports no runtime. Raises ProbeError unknown-backend."""
-    if name not in KNOWN:
+    if name not in KNOWN and not (name.isidentifier() and _is_beside(name)):
         raise ProbeError("unknown-backend", f"no backend is called '{name}'", hint="known: " + ", ".join(KNOWN))
     return import_module("." + name, __name__)
+
+
+def _is_beside(name: str) -> bool:
+    """Whether a backend that is not ours was packed beside these; `importing` is none."""
+    found = find_spec("." + name, __name__)
+    return found is not None and hasattr(import_module("." + name, __name__), "RUNS")
 
 
 def version(backend: Any, options: dict[str, Any]) -> str:

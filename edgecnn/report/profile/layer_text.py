@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgecnn.core.units import NOTHING, count, latency, percent
 from edgecnn.formats.cost import Kind
-from edgecnn.formats.registry import RUNTIMES
+from edgecnn.formats.registry import runs_on_gpu, runtime_title
 from edgecnn.measure.layer_profile import LayerProfile, TimedLayer
 
 KINDS: tuple[Kind, ...] = ("integer", "float", "conversion", "other")
@@ -21,13 +21,13 @@ def where(profile: LayerProfile) -> str:
     """Runtime, machine, threads."""
     machine = profile.facts.get("board") or profile.facts.get("cpu") or profile.facts.get("machine") or "unknown"
     machine = f"{machine} (emulated)" if profile.emulated else machine
-    threads = "" if profile.backend == "tensorrt" else f", {count(profile.threads, 'thread')}"
+    threads = "" if runs_on_gpu(profile.backend) else f", {count(profile.threads, 'thread')}"
     return f"{runtime(profile)}{threads}; {machine}"
 
 
 def runtime(profile: LayerProfile) -> str:
     """`ONNX Runtime 1.20.1`: the name people know, and the version."""
-    name = RUNTIMES.get(profile.backend, profile.backend)
+    name = runtime_title(profile.backend)
     version = profile.runtime.split(" ")[-1]
     return f"{name} {version}" if version != profile.backend else name
 

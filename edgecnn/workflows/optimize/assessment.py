@@ -15,17 +15,18 @@ import numpy as np
 
 from edgecnn import __version__
 from edgecnn.core import plugins
-from edgecnn.core.artifact import Artifact, Format, Kind
+from edgecnn.core.artifact import Artifact, FormatName, Kind
 from edgecnn.core.device import Deployment
 from edgecnn.core.errors import EdgecnnError, StepError
 from edgecnn.core.events import Finished, Started, Warned, scoped
 from edgecnn.core.stage import Images, Model
 from edgecnn.core.store import Work, digest_of
 from edgecnn.formats.fusion import FloatLayer, Fusion
+from edgecnn.formats.quantize_stage import Quantize
+from edgecnn.formats.registry import backend_here, format_of_family, runtime_packages
 from edgecnn.measure.effort import Profile
 from edgecnn.measure.latency import Candidate, Latency, compare, measure
 from edgecnn.predict.runtime import run_file
-from edgecnn.quantize.stage import Quantize
 from edgecnn.report.model import Parity, Speed
 from edgecnn.tasks.task import Answers, Task
 from edgecnn.workflows.optimize.execution import Execution, translated
@@ -33,13 +34,9 @@ from edgecnn.workflows.optimize.planning import RunContext, versions
 
 VERIFIED = 128
 """Images on which every artifact is compared with PyTorch, output by output."""
-STAND_INS = {"tensorrt": "onnxruntime"}
-"""Backends that this host cannot run, and what computes the same graph as written in their place."""
 OUTPUTS = "logits.npy"
 RANKED_ON = 64
 """Calibration images on which each layer alone is quantized, to find those that lose most."""
-RUNTIMES = ("onnxruntime", "ai-edge-litert", "numpy")
-LINTERS = (*RUNTIMES, "tensorrt-rtx-cu13-bindings", "onnxruntime-ep-nv-tensorrt-rtx-cu13")
 
 
 @dataclass(slots=True)
@@ -72,12 +69,11 @@ class Assessment:
 def gather(executions: Sequence[Execution], context: RunContext) -> dict[Kind, Assessment]:
     """One assessment per artifact, in the order made, with nothing known yet. On a board each file runs in its own
     runtime."""
-    stand_ins = STAND_INS if context.connection.local else {}
     found = {}
     for execution in executions:
         deployment = context.target.deployment(execution.format)
         assert deployment is not None
-        runs_on = stand_ins.get(deployment.backend, deployment.backend)
+        runs_on = backend_here(deployment.backend) if context.connection.local else deployment.backend
         for kind, artifact in execution.artifacts.items():
             error = context.connection.missing.get(runs_on)
             found[kind] = Assessment(artifact, deployment, runs_on, execution.models[kind], error=error)
@@ -126,13 +122,15 @@ def lint(assessment: Assessment, context: RunContext) -> None:
     """
     artifact = assessment.artifact
     family = assessment.deployment.family
-    key = _key(LINTERS, family, artifact.sha256, artifact.precision)
+    format = format_of_family(family)
+    linters = (*runtime_packages(), "numpy", *(package.distribution for package in format.packages))
+    key = _key(linters, family, artifact.sha256, artifact.precision)
 
     done, record = _cached(
         context,
         "lint",
         key,
-        lambda _: {"fusion": asdict(plugins.load("lints", family)(artifact))},
+        lambda _: {"fusion": asdict(plugins.resolve(format.lint)(artifact))},
         label=f"lint {assessment.name}",
     )
     raw = done.facts["fusion"]
@@ -155,8 +153,10 @@ def answer(assessment: Assessment, images: Images, context: RunContext, *, threa
     can be reached."""
     artifact, connection = assessment.artifact, context.connection
     runs_on = assessment.runs_on
-    where = () if connection.local else connection.answers_as(runs_on)  # this host's runtimes are in RUNTIMES
-    key = _key((*RUNTIMES, "pillow"), artifact.sha256, artifact.format, images.digest, runs_on, *where)
+    where = () if connection.local else connection.answers_as(runs_on)  # this host's runtimes are in the key
+    key = _key(
+        (*runtime_packages(), "numpy", "pillow"), artifact.sha256, artifact.format, images.digest, runs_on, *where
+    )
 
     def compute() -> np.ndarray:
         outputs = run_file(
@@ -198,11 +198,13 @@ def verify(assessment: Assessment, expected: np.ndarray, task: Task) -> None:
         assessment.parity = Parity(**figures, agreement=task.agreement(expected, outputs))
 
 
-def rank(model: Model, format: Format, context: RunContext) -> list[str]:
+def rank(model: Model, format: FormatName, context: RunContext) -> list[str]:
     """The layers of a torch network, those first that lose most when they alone are INT8."""
     deployment, label = context.target.deployment(format), f"rank layers {format}"
     family = deployment.family if deployment else ""
-    key = _key(("torch", *Quantize.tools), model.sha256, context.data.calibration.digest, family, RANKED_ON)
+    key = _key(
+        ("torch", *Quantize().tools_for(format)), model.sha256, context.data.calibration.digest, family, RANKED_ON
+    )
 
     def errors(_: Path) -> dict[str, Any]:
         from edgecnn.compress.sensitivity import rank_layers
@@ -234,7 +236,7 @@ def time_all(
         Candidate(name, assessment.artifact, assessment.runs_on, threads) for name, assessment in timed.items()
     ]
     key = _key(
-        RUNTIMES,
+        (*runtime_packages(), "numpy"),
         [
             (
                 candidate.name,

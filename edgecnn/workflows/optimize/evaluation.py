@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edgecnn.core.artifact import Format, Kind
+from edgecnn.core.artifact import FormatName, Kind
 from edgecnn.core.errors import StepError
 from edgecnn.core.quantities import in_words
 from edgecnn.core.stage import LabelledImages, Stage
@@ -73,13 +73,13 @@ class Evaluator:
 
     request: Request
     context: RunContext
-    format: Format
+    format: FormatName
     baseline: Assessment
     searching: LabelledImages
     certifying: LabelledImages
 
     @classmethod
-    def create(cls, request: Request, context: RunContext, format: Format, baseline: Assessment) -> Evaluator:
+    def create(cls, request: Request, context: RunContext, format: FormatName, baseline: Assessment) -> Evaluator:
         images: Any = context.data.evaluation
         searching, certifying = (images.select(positions) for positions in halves(images))
         return cls(request, context, format, baseline, searching, certifying)

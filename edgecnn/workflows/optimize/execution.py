@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from edgecnn.core.artifact import Artifact, Format, Kind
+from edgecnn.core.artifact import Artifact, FormatName, Kind
 from edgecnn.core.errors import EdgecnnError, InputError, StepError, install_hint
 from edgecnn.core.events import Finished, Started, Warned, scoped
 from edgecnn.core.stage import Model
@@ -24,7 +24,7 @@ class Execution:
     `networks` are the changed checkpoints on the way, `models` the network that each kind computes.
     """
 
-    format: Format
+    format: FormatName
     artifacts: dict[Kind, Artifact] = field(default_factory=dict)
     networks: dict[Kind, Artifact] = field(default_factory=dict)
     models: dict[Kind, Model] = field(default_factory=dict)
@@ -43,7 +43,7 @@ COSTS = ("macs", "parameters", "size", "pruned_layers")
 """What of a stage's `facts.json` goes into the report."""
 
 
-def execute(format: Format, stages: Sequence[PlannedStage], *, source: Artifact, context: RunContext) -> Execution:
+def execute(format: FormatName, stages: Sequence[PlannedStage], *, source: Artifact, context: RunContext) -> Execution:
     """Run the planned stages of one format. A failed or skipped one ends what depends on it; the rest goes on.
 
     Raises InputError and CannotWrite, which concern the whole run.
@@ -157,7 +157,7 @@ def _record(planned: PlannedStage, artifact: Artifact, seconds: float, cached: b
         "stage": planned.stage.kind,
         "makes": str(planned.makes),
         "options": planned.stage.options(),
-        "tools": dict(versions(planned.stage.tools)),
+        "tools": dict(versions(planned.stage.tools_for(planned.format))),
         "key": planned.key,
         "sha256": artifact.sha256,
         "seconds": round(seconds, 3),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgecnn.core.artifact import SUFFIXES, Artifact, Kind
+from edgecnn.core.artifact import Artifact, Kind
+from edgecnn.formats.registry import format_named
 from edgecnn.workflows.optimize.execution import Execution
 
 
@@ -12,8 +13,8 @@ def file_name(kind: Kind) -> str:
     """`model.int8.tflite`, `model.pruned.int8.onnx`; TensorRT's dialect of ONNX says so: `model.tensorrt.int8.onnx`."""
     if kind.format == "torch":
         return f"model.{kind.variant}.safetensors"
-    dialect = "tensorrt" if kind.format == "tensorrt" else ""
-    return ".".join(part for part in ("model", dialect, kind.variant, kind.precision) if part) + SUFFIXES[kind.format]
+    format = format_named(kind.format)
+    return ".".join(filter(None, ("model", format.dialect, kind.variant, kind.precision))) + format.suffix
 
 
 def network_files(executions: Sequence[Execution]) -> dict[str, Artifact]:

@@ -15,13 +15,14 @@ from edgecnn.core import plugins
 from edgecnn.core.artifact import Artifact, Kind
 from edgecnn.core.stage import Data
 from edgecnn.core.store import beside, cannot_write, one_at_a_time, write_atomically
+from edgecnn.formats.registry import backend_here, formats_of_suffix
 from edgecnn.report.model import Report, Row
-from edgecnn.workflows.optimize.assessment import STAND_INS, Assessment
+from edgecnn.workflows.optimize.assessment import Assessment
 from edgecnn.workflows.optimize.bundle import write_bundle
 from edgecnn.workflows.optimize.file_names import file_name
 from edgecnn.workflows.optimize.recommendation import recommended
 
-OURS = re.compile(r"model(\.[a-z-]+)*\.(fp32|fp16|int8)\.(onnx|tflite)|model(\.[a-z-]+)+\.safetensors")
+OURS = re.compile(r"model(\.[a-z-]+)*\.(fp32|fp16|int8)(?P<suffix>\.[a-z0-9]+)|model(\.[a-z-]+)+\.safetensors")
 """Names of the files in artifacts/; see `file_names`."""
 REPORTS = {"markdown": "report.md", "json": "report.json"}
 
@@ -84,13 +85,15 @@ def _deliver(folder: Path, found: Mapping[Kind, Assessment], networks: Mapping[s
 def _remove_others(folder: Path, made: set[str]) -> None:
     """Remove the files of an earlier run that made other formats; what others put there stays."""
     for path in folder.iterdir() if folder.is_dir() else ():
-        if OURS.fullmatch(path.name) and path.name not in made:
+        ours = OURS.fullmatch(path.name)
+        known = ours is not None and (ours["suffix"] is None or formats_of_suffix(ours["suffix"]))
+        if known and path.name not in made:
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
 
 
 def _bundle(folder: Path, chosen: Row, assessment: Assessment, *, report: Report, data: Data, decoder: Path) -> None:
-    backend = STAND_INS.get(assessment.deployment.backend, assessment.deployment.backend)
+    backend = backend_here(assessment.deployment.backend)
     write_bundle(
         folder,
         assessment.artifact,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from edgecnn.core.artifact import Format, Kind
+from edgecnn.core.artifact import FormatName, Kind
 from edgecnn.core.errors import EdgecnnError, InputError, MissingError, install_hint
 from edgecnn.core.events import Finished, Listener, Started, Warned, scoped
 from edgecnn.core.store import CannotWrite, Store, sweep
@@ -109,7 +109,7 @@ def _search(
     return [execution for execution, _ in searched], [tried for _, tried in searched if tried is not None]
 
 
-def _validate_extras(planned: Mapping[Format, Sequence[PlannedStage]]) -> None:
+def _validate_extras(planned: Mapping[FormatName, Sequence[PlannedStage]]) -> None:
     """Raise MissingError: a format asked for by name is not left out in silence."""
     for format, stages in planned.items():
         extra = next((stage.missing for stage in stages if stage.missing), None)

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from edgecnn import __version__
 from edgecnn.config.recipe import Recipe
-from edgecnn.core.artifact import Artifact, Format, Kind
+from edgecnn.core.artifact import Artifact, FormatName, Kind
 from edgecnn.core.device import Deployment, DeviceProfile
 from edgecnn.core.errors import InputError
 from edgecnn.core.events import Listener, Warned, scoped
 from edgecnn.core.stage import Context, Data, LayerTimes, Model, Stage
 from edgecnn.core.store import Store, digest_of
+from edgecnn.formats.registry import formats
 from edgecnn.measure.connection import Connection, this_host
 from edgecnn.tasks import task as tasks
 from edgecnn.tasks.task import Task
@@ -25,11 +26,7 @@ HERE = DeviceProfile(
     name="host",
     title="This machine",
     local=True,
-    deployments=(
-        Deployment(format="onnx", backend="onnxruntime", family="onnxruntime"),
-        Deployment(format="tflite", backend="tflite", family="litert"),
-        Deployment(format="tensorrt", backend="tensorrt", family="tensorrt"),
-    ),
+    deployments=tuple(Deployment(format=item.name, backend=item.backend, family=item.family) for item in formats()),
 )
 """What single steps are made for: this machine, in each format. A network not yet exported serves all of them."""
 
@@ -40,7 +37,7 @@ class PlannedStage:
     extra that has to be installed first."""
 
     stage: Stage
-    format: Format
+    format: FormatName
     source: Kind
     makes: Kind
     source_key: str
@@ -66,7 +63,7 @@ class RunContext:
     layer_times: LayerTimes | None = None
     task: Task = field(default_factory=lambda: tasks.find(tasks.DEFAULT))
 
-    def stage_context(self, workdir: Path, scratch: Path, *, model: Model, format: Format, name: str) -> Context:
+    def stage_context(self, workdir: Path, scratch: Path, *, model: Model, format: FormatName, name: str) -> Context:
         """What a stage is given that works on `model`; its progress is reported under `name`."""
         return Context(
             workdir=workdir,
@@ -87,7 +84,7 @@ def checkpoint_artifact(path: Path, context: RunContext) -> Artifact:
     return Artifact(path, "torch", "fp32", (), (), context.model.sha256)
 
 
-def plan_stages(recipe: Recipe, format: Format, context: RunContext) -> list[PlannedStage]:
+def plan_stages(recipe: Recipe, format: FormatName, context: RunContext) -> list[PlannedStage]:
     """The recipe's stages that apply on the way to `format`, in order. Runs nothing.
 
     A stage takes the latest artifact it accepts, so what follows what is decided by kinds; a precision that the
@@ -121,7 +118,7 @@ def plan_stages(recipe: Recipe, format: Format, context: RunContext) -> list[Pla
     return planned
 
 
-def _plan_next(stage: Stage, format: Format, keys: Mapping[Kind, str], context: RunContext) -> PlannedStage | None:
+def _plan_next(stage: Stage, format: FormatName, keys: Mapping[Kind, str], context: RunContext) -> PlannedStage | None:
     """The stage applied to the latest artifact it accepts, None where it accepts none."""
     deployment = context.target.deployment(format)
     for source in reversed(list(keys)):
@@ -136,7 +133,7 @@ def _plan_next(stage: Stage, format: Format, keys: Mapping[Kind, str], context: 
 
 
 def _plan(
-    stage: Stage, format: Format, source: Kind, keys: Mapping[Kind, str], context: RunContext
+    stage: Stage, format: FormatName, source: Kind, keys: Mapping[Kind, str], context: RunContext
 ) -> PlannedStage | None:
     makes = stage.produces(source, format)
     if makes is None:
@@ -147,7 +144,7 @@ def _plan(
         "source": keys[source],
         "makes": makes,
         "family": stage.decides(context.target, format),
-        "tools": versions(stage.tools),
+        "tools": versions(stage.tools_for(format)),
         "edgecnn": __version__,
         "seed": context.seed,
         "calibration": context.data.calibration.digest if "calibration" in stage.inputs() else "",

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgecnn.core.outcome import Outcome
+from edgecnn.formats.registry import runs_here
 from edgecnn.report.facts import NO_BUDGET, BudgetFacts
 from edgecnn.report.model import Row
 from edgecnn.tasks.task import Task
@@ -80,7 +81,7 @@ def changes(records: Sequence[Mapping[str, Any]]) -> list[str]:
 def _speed_words(row: Row, elsewhere: str) -> str:
     speed = row.speed
     if speed is None:
-        return f"latency not measured: {row.backend} is not on this host" if row.backend == "tensorrt" else ""
+        return f"latency not measured: {row.backend} is not on this host" if not runs_here(row.backend) else ""
     if speed.emulated or speed.grade == "invalid":
         why = "the board is emulated" if speed.emulated else "the measurement is invalid"
         return f"latency not claimed: {why}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edgecnn.compress.prune.stage import Prune
 from edgecnn.config.recipe import Budget, Recipe
-from edgecnn.core.artifact import Format
+from edgecnn.core.artifact import FormatName
 from edgecnn.core.device import DeviceProfile
 from edgecnn.core.errors import InputError
 from edgecnn.core.quantities import in_words
@@ -28,12 +28,12 @@ class Request:
     budget: Budget
     profile: str
     threads: int = 1
-    formats: tuple[Format, ...] | None = None
+    formats: tuple[FormatName, ...] | None = None
     remeasure: bool = False
     on_device: bool = False
 
     @property
-    def wanted(self) -> tuple[Format, ...]:
+    def wanted(self) -> tuple[FormatName, ...]:
         return self.formats or self.target.delivered
 
     @property

@@ -10,6 +10,7 @@ from typing import Any
 
 from edgecnn import __version__
 from edgecnn.core.artifact import sha256_of
+from edgecnn.formats.registry import format_packages
 from edgecnn.measure.connection import Connection
 from edgecnn.probe import facts
 from edgecnn.report.facts import BudgetFacts, DataFacts, ModelFacts, RecipeFacts, StageFacts, facts_of
@@ -22,11 +23,8 @@ from edgecnn.workflows.optimize.execution import Execution
 from edgecnn.workflows.optimize.planning import RunContext, versions
 from edgecnn.workflows.optimize.request import Request
 
-PACKAGES = (
-    *("torch", "torchvision", "timm", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy", "pillow"),
-    *("litert-torch", "ai-edge-litert", "ai-edge-quantizer", "tensorrt-rtx-cu13-bindings"),
-)
-"""Packages whose versions are part of a run's provenance."""
+PACKAGES = ("torch", "torchvision", "timm", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy", "pillow")
+"""Whose versions a run records, beside those of the formats."""
 
 
 def build_report(
@@ -144,7 +142,11 @@ def provenance(request: Request, inputs: Inputs, connection: Connection) -> dict
         "data": _data_facts(request, inputs),
         "preprocessing": inputs.data.preprocessing.to_dict(),
         "recipe": request.recipe.to_dict(),
-        "versions": {"edgecnn": __version__, "python": platform.python_version(), **versions(PACKAGES)},
+        "versions": {
+            "edgecnn": __version__,
+            "python": platform.python_version(),
+            **versions((*PACKAGES, *format_packages())),
+        },
         "host": facts.describe(),
         "device": request.target.model_dump(mode="json"),
         "ran_on": {"local": connection.local, "facts": dict(connection.facts), "runtimes": dict(connection.runtimes)},

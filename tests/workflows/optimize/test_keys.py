@@ -13,7 +13,7 @@ import pytest
 from edgecnn.compress.prune.stage import Prune
 from edgecnn.config.devices import load_device
 from edgecnn.config.recipe import Recipe
-from edgecnn.core.artifact import Format
+from edgecnn.core.artifact import FormatName
 from edgecnn.core.events import ignore
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.store import Store
@@ -29,10 +29,10 @@ class Timed:
 
     machine: str
 
-    def __call__(self, file: Path, format: Format) -> Mapping[str, float]:
+    def __call__(self, file: Path, format: FormatName) -> Mapping[str, float]:
         raise AssertionError("a plan measures nothing")
 
-    def identity(self, format: Format) -> Any:
+    def identity(self, format: FormatName) -> Any:
         return self.machine
 
 
@@ -64,7 +64,7 @@ def test_what_measures_nothing_is_found_again_anywhere(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("format", ["onnx", "tflite"])
-def test_times_are_told_apart_by_machine_runtime_and_threads(format: Format) -> None:
+def test_times_are_told_apart_by_machine_runtime_and_threads(format: FormatName) -> None:
     host = load_device("host")
     one, two = (layer_times_on(this_host(), host, threads=threads) for threads in (1, 2))
     assert one is not None and two is not None

@@ -22,7 +22,7 @@ from edgecnn.core.stage import Context, Stage
 from edgecnn.core.store import Store
 from edgecnn.data.preprocessing import Source
 from edgecnn.formats.export_stage import Export
-from edgecnn.quantize.stage import Quantize
+from edgecnn.formats.quantize_stage import Quantize
 from edgecnn.report.model import Report
 from edgecnn.report.search import NOTHING_SMALLER
 from edgecnn.workflows.inputs import open_inputs

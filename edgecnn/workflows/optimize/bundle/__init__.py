@@ -10,29 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from edgecnn import __version__, probe
+from edgecnn.core import plugins
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.store import beside, cannot_write
 from edgecnn.data import pixels
+from edgecnn.formats.registry import backend_source, format_named, format_of_backend
 
 PROBE = Path(probe.__file__).parent
 TRAVELS = ("errors.py", "specs.py", "normalise.py", "backends/__init__.py", "backends/importing.py")
-REQUIREMENTS = {
-    "onnxruntime": ("numpy", "Pillow>=8", "onnxruntime"),
-    "tflite": ("numpy", "Pillow>=8", "ai-edge-litert"),
-}
-# What was judged is in the graph. TensorRT up to 10 needs flags for the precisions it may use; 11 has no such flags.
-TRTEXEC_FLAGS = {"fp32": "", "fp16": " --fp16", "int8": " --int8"}
-TRTEXEC = """
-`model.onnx` is built into an engine on the board, because an engine belongs to one GPU and one TensorRT version:
-
-    trtexec --onnx=model.onnx --saveEngine=model.engine{flags}  # TensorRT 8.5 to 10
-    trtexec --onnx=model.onnx --saveEngine=model.engine  # TensorRT 11, strongly typed
-
-The batch is free; add `--shapes=input:1x{shape}` for one image at a time. {more}`infer.py` runs the same file in ONNX
-Runtime, on the CPU.
-"""
-TRTEXEC_INT8 = "Adding `--fp16` lets the layers outside INT8 run in half precision: faster, but not what was judged. "
+REQUIREMENTS = ("numpy", "Pillow>=8")
 
 
 def write_bundle(
@@ -63,8 +50,9 @@ def write_bundle(
 def _write_code(folder: Path, backend: str, decoder: Path) -> None:
     """The code that travels: what runs the model, reads images and decodes outputs."""
     (folder / "backends").mkdir(parents=True)
-    for name in (*TRAVELS, f"backends/{backend}.py"):
+    for name in TRAVELS:
         shutil.copyfile(PROBE / name, folder / name)
+    shutil.copyfile(backend_source(backend), folder / "backends" / f"{backend}.py")
     (folder / "__init__.py").write_text('"""What the model was measured and judged with."""\n')
     shutil.copyfile(str(pixels.__file__), folder / "pixels.py")
     shutil.copyfile(decoder, folder / "decode.py")
@@ -87,7 +75,7 @@ def _fill(
         "precision": artifact.precision,
         "sha256": artifact.sha256,
         "backend": backend,
-        "options": {"graph_optimization": "disabled"} if artifact.format == "tensorrt" else {},
+        "options": format_named(artifact.format).backend_options(backend),
         "inputs": [_spec(spec) for spec in artifact.inputs],
         "outputs": [_spec(spec) for spec in artifact.outputs],
         "edgecnn": __version__,
@@ -96,7 +84,9 @@ def _fill(
     _write_json(folder / "manifest.json", manifest)
     _write_json(folder / "preprocessing.json", preprocessing.to_dict())
     (folder / "labels.txt").write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
-    (folder / "requirements.txt").write_text("".join(f"{line}\n" for line in REQUIREMENTS[backend]))
+    runtime = format_of_backend(backend)
+    needed = (*REQUIREMENTS, *(runtime.requirements if runtime else ()))
+    (folder / "requirements.txt").write_text("".join(f"{line}\n" for line in needed))
     (folder / "README.md").write_text(_readme(artifact, preprocessing), encoding="utf-8")
 
 
@@ -105,12 +95,9 @@ def _readme(artifact: Artifact, preprocessing: Preprocessing) -> str:
         f"# {artifact.format} {artifact.precision}\n\nCopy this folder to the board, then:\n\n"
         "    pip install -r requirements.txt\n    python infer.py photo.jpg\n"
     )
-    if artifact.format == "tensorrt":
-        text += TRTEXEC.format(
-            flags=TRTEXEC_FLAGS[artifact.precision],
-            shape="x".join(map(str, (preprocessing.channels, *preprocessing.crop))),
-            more=TRTEXEC_INT8 if artifact.precision == "int8" else "",
-        )
+    more = format_named(artifact.format).readme
+    if more:
+        text += plugins.resolve(more)(artifact, preprocessing)
     return text
 
 
