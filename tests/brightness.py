@@ -15,7 +15,7 @@ from torch import nn
 from edgecnn.core.errors import InputError, StepError
 from edgecnn.core.outcome import Outcome
 from edgecnn.data.listing import Listing
-from edgecnn.tasks.task import Answers, Drop, Judgement, Quality
+from edgecnn.tasks.task import Answers, Drop, Judgement, Metric, Quality
 
 SIDE = 16
 Z = 1.645
@@ -51,7 +51,7 @@ class Errors:
 
 class Brightness:
     name = "brightness"
-    metric = "mean absolute error"
+    metric = Metric("mean absolute error", unit="levels")
     decoder = Path(__file__).with_name("brightness_decode.py")
 
     def read_labels(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from edgecnn.core.units import NOTHING, between, milliseconds, percent, points, size
 from edgecnn.report.document import Cell, Column, Table, Tone
 from edgecnn.report.model import Report, Row, Speed
+from edgecnn.tasks.task import Metric
 
 TONES: dict[str, Tone] = {
     "PASS": "good",
@@ -20,12 +21,12 @@ TONES: dict[str, Tone] = {
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
-def artifacts(rows: tuple[Row, ...]) -> Table:
+def artifacts(rows: tuple[Row, ...], metric: Metric) -> Table:
     titles = (
         Column("artifact"),
         Column("size", right=True),
-        Column("top-1 %", right=True),
-        Column("drop, points", right=True),
+        Column(_value_title(metric), right=True),
+        Column(drop_title(metric), right=True),
         Column("agree %", right=True, optional=1),
         Column("median ms", right=True),
         Column("p90 ms", right=True, optional=1),
@@ -34,16 +35,39 @@ def artifacts(rows: tuple[Row, ...]) -> Table:
     )
     formats = [row.format for row in rows]
     breaks = frozenset(place for place, format in enumerate(formats[:-1]) if format not in formats[place + 1 :])
-    return Table(titles, tuple(_result_cells(row) for row in rows), breaks)
+    return Table(titles, tuple(_result_cells(row, metric) for row in rows), breaks)
 
 
-def _result_cells(row: Row) -> tuple[Cell | str, ...]:
+def _value_title(metric: Metric) -> str:
+    return f"{metric.name} %" if metric.share else f"{metric.name}, {metric.unit}" if metric.unit else metric.name
+
+
+def drop_title(metric: Metric) -> str:
+    """The title of a column of drops, with their unit."""
+    unit = "points" if metric.share else metric.unit
+    return f"drop, {unit}" if unit else "drop"
+
+
+def loss(drop: float | None, metric: Metric) -> str:
+    """A drop, without its unit: a share in points."""
+    if drop is None or metric.share:
+        return points(drop)
+    return f"{drop:.4g}".replace("-", "−")
+
+
+def _value(value: float | None, metric: Metric) -> str:
+    if value is None or metric.share:
+        return percent(value, sign=False)
+    return f"{value:.4g}"
+
+
+def _result_cells(row: Row, metric: Metric) -> tuple[Cell | str, ...]:
     accuracy, verdict = row.accuracy, _verdict(row)
     return (
         row.name,
         size(row.size_bytes),
-        percent(accuracy.top1 if accuracy else None, sign=False),
-        _drop(row),
+        _value(accuracy.value if accuracy else None, metric),
+        _drop(row, metric),
         percent(accuracy.agreement if accuracy else None, sign=False),
         median(row),
         p90(row),
@@ -52,12 +76,13 @@ def _result_cells(row: Row) -> tuple[Cell | str, ...]:
     )
 
 
-def _drop(row: Row) -> Cell:
-    """Loss of top-1 accuracy in points."""
+def _drop(row: Row, metric: Metric) -> Cell:
+    """The loss against FP32, and its bounds."""
     accuracy = row.accuracy
     if accuracy is None or accuracy.drop is None:
         return Cell(NOTHING)
-    return Cell(points(accuracy.drop), between(points(accuracy.drop_low), points(accuracy.drop_high)))
+    low, high = loss(accuracy.drop_low, metric), loss(accuracy.drop_high, metric)
+    return Cell(loss(accuracy.drop, metric), between(low, high))
 
 
 def _timed(row: Row) -> Speed | None:
@@ -144,6 +169,6 @@ def _judged_on(row: Row, report: Report) -> Iterator[str]:
     if row.accuracy is None or row.accuracy.images == images:
         return
     text = f"judged on the {row.accuracy.images:,} of {images:,} images that had no part in choosing it"
-    if row.accuracy.top1 is not None and row.accuracy.drop is not None:
+    if row.accuracy.top1 is not None and row.accuracy.drop is not None:  # whether more is better is not known otherwise
         text += f", where FP32 has {row.accuracy.top1 + row.accuracy.drop:.2%}"
     yield text

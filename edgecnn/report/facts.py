@@ -91,7 +91,8 @@ class RecipeFacts:
 
 @dataclass(frozen=True, slots=True)
 class BudgetFacts:
-    """What was asked: the largest loss as a share of top-1, milliseconds for one image, bytes of the file."""
+    """What was asked: the largest loss in the report's metric (a share of top-1), milliseconds for one
+    image, bytes of the file."""
 
     max_drop: float | None = None
     max_latency: float | None = None

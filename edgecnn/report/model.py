@@ -21,6 +21,7 @@ from edgecnn.report import archive, html, markdown
 from edgecnn.report.document import Document
 from edgecnn.report.facts import NO_BUDGET, BudgetFacts, DataFacts, Facts, ModelFacts, RecipeFacts, StageFacts
 from edgecnn.report.search import Search
+from edgecnn.tasks.task import TOP_1, Metric
 
 SCHEMA = "edgecnn.report/1"
 Time = Annotated[float, BeforeValidator(lambda value: nan if value is None else value)]
@@ -47,6 +48,11 @@ class Accuracy:
     stand_in: str = ""
     metric: str = "top-1"
     score: float | None = None
+
+    @property
+    def value(self) -> float | None:
+        """The figure that the budget is about, top-1 or another; None without labels."""
+        return self.score if self.top1 is None else self.top1
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +146,8 @@ class Row:
 @dataclass(frozen=True, slots=True)
 class Report(Result):
     """One run. `measured_on` says where latency and accuracy were taken, `device` what that machine says of itself;
-    `elsewhere` is set when it is not the target, or only plays it; `out` is the run's folder, where it has one."""
+    `elsewhere` is set when it is not the target, or only plays it; `out` is the run's folder, where it has one.
+    `metric` is what `max_drop` and each row's `accuracy` are of."""
 
     title: str
     outcome: Outcome
@@ -163,6 +170,7 @@ class Report(Result):
     device: Facts = field(default_factory=dict)
     budget: BudgetFacts = NO_BUDGET
     searches: Annotated[tuple[Search, ...], Field(alias="climbs")] = ()
+    metric: Metric = TOP_1
     schema: str = field(default=SCHEMA)
     out: Path | None = field(default=None, compare=False)
 
@@ -181,6 +189,8 @@ class Report(Result):
         """The report as plain JSON values. An emulated board's times are None: only samples.json keeps them."""
         raw = {"schema": self.schema, "exit_code": self.exit_code, **_adapter().dump_python(self, **archive.DUMP)}
         del raw["out"]  # the archive lies in it
+        if self.metric == TOP_1:
+            del raw["metric"]
         for row in raw["rows"]:
             if row["speed"] and row["speed"]["emulated"]:
                 row["speed"].update(dict.fromkeys(TIMES))

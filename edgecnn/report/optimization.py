@@ -7,7 +7,7 @@ from typing import Any
 
 from edgecnn.core.units import NOTHING, duration, milliseconds, percent, size
 from edgecnn.formats.registry import formats
-from edgecnn.report.artifact_table import artifacts, legend, median, notes, p90
+from edgecnn.report.artifact_table import artifacts, drop_title, legend, loss, median, notes, p90
 from edgecnn.report.document import (
     Bullets,
     Cell,
@@ -26,6 +26,7 @@ from edgecnn.report.document import (
 )
 from edgecnn.report.model import Report, Row, Speed
 from edgecnn.report.search import Search, TrialRow
+from edgecnn.tasks.task import Metric
 
 INTERVALS = {
     "ci95": "95 % confidence intervals from a bootstrap over processes",
@@ -38,9 +39,15 @@ def document(report: Report) -> Document:
     blocks: tuple[Element | None, ...] = (
         Pairs(_head(report)),
         *warnings([report.elsewhere] if report.elsewhere else []),
-        section("result", artifacts(report.rows), Paragraph(legend(report), "dim"), bullets(notes(report)), bare=True),
+        section(
+            "result",
+            artifacts(report.rows, report.metric),
+            Paragraph(legend(report), "dim"),
+            bullets(notes(report)),
+            bare=True,
+        ),
         section("conclusions", bullets(report.conclusions), last=True),
-        section("the search", *_searches(report.searches)),
+        section("the search", *_searches(report.searches, report.metric)),
         section("warnings", bullets(_warnings(report), tone="warning")),
         section("accuracy", *_accuracy(report.rows), full=True),
         section("parity with PyTorch", _parity(report.rows), full=True),
@@ -88,8 +95,11 @@ def _data(report: Report) -> str:
 
 
 def _budget(report: Report) -> str:
-    drop = f"{report.max_drop * 100:g}"
-    text = f"at most {drop} point{'' if drop == '1' else 's'} of top-1 accuracy may be lost"
+    metric = report.metric
+    name, drop = metric.title or metric.name, f"{report.max_drop * (100 if metric.share else 1):g}"
+    text = f"at most {drop} point{'' if drop == '1' else 's'} of {name} may be lost"
+    if not metric.share:
+        text = f"{name} may be worse by at most {f'{drop} {metric.unit}'.strip()}"
     latency, largest = report.budget.max_latency, report.budget.max_size
     text += f", at most {latency:g} ms for one image" if latency is not None else ""
     return text + (f", at most {size(largest)}" if largest is not None else "")
@@ -106,7 +116,7 @@ def _warnings(report: Report) -> list[str]:
     return list(dict.fromkeys([*report.warnings, *of_rows]))
 
 
-def _searches(searches: Iterable[Search]) -> Iterator[Element]:
+def _searches(searches: Iterable[Search], metric: Metric) -> Iterator[Element]:
     """A table for each format that was searched, or why it was not."""
     for search in searches:
         many = len(search.attempts) > 1
@@ -114,23 +124,25 @@ def _searches(searches: Iterable[Search]) -> Iterator[Element]:
             continue
         on = f": searched on {search.searching:,} images, certified on {search.certifying:,} others"
         yield Paragraph(f"{search.format}{on if many else ''}")
-        titles = columns("attempt", "drop, points", "agree %", "size", "budget", "s", left=(0, 4))
+        titles = columns("attempt", drop_title(metric), "agree %", "size", "budget", "s", left=(0, 4))
         titles = (*titles[:-1], Column("s", right=True, full=True))
         yield Table(
-            titles, tuple(_trial(trial, chosen=trial.label == search.chosen, many=many) for trial in search.attempts)
+            titles,
+            tuple(_trial(trial, metric, chosen=trial.label == search.chosen, many=many) for trial in search.attempts),
         )
         yield Paragraph(search.why)
 
 
-def _trial(trial: TrialRow, *, chosen: bool, many: bool) -> tuple[Cell | str, ...]:
+def _trial(trial: TrialRow, metric: Metric, *, chosen: bool, many: bool) -> tuple[Cell | str, ...]:
     """Attempt, drop with its bounds, agreement, size, what became of it, seconds."""
-    drop = NOTHING
+    shown = NOTHING
     if trial.drop is not None and trial.drop_low is not None and trial.drop_high is not None:
-        drop = f"{100 * trial.drop:.2f} [{100 * trial.drop_low:.2f}, {100 * trial.drop_high:.2f}]"
+        value, low, high = (loss(drop, metric) for drop in (trial.drop, trial.drop_low, trial.drop_high))
+        shown = f"{value} [{low}, {high}]"
     state = f"{trial.state}: {trial.why}" if trial.why else trial.state
     texts = (
         trial.label + (" (delivered)" if chosen and many else ""),
-        *(drop, percent(trial.agreement, sign=False), size(trial.size_bytes), state, f"{trial.seconds:.0f}"),
+        *(shown, percent(trial.agreement, sign=False), size(trial.size_bytes), state, f"{trial.seconds:.0f}"),
     )
     return tuple(Cell(text, tone="strong" if chosen else "") for text in texts)
 

@@ -24,6 +24,24 @@ if TYPE_CHECKING:
 DEFAULT = "classification"
 
 
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """The figure that a budget is about, and how a report writes it.
+
+    `name` heads a column, `title` stands in a sentence where it is another. A `share` is written in percent and its
+    drop in points; every other figure as it is, in `unit`.
+    """
+
+    name: str
+    title: str = ""
+    unit: str = ""
+    share: bool = False
+
+
+TOP_1 = Metric("top-1", "top-1 accuracy", share=True)
+"""What a report is about that names no metric."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Answers:
     """What a network answers to a set of images: `outputs` is float32 (images, ...), row by row in their order."""
@@ -146,8 +164,8 @@ class Task(Protocol):
         ...
 
     @property
-    def metric(self) -> str:
-        """What `Quality.value` and `Drop` are of, such as `top-1`."""
+    def metric(self) -> Metric:
+        """What `Quality.value` and `Drop` are of."""
         ...
 
     @property

@@ -97,6 +97,7 @@ def test_optimize_judges_and_bundles_it(source: Source, tmp_path: Path) -> None:
     assert int8.accuracy.drop == pytest.approx(int8.accuracy.score - baseline.accuracy.score, abs=1e-6)
     assert int8.accuracy.top1 is None and int8.accuracy.correct is None
     assert baseline.parity is not None and baseline.parity.agreement == 1.0
+    assert Report.load(tmp_path / "out").metric == brightness.TASK.metric
     image = tmp_path / "grey.png"
     Image.fromarray(np.full((brightness.SIDE, brightness.SIDE, 3), 128, np.uint8)).save(image)
     infer = tmp_path / "out" / "bundle" / "infer.py"
@@ -111,6 +112,10 @@ def test_a_missed_budget_starts_the_search_in_the_tasks_terms(source: Source, tm
     (search,) = report.searches
     assert report.outcome in ("FAIL", "INCONCLUSIVE") and len(search.attempts) > 2
     assert search.searching + search.certifying == 80
+    page = report.to_markdown()
+    assert page.count("drop, levels") == 2 and "mean absolute error, levels" in page
+    assert "mean absolute error may be worse by at most 0 levels" in page
+    assert "top-1" not in page and "points" not in page
 
 
 def test_labels_that_the_task_cannot_read_are_refused(source: Source, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from edgecnn.data.classes import class_map_for
 from edgecnn.statistics import proportions
 from edgecnn.tasks.classification import metrics, verdict
 from edgecnn.tasks.classification.predictions import top1
-from edgecnn.tasks.task import Answers, Judgement, Quality
+from edgecnn.tasks.task import TOP_1, Answers, Judgement, Quality
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +21,7 @@ class Classification:
     """The largest of the outputs (N, classes) is the class; labels are output indices. Satisfies `tasks.task.Task`."""
 
     name = "classification"
-    metric = "top-1"
+    metric = TOP_1
     decoder = Path(__file__).with_name("decode.py")
 
     read_labels = staticmethod(class_map_for)

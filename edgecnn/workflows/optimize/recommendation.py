@@ -28,8 +28,8 @@ def overall(made: Sequence[Row], task: Task) -> tuple[Outcome, str]:
     if not judged:
         return "INCONCLUSIVE", f"nothing but FP32 was made, so there is nothing to judge{_not_made(made)}"
     high = max(row.accuracy.drop_high for row in judged if row.accuracy and row.accuracy.drop_high is not None)
-    lost = f"no candidate loses more than {task.amount(high)} of {task.metric}"
-    gained = f"all gain {task.amount(-high)} of {task.metric} or more"
+    lost = f"no candidate loses more than {task.amount(high)} of {task.metric.name}"
+    gained = f"all gain {task.amount(-high)} of {task.metric.name} or more"
     why = f"{lost if high >= 0 else gained}, with 95 % confidence each"
     return "PASS", f"{why}{_stand_ins(judged)}{_not_made(made)}"
 

@@ -121,7 +121,7 @@ def _accuracy(assessment: Assessment, judgement: Judgement | None, task: Task) -
         drop_low=drop.low if drop else None,
         drop_high=drop.high if drop else None,
         stand_in=_stand_in(assessment),
-        metric=task.metric,
+        metric=task.metric.name,
         score=quality.value if quality and not counted else None,
     )
 

@@ -72,6 +72,7 @@ def build_report(
         version=__version__,
         budget=budget,
         searches=tuple(searches),
+        metric=task.metric,
     )
 
 
