@@ -16,8 +16,6 @@ from edgecnn.measure.telemetry import Telemetry
 from edgecnn.measure.wire.answers import DeviceFacts, LatencyAnswer
 from edgecnn.measure.wire.arrays import read_samples
 
-JUDGED_BY = {"usable_cores", "governor", "boot_id", "board", "emulated"}
-
 
 @dataclass(frozen=True, slots=True)
 class Candidate:

@@ -33,11 +33,6 @@ class Peaks:
     operations_per_s: Mapping[Precision, float]
     bytes_per_s: float | None
 
-    def ridge(self, precision: Precision) -> float | None:
-        """Operations per byte from which on computing is the limit."""
-        peak = self.operations_per_s.get(precision)
-        return peak / self.bytes_per_s if peak and self.bytes_per_s else None
-
 
 @dataclass(frozen=True, slots=True)
 class Bound:

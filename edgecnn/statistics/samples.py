@@ -103,12 +103,6 @@ def mean_interval(values: ArrayLike, *, level: float = 0.95) -> tuple[float, flo
     return float(low), float(high)
 
 
-def coefficient_of_variation(values: ArrayLike) -> float:
-    """Standard deviation over mean; 0 for fewer than two values."""
-    observed = np.asarray(values, float)
-    return float(observed.std(ddof=1) / observed.mean()) if len(observed) > 1 else 0.0
-
-
 def outliers(samples: ArrayLike, *, limit: float = 10.0) -> int:
     """How many samples have a modified Z-score above `limit` (Iglewicz and Hoaglin 1993; hyperfine's limit)."""
     values = np.asarray(samples, float)

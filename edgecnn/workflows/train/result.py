@@ -91,7 +91,7 @@ class Trained(Result):
             f"{self._network()}: {judged}",
             f"epoch {best} of {len(history.epochs)} was kept{early}: loss {kept.loss:.3f}, "
             f"training {_share(kept.train_accuracy)}",
-            f"{_duration(_seconds(history))} on {history.device}, {speed:.0f} images/s"
+            f"{duration(_seconds(history))} on {history.device}, {speed:.0f} images/s"
             + (", found finished" if self.cached else ""),
             "",
             f"best weights   {self.out / BEST}",
@@ -112,7 +112,7 @@ class Trained(Result):
                     str(fold.validation_images),
                     _share(fold.history.validation_accuracy),
                     f"{fold.history.best or count} of {count}",
-                    _duration(_seconds(fold.history)) + (" (cached)" if fold.cached else ""),
+                    duration(_seconds(fold.history)) + (" (cached)" if fold.cached else ""),
                     str(fold.out / BEST),
                 )
             )
@@ -144,11 +144,3 @@ def _seconds(history: History) -> float:
 
 def _share(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.2%}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
