@@ -15,18 +15,16 @@ if TYPE_CHECKING:
     from edgecnn.workflows.benchmark import Benchmark
 
 
-def _show(benchmark: Benchmark, given: Mapping[str, Any]) -> None:
-    from edgecnn.cli import console
+def _page(benchmark: Benchmark, given: Mapping[str, Any]) -> Any:
     from edgecnn.report import text
     from edgecnn.report.benchmark.document import document
 
     if given["csv"]:
-        console.result(benchmark.to_csv())
-    elif benchmark.latencies:
-        console.result(text.render(document(benchmark.devices, benchmark.sizes)))
+        return benchmark.to_csv()
+    return text.render(document(benchmark.devices, benchmark.sizes)) if benchmark.latencies else None
 
 
-@command("edgecnn.workflows.benchmark:benchmark", printer=_show, printed=("csv",))
+@command("edgecnn.workflows.benchmark:benchmark", printer=_page, printed=("csv",))
 def benchmark(
     models: Annotated[
         list[Path], typer.Argument(metavar="MODEL...", help=".onnx, .tflite or .pt2 files; the first is the reference.")

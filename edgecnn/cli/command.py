@@ -17,25 +17,18 @@ import typer
 
 from edgecnn.cli.options import PREPROCESSING
 
-Printer = Callable[[Any, Mapping[str, Any]], None]
-"""Prints a result for a person; gets the options as well."""
+Printer = Callable[[Any, Mapping[str, Any]], Any]
+"""What a person is shown of a result, given the options: a text, something for rich, or None for nothing."""
 Note = Callable[[Any, Mapping[str, Any]], str]
 """What to say on stderr beside the result; empty for nothing."""
 PRINTED = ("json", "dry_run")
 """Options that the workflow does not know: how to print, and that nothing is to be done."""
 
 
-def page(result: Any, options: Mapping[str, Any]) -> None:
-    """Print what the result says of itself."""
-    from edgecnn.cli import console
-
-    console.result(result.page())
-
-
 def command(
     workflow: str,
     *,
-    printer: Printer = page,
+    printer: Printer = lambda result, _: result.page(),
     note: Note | None = None,
     printed: tuple[str, ...] = (),
     preprocessing_before: str = "",
@@ -57,7 +50,8 @@ def command(
             parameters[place:place] = PREPROCESSING
 
         def run(**options: Any) -> None:
-            _validate_exclusive(options)
+            if options.get("json") and options.get("csv"):
+                raise typer.BadParameter("--json and --csv exclude each other")
             arguments = {name: value for name, value in options.items() if name not in (*PRINTED, *printed)}
             if options.get("dry_run"):
                 arguments.pop("remeasure", None)  # a plan measures nothing
@@ -74,11 +68,6 @@ def command(
         return run
 
     return decorate
-
-
-def _validate_exclusive(options: Mapping[str, Any]) -> None:
-    if options.get("json") and options.get("csv"):
-        raise typer.BadParameter("--json and --csv exclude each other")
 
 
 def _call(workflow: str, arguments: Mapping[str, Any]) -> Any:
@@ -99,8 +88,8 @@ def _print(result: Any, options: Mapping[str, Any], printer: Printer, note: Note
         return
     if options.get("json"):
         console.json(result)
-    else:
-        printer(result, options)
+    elif (shown := printer(result, options)) is not None:
+        console.result(shown)
     for failure in getattr(result, "failures", ()):
         console.failure(failure.error)
     if note is not None and (text := note(result, options)):

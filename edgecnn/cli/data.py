@@ -19,13 +19,12 @@ app = typer.Typer(
 )
 
 
-def _show(audit: Audit, given: Mapping[str, Any]) -> None:
-    from edgecnn.cli import console
+def _page(audit: Audit, given: Mapping[str, Any]) -> Any:
     from edgecnn.report import text
     from edgecnn.report.audit.document import document
 
     out = given["out"]
-    console.result(text.render(document(audit), place="" if out is None else str(out / "audit.md")))
+    return text.render(document(audit), place="" if out is None else str(out / "audit.md"))
 
 
 def _note(audit: Audit, given: Mapping[str, Any]) -> str:
@@ -37,7 +36,7 @@ def _note(audit: Audit, given: Mapping[str, Any]) -> str:
 
 
 @app.command()
-@command("edgecnn.workflows.audit:audit", printer=_show, note=_note, preprocessing_before="out")
+@command("edgecnn.workflows.audit:audit", printer=_page, note=_note, preprocessing_before="out")
 def audit(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="A folder with train/ and val/, a folder per class; or a CSV.")

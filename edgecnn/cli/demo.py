@@ -15,11 +15,10 @@ if TYPE_CHECKING:
     from edgecnn.report.model import Report
 
 
-def _show(report: Report, given: Mapping[str, Any]) -> None:
-    from edgecnn.cli import console
+def _page(report: Report, given: Mapping[str, Any]) -> Any:
     from edgecnn.report import text
 
-    console.result(text.render(report.document(), place="report.md"))
+    return text.render(report.document(), place="report.md")
 
 
 def _note(report: Report, given: Mapping[str, Any]) -> str:
@@ -28,7 +27,7 @@ def _note(report: Report, given: Mapping[str, Any]) -> str:
     return f"written to {report.out}/. Now with your own: edgecnn optimize CKPT --data DIR --target raspberry-pi-5"
 
 
-@command("edgecnn.workflows.demo:demo", printer=_show, note=_note)
+@command("edgecnn.workflows.demo:demo", printer=_page, note=_note)
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where everything goes.")] = Path("demo"),
     target: options.Target = None,

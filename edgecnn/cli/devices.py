@@ -14,7 +14,7 @@ from edgecnn.cli.command import command
 if TYPE_CHECKING:
     from edgecnn.core.device import Deployment, DeviceProfile, Hardware, PowerMode
     from edgecnn.measure.checkup import DeviceCheckup
-    from edgecnn.workflows.devices import AddedDevice, CheckedDevice
+    from edgecnn.workflows.devices import AddedDevice
 
 app = typer.Typer(
     help="Show, add and check devices: what `--target` may name.", no_args_is_help=True, rich_markup_mode=None
@@ -27,35 +27,13 @@ DeviceFile = Annotated[
 ]
 
 
-def _show_list(profiles: list[DeviceProfile], given: Mapping[str, Any]) -> None:
-    from edgecnn.cli import console
-
-    console.result(_table(profiles))
-
-
-def _show(profile: DeviceProfile, given: Mapping[str, Any]) -> None:
-    from edgecnn.cli import console
-
-    console.result(_page(profile))
-
-
-def _show_added(added: AddedDevice, given: Mapping[str, Any]) -> None:
-    from edgecnn.cli import console
-
+def _added(added: AddedDevice, given: Mapping[str, Any]) -> str:
     name = given["name"]
-    console.result(
-        f"{name}: {added.profile.title}, at {given['ssh']}, in {added.path}\nnext: edgecnn devices check {name}"
-    )
-
-
-def _show_check(checked: CheckedDevice, given: Mapping[str, Any]) -> None:
-    from edgecnn.cli import console
-
-    console.result(_checkup(checked.checkup, checked.profile))
+    return f"{name}: {added.profile.title}, at {given['ssh']}, in {added.path}\nnext: edgecnn devices check {name}"
 
 
 @app.command("list")
-@command("edgecnn.workflows.devices:list", printer=_show_list)
+@command("edgecnn.workflows.devices:list", printer=lambda profiles, _: _table(profiles))
 def list_(json: options.PrintJson = False) -> None:
     """List the devices that are shipped and your own.
 
@@ -64,7 +42,7 @@ def list_(json: options.PrintJson = False) -> None:
 
 
 @app.command()
-@command("edgecnn.workflows.devices:show", printer=_show)
+@command("edgecnn.workflows.devices:show", printer=lambda profile, _: _page(profile))
 def show(name: DeviceFile, json: options.PrintJson = False) -> None:
     """Print what is known about a device.
 
@@ -73,7 +51,7 @@ def show(name: DeviceFile, json: options.PrintJson = False) -> None:
 
 
 @app.command()
-@command("edgecnn.workflows.devices:add", printer=_show_added)
+@command("edgecnn.workflows.devices:add", printer=_added)
 def add(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it: small letters, digits and '-'.")],
     ssh: Annotated[
@@ -98,7 +76,7 @@ def add(
 
 
 @app.command()
-@command("edgecnn.workflows.devices:check", printer=_show_check)
+@command("edgecnn.workflows.devices:check", printer=lambda checked, _: _checkup(checked.checkup, checked.profile))
 def check(name: DeviceFile, json: options.PrintJson = False) -> None:
     """Ask a board what works there and what would spoil times.
 
@@ -174,14 +152,11 @@ def _table(profiles: list[DeviceProfile]) -> Any:
         table.add_column(title, no_wrap=title in ("device", "formats", "reached by"), overflow="fold")
     for profile in profiles:
         aliases = Text(", ".join(profile.aliases), "dim")
-        reached = Text(_reached(profile), "" if profile.reachable else "dim")
+        way = "this host" if profile.local else f"ssh {profile.connect.ssh}" if profile.connect else "–"
+        reached = Text(way, "" if profile.reachable else "dim")
         formats = Text(", ".join(profile.delivered))
         table.add_row(Text(profile.name, "bold"), Text(profile.title), formats, reached, aliases)
     return table
-
-
-def _reached(profile: DeviceProfile) -> str:
-    return "this host" if profile.local else f"ssh {profile.connect.ssh}" if profile.connect else "–"
 
 
 def _page(profile: DeviceProfile) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,13 +16,7 @@ if TYPE_CHECKING:
 MARKS = {"ok": ("✓", "green"), "missing": ("–", "dim"), "broken": ("✗", "red")}
 
 
-def _show(checkup: HostCheckup, given: Mapping[str, Any]) -> None:
-    from edgecnn.cli import console
-
-    console.result(_page(checkup))
-
-
-@command("edgecnn.workflows.doctor:doctor", printer=_show)
+@command("edgecnn.workflows.doctor:doctor", printer=lambda checkup, _: _page(checkup))
 def doctor(
     out: Annotated[Path, typer.Option(help="The output folder to try writing to.")] = Path("runs"),
     json: options.PrintJson = False,

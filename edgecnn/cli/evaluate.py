@@ -15,13 +15,12 @@ if TYPE_CHECKING:
     from edgecnn.report.evaluation.model import Evaluation
 
 
-def _show(evaluation: Evaluation, given: Mapping[str, Any]) -> None:
-    from edgecnn.cli import console
+def _page(evaluation: Evaluation, given: Mapping[str, Any]) -> Any:
     from edgecnn.report import text
     from edgecnn.report.evaluation.document import document
 
     out = given["out"]
-    console.result(text.render(document(evaluation), place="" if out is None else str(out / "evaluation.md")))
+    return text.render(document(evaluation), place="" if out is None else str(out / "evaluation.md"))
 
 
 def _note(evaluation: Evaluation, given: Mapping[str, Any]) -> str:
@@ -32,7 +31,7 @@ def _note(evaluation: Evaluation, given: Mapping[str, Any]) -> str:
     return "" if given["json"] else "every class, the confusion matrix and the hardest images as pictures: --out DIR"
 
 
-@command("edgecnn.workflows.evaluate:evaluate", printer=_show, note=_note, preprocessing_before="out")
+@command("edgecnn.workflows.evaluate:evaluate", printer=_page, note=_note, preprocessing_before="out")
 def evaluate(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="A checkpoint (.pth, .pt, .safetensors), an .onnx or .tflite file.")

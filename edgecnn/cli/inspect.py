@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,13 +15,7 @@ if TYPE_CHECKING:
     from edgecnn.workflows.inspect import Inspection
 
 
-def _show(inspection: Inspection, given: Mapping[str, Any]) -> None:
-    from edgecnn.cli import console
-
-    console.result(_table(inspection))
-
-
-@command("edgecnn.workflows.inspect:inspect", printer=_show)
+@command("edgecnn.workflows.inspect:inspect", printer=lambda inspection, _: _table(inspection))
 def inspect(
     file: Annotated[Path, typer.Argument(help="A checkpoint (.pth, .pt, .safetensors, .pt2), .onnx or .tflite file.")],
     model: Annotated[

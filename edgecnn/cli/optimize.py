@@ -14,14 +14,10 @@ if TYPE_CHECKING:
     from edgecnn.report.model import Report
 
 
-def _show(result: Any, given: Mapping[str, Any]) -> None:
-    from edgecnn.cli import console
+def _page(result: Any, given: Mapping[str, Any]) -> Any:
     from edgecnn.report import text
 
-    if given["dry_run"]:
-        plan.show(result, given)
-    else:
-        console.result(text.render(result.document(), place="report.md"))
+    return plan.page(result, given) if given["dry_run"] else text.render(result.document(), place="report.md")
 
 
 def _note(result: Report, given: Mapping[str, Any]) -> str:
@@ -33,7 +29,7 @@ def _note(result: Report, given: Mapping[str, Any]) -> str:
 @command(
     "edgecnn.workflows.optimize.command:optimize",
     dry_run="edgecnn.workflows.optimize.command:plan",
-    printer=_show,
+    printer=_page,
     note=_note,
     preprocessing_before="seed",
 )

@@ -10,16 +10,10 @@ from edgecnn.cli.command import command
 
 if TYPE_CHECKING:
     from edgecnn.workflows.optimize.command import Plan
-    from edgecnn.workflows.optimize.request import Request
 
 
-def show(plan: Plan, given: Mapping[str, Any]) -> None:
-    from edgecnn.cli import console
-
-    console.result(_page(plan))
-
-
-def _page(plan: Plan) -> Any:
+def page(plan: Plan, given: Mapping[str, Any]) -> Any:
+    """The inputs in lines, the steps in a table."""
     from rich import box
     from rich.console import Group
     from rich.table import Table
@@ -36,6 +30,7 @@ def _page(plan: Plan) -> Any:
         state = f"missing: {install_hint(step.missing)}" if step.missing else "done" if step.cached else "to do"
         table.add_row(step.format, step.name, ", ".join(_given(step.options)), state)
     evaluation = len(inputs.data.evaluation) if inputs.data.evaluation is not None else 0
+    ladder = ", ".join(fallback.kind for fallback in request.recipe.ladder)
     threads = f"{request.threads} thread{'s' if request.threads > 1 else ''}"
     lines = [
         f"model   {inputs.model.name}, {inputs.model.num_classes} classes",
@@ -44,7 +39,7 @@ def _page(plan: Plan) -> Any:
         f"input   {in_words(inputs.data.preprocessing)} ({inputs.preprocessing_source})",
         f"then    lint, verify, measure ({request.profile}, {threads}), "
         f"judge (at most {request.budget.max_drop:.2%} drop), report",
-        *([f"ladder  {_ladder(request)}"] if request.recipe.ladder else []),
+        *([f"ladder  where that misses the budget: {ladder}"] if ladder else []),
         f"out     {request.out}",
     ]
     return Group(*(Text(line) for line in lines), table)
@@ -64,12 +59,7 @@ def _given(options: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name}={value}"
 
 
-def _ladder(request: Request) -> str:
-    """The rungs in order, for when the steps alone miss the budget."""
-    return "where that misses the budget: " + ", ".join(fallback.kind for fallback in request.recipe.ladder)
-
-
-@command("edgecnn.workflows.optimize.command:plan", printer=show, preprocessing_before="seed")
+@command("edgecnn.workflows.optimize.command:plan", printer=page, preprocessing_before="seed")
 def plan(
     checkpoint: options.Checkpoint,
     target: options.Target = None,

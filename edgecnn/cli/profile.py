@@ -15,12 +15,11 @@ if TYPE_CHECKING:
     from edgecnn.measure.layer_profile import LayerProfile
 
 
-def _show(profile: LayerProfile, given: Mapping[str, Any]) -> None:
-    from edgecnn.cli import console
+def _page(profile: LayerProfile, given: Mapping[str, Any]) -> Any:
     from edgecnn.report import text
     from edgecnn.report.profile.document import document
 
-    console.result(text.render(document(profile, top=given["top"])))
+    return text.render(document(profile, top=given["top"]))
 
 
 def _note(profile: LayerProfile, given: Mapping[str, Any]) -> str:
@@ -29,7 +28,7 @@ def _note(profile: LayerProfile, given: Mapping[str, Any]) -> str:
     return "" if given["out"] is None else f"wrote {', '.join(str(given['out'] / name) for name in FILES)}"
 
 
-@command("edgecnn.workflows.profile:profile", printer=_show, note=_note)
+@command("edgecnn.workflows.profile:profile", printer=_page, note=_note)
 def profile(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="An .onnx or .tflite file.")],
     device: Annotated[str, typer.Option("--device", metavar="NAME", help="This host, or one of your boards.")] = "host",

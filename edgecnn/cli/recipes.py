@@ -19,27 +19,13 @@ app = typer.Typer(help="Show recipes: what `optimize` does to a model.", no_args
 RecipeFile = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name, or the path of a YAML file.")]
 
 
-def _show_list(recipes: list[Recipe], given: Mapping[str, Any]) -> None:
-    from edgecnn.cli import console
-
-    console.result(_table(recipes))
-
-
-def _show(recipe: Recipe, given: Mapping[str, Any]) -> None:
-    from edgecnn.cli import console
-
-    console.result(_yaml(recipe))
-
-
-def _show_check(checked: CheckedRecipe, given: Mapping[str, Any]) -> None:
-    from edgecnn.cli import console
-
+def _checked(checked: CheckedRecipe, given: Mapping[str, Any]) -> str:
     recipe, count = checked.recipe, len(checked.recipe.stages)
-    console.result(f"ok: {recipe.name}, {count} stage{'s' if count != 1 else ''}: {_way(recipe)}")
+    return f"ok: {recipe.name}, {count} stage{'s' if count != 1 else ''}: {_way(recipe)}"
 
 
 @app.command("list")
-@command("edgecnn.workflows.recipes:list", printer=_show_list)
+@command("edgecnn.workflows.recipes:list", printer=lambda recipes, _: _table(recipes))
 def list_(json: options.PrintJson = False) -> None:
     """List the recipes that are shipped and your own.
 
@@ -48,7 +34,7 @@ def list_(json: options.PrintJson = False) -> None:
 
 
 @app.command()
-@command("edgecnn.workflows.recipes:show", printer=_show)
+@command("edgecnn.workflows.recipes:show", printer=lambda recipe, _: _yaml(recipe))
 def show(name: RecipeFile, json: options.PrintJson = False) -> None:
     """Print a recipe with every option spelt out.
 
@@ -57,7 +43,7 @@ def show(name: RecipeFile, json: options.PrintJson = False) -> None:
 
 
 @app.command()
-@command("edgecnn.workflows.recipes:check", printer=_show_check)
+@command("edgecnn.workflows.recipes:check", printer=_checked)
 def check(name: RecipeFile, json: options.PrintJson = False) -> None:
     """Check a recipe and print every problem in it.
 

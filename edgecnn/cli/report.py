@@ -15,19 +15,17 @@ if TYPE_CHECKING:
     from edgecnn.report.model import Report
 
 
-def _show(report: Report, given: Mapping[str, Any]) -> None:
-    from edgecnn.cli import console
+def _page(report: Report, given: Mapping[str, Any]) -> Any:
     from edgecnn.core import plugins
     from edgecnn.report import text
 
     name = given["format"]
     if name == "text":
-        console.result(text.render(report.document(), place="report.md"))
-    else:
-        console.result(plugins.load("reporters", {"md": "markdown"}.get(name, name))(report).rstrip("\n"))
+        return text.render(report.document(), place="report.md")
+    return plugins.load("reporters", {"md": "markdown"}.get(name, name))(report).rstrip("\n")
 
 
-@command("edgecnn.workflows.report:report", printer=_show, printed=("format",))
+@command("edgecnn.workflows.report:report", printer=_page, printed=("format",))
 def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run, or its report.json.")],
     format: Annotated[str, typer.Option("--format", "-f", metavar="WORD", help="text, md, html or json.")] = "text",

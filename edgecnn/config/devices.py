@@ -13,7 +13,7 @@ from edgecnn.config import user_files, yaml_file
 from edgecnn.core import paths, plugins
 from edgecnn.core.device import Connect, Deployment, DeviceProfile
 from edgecnn.core.errors import InputError, did_you_mean
-from edgecnn.core.store import cannot_write, write_atomically
+from edgecnn.core.store import make_folder, write_atomically
 from edgecnn.probe import backends
 
 OWN = ("name", "aliases", "extends")
@@ -84,10 +84,7 @@ def add(
     if problems:
         raise InputError("bad-device", f"device '{name}' cannot be written", why="\n".join(problems))
     content = {"name": name, "extends": catalog.profile(parent).name, "connect": connect}
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(target.parent, error) from error
+    make_folder(target.parent)
     write_atomically(target, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
     return target
 

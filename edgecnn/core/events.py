@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+import contextlib
+import time
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, replace
 
 
@@ -69,6 +71,15 @@ def scoped(
         listener(event)
 
     return on_event
+
+
+@contextlib.contextmanager
+def timed(listener: Listener, step: str) -> Iterator[None]:
+    """Tell `listener` that `step` begins, and, unless it raises, that it is finished and how long it took."""
+    began = time.monotonic()
+    listener(Started(step))
+    yield
+    listener(Finished(step, time.monotonic() - began))
 
 
 def ignore(event: Event) -> None:

@@ -71,6 +71,14 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         raise cannot_write(path, error) from error
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, with those above it, unless it is there. Raises CannotWrite."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
 def sweep(folder: Path) -> None:
     """Remove from `folder` what killed processes left incomplete; what belongs to a living process stays.
 

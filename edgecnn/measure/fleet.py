@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import Any
 
 from edgecnn.core.device import DeviceProfile
 from edgecnn.core.errors import EdgecnnError
-from edgecnn.core.events import Event, Finished, Listener, Started, Warned, scoped
+from edgecnn.core.events import Event, Listener, Warned, scoped, timed
 from edgecnn.measure.connection import Connection, connect
 from edgecnn.measure.device import Device
 from edgecnn.measure.effort import Profile
@@ -74,31 +73,29 @@ def _one(
 ) -> DeviceResult:
     taken = DeviceResult(device)
     step = f"measure on {device.name}"
-    began = time.monotonic()
-    listener(Started(step))
 
     def failed(candidate: Candidate, error: EdgecnnError) -> None:
         taken.failures.append(Failure(candidate.name, error))
         listener(Warned(error.code, f"{device.name}: {candidate.name} was not measured: {error.message}", error.hint))
 
-    try:
-        with connect(device, on_open=on_open) as connection:
-            taken.facts = connection.facts
-            candidates, refused = plan(device, connection)
-            taken.failures.extend(refused)
-            taken.latencies = measure(
-                candidates,
-                profile=profile,
-                seed=seed,
-                listener=scoped(listener, step),
-                device=connection.device,
-                on_failure=failed,
-                expect=device,
-            )
-            taken.copied_bytes = int(getattr(connection.device, "copied_bytes", 0))
-    except EdgecnnError as error:
-        taken.failures.append(Failure(None, error))
-    listener(Finished(step, time.monotonic() - began))
+    with timed(listener, step):
+        try:
+            with connect(device, on_open=on_open) as connection:
+                taken.facts = connection.facts
+                candidates, refused = plan(device, connection)
+                taken.failures.extend(refused)
+                taken.latencies = measure(
+                    candidates,
+                    profile=profile,
+                    seed=seed,
+                    listener=scoped(listener, step),
+                    device=connection.device,
+                    on_failure=failed,
+                    expect=device,
+                )
+                taken.copied_bytes = int(getattr(connection.device, "copied_bytes", 0))
+        except EdgecnnError as error:
+            taken.failures.append(Failure(None, error))
     return taken
 
 

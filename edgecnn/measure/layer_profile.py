@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from edgecnn.core import plugins
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.device import DeviceProfile
 from edgecnn.core.errors import MissingError
-from edgecnn.core.events import Finished, Listener, Progress, Started
+from edgecnn.core.events import Listener, Progress, timed
 from edgecnn.core.result import Result
 from edgecnn.core.third_party import LONGEST_NOTE, sanitize
 from edgecnn.formats.cost import Kind, Node, Precision, total
@@ -178,18 +177,17 @@ class LayerProfile(Result):
     def to_dict(self) -> dict[str, Any]:
         """The whole of it under `schema`; the times of an emulated board, and what follows from them, are None."""
         derived = {"emulated": self.emulated, "runtime": self.runtime, "overhead": self.overhead}
-        kinds = {kind: _share(self.of_kind(kind)) for kind in ("integer", "float", "conversion", "other")}
+        shares = {
+            kind: sum(layer.share for layer in self.of_kind(kind))
+            for kind in ("integer", "float", "conversion", "other")
+        }
         layers = [{**asdict(layer), "gops": layer.gops, "intensity": layer.intensity} for layer in self.layers]
         found = {"schema": SCHEMA, **asdict(self), **derived, "accounted": self.accounted, "macs": self.macs}
-        found.update(share_by_kind=kinds, layers=layers)
+        found.update(share_by_kind=shares, layers=layers)
         if self.emulated:
             found.update(dict.fromkeys((*TIMES, "share_by_kind")))
             found["layers"] = [{**layer, **dict.fromkeys(LAYER_TIMES)} for layer in layers]
         return found
-
-
-def _share(layers: Sequence[TimedLayer]) -> float:
-    return sum(layer.share for layer in layers)
 
 
 def profile(
@@ -207,13 +205,11 @@ def profile(
     Raises EdgecnnError with the probe's code: no-layer-times for a backend that has no profiler, bad-answer for an
     answer that makes no sense.
     """
-    begin = time.monotonic()
-    listener(Started(STEP))
 
     def on_event(event: Mapping[str, Any]) -> None:
         listener(Progress(STEP, 0, 0, "", sanitize(event.get("name", event.get("event", "")), LONGEST_NOTE)))
 
-    with tempfile.TemporaryDirectory(prefix="edgecnn-layers-") as folder:
+    with timed(listener, STEP), tempfile.TemporaryDirectory(prefix="edgecnn-layers-") as folder:
         graph = Path(folder) / "graph.npy"
         answer = device.run(
             {"verb": "layers", "backend": backend, "threads": threads, "runs": runs, "max_s": RUNS_S},
@@ -224,9 +220,8 @@ def profile(
         )
         times = LayerAnswer.read(answer, device=device.name)
         optimised = read_bytes(graph, device.name)
-    nodes = _nodes(artifact, times, optimised, backend)
+        nodes = _nodes(artifact, times, optimised, backend)
     peaks = roofline.peaks(profile, backend=backend, threads=threads, facts=times.facts)
-    listener(Finished(STEP, time.monotonic() - begin))
     return _profile(artifact, times, nodes, peaks, {"device": device.name, "backend": backend, "threads": threads})
 
 

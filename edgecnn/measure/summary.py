@@ -177,6 +177,7 @@ def _times(processes: Sequence[Process], batch: int, seed: int) -> LatencyTimes:
         low, high = samples.bootstrap_median(medians, seed=seed)
         p90_low, p90_high = samples.bootstrap_percentile(series, 90, seed=seed)
     median_ns = float(np.median(medians))
+    whole = [float(np.median(p.e2e_ns)) for p in processes if p.e2e_ns is not None]
     return LatencyTimes(
         interval="ci95" if enough else "range",
         median_ns=median_ns,
@@ -189,7 +190,7 @@ def _times(processes: Sequence[Process], batch: int, seed: int) -> LatencyTimes:
         p99_ns=float(np.median(p99)),
         p99_bound_ns=_bound(series, 99),
         throughput_per_s=batch * 1e9 / median_ns,
-        e2e_median_ns=_middle([float(np.median(p.e2e_ns)) for p in processes if p.e2e_ns is not None]),
+        e2e_median_ns=float(np.median(whole)) if whole else None,
         load_ns=float(np.median([process.load_ns for process in processes])),
         first_ns=float(np.median([process.first_ns for process in processes])),
     )
@@ -227,15 +228,7 @@ def _conditions(processes: Sequence[Process]) -> BoardConditions:
     readings = [reading for process in processes for reading in process.telemetry.everything()]
     celsius = [reading["temperature_c"] for reading in readings if "temperature_c" in reading]
     clocks = [mhz for process in processes for mhz in process.telemetry.during("cpu_mhz")]
-    return BoardConditions((celsius[0], max(celsius)) if celsius else None, _mean(clocks))
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return float(np.mean(values)) if values else None
-
-
-def _middle(values: Sequence[float]) -> float | None:
-    return float(np.median(values)) if values else None
+    return BoardConditions((celsius[0], max(celsius)) if celsius else None, float(np.mean(clocks)) if clocks else None)
 
 
 def _largest(values: Sequence[int | None]) -> int | None:

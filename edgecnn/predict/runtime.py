@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.errors import InputError, StepError
-from edgecnn.core.events import Finished, Listener, Progress, Started
+from edgecnn.core.events import Listener, Progress, timed
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Images
 from edgecnn.core.store import CannotWrite
@@ -61,10 +60,9 @@ def run_file(
         "std": list(preprocessing.std),
     }
     device = device or ThisMachine()
-    step, total, begin = f"accuracy {artifact.path.name}", len(images), time.monotonic()
-    listener(Started(step))
+    step, total = f"accuracy {artifact.path.name}", len(images)
     parts: list[np.ndarray] = []
-    with _temporary_folder() as folder:
+    with timed(listener, step), _temporary_folder() as folder:
         pixels, answers = folder / "pixels.npy", folder / "outputs.npy"
         for start in _chunks(images, pixels):
             device.run(
@@ -75,7 +73,6 @@ def run_file(
                 timeout_s=TIMEOUT_S,
             )
             parts.append(_answers(answers, len(np.load(pixels, mmap_mode="r", allow_pickle=False)), device.name))
-    listener(Finished(step, time.monotonic() - begin))
     return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
 
 

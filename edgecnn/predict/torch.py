@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import torch
 from torch import nn
 
 from edgecnn.core.errors import MissingError, StepError
-from edgecnn.core.events import Finished, Listener, Progress, Started
+from edgecnn.core.events import Listener, Progress, timed
 from edgecnn.core.stage import Images
 from edgecnn.core.third_party import first_line
 
@@ -26,22 +24,21 @@ def forward(
     `shape` is (height, width) of the input in pixels, `threads` are the CPU's; the module is moved. Raises MissingError
     where the device is not there, StepError when the network cannot be run.
     """
-    step, began, before = "answer PyTorch", time.monotonic(), torch.get_num_threads()
+    before = torch.get_num_threads()
     batch = max(1, min(LARGEST_BATCH, BATCH_PIXELS // (shape[0] * shape[1])))
-    listener(Started(step))
-    torch.set_num_threads(threads)
-    try:
-        found = _rows(_on(module.eval(), device), images, batch=batch, device=device, listener=listener)
-    except RuntimeError as error:
-        raise StepError(
-            "cannot-run",
-            f"the network cannot be run in PyTorch on {device}",
-            why=first_line(error),
-            hint="out of memory? close other programs, or use --device cpu",
-        ) from error
-    finally:
-        torch.set_num_threads(before)
-    listener(Finished(step, time.monotonic() - began))
+    with timed(listener, "answer PyTorch"):
+        torch.set_num_threads(threads)
+        try:
+            found = _rows(_on(module.eval(), device), images, batch=batch, device=device, listener=listener)
+        except RuntimeError as error:
+            raise StepError(
+                "cannot-run",
+                f"the network cannot be run in PyTorch on {device}",
+                why=first_line(error),
+                hint="out of memory? close other programs, or use --device cpu",
+            ) from error
+        finally:
+            torch.set_num_threads(before)
     return found
 
 

@@ -149,13 +149,10 @@ def decode_all(images: LabelledImages, *, whole: bool, limit: int | None) -> Dec
         ) from error
     alike = bool((shapes == shapes[0]).all())
     held = DecodedImages(block.view(count, *shapes[0].tolist()) if alike else block, shapes, ends - lengths)
-    for index, image in enumerate(_photographs(images.paths, prepared) if whole else _prepared(images)):
+    cropped = (image for batch in images.pixels(256) for image in batch)
+    for index, image in enumerate(_photographs(images.paths, prepared) if whole else cropped):
         held.image(index)[...] = image
     return held
-
-
-def _prepared(images: LabelledImages) -> Iterable[np.ndarray]:
-    return (image for batch in images.pixels(256) for image in batch)
 
 
 def _photographs(paths: Sequence[Path], prepared: Preprocessing) -> Iterable[np.ndarray]:

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from edgecnn.core.errors import InputError, StepError
-from edgecnn.core.store import cannot_write, digest_of, sweep, write_atomically
+from edgecnn.core.store import digest_of, make_folder, sweep, write_atomically
 from edgecnn.train.settings import TrainingImages, TrainSettings
 
 FORMAT = "edgecnn.training/1"
@@ -57,10 +57,7 @@ class RunState:
         self._folder = folder
         self._identity = dict(identity)
         self._written: int | None = None
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise cannot_write(folder, error) from error
+        make_folder(folder)
         sweep(folder)
 
     def save(self, content: Mapping[str, Any], best: Mapping[str, Any], *, number: int) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from edgecnn.config.devices import load_device
 from edgecnn.core.errors import InputError
 from edgecnn.core.events import Listener, ignore
-from edgecnn.core.store import cannot_write, write_atomically
+from edgecnn.core.store import make_folder, write_atomically
 from edgecnn.measure.candidates import batches_of, open_models, planner
 from edgecnn.measure.effort import profile_named
 from edgecnn.measure.fleet import DeviceResult, Failure, measure_fleet
@@ -101,9 +101,6 @@ def _validate_distinct(names: list[str]) -> None:
 
 
 def _save(path: Path, taken: Sequence[DeviceResult]) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(path.parent, error) from error
+    make_folder(path.parent)
     models = [{**latency.to_dict(), "device": one.profile.name} for one in taken for latency in one.latencies]
     write_atomically(path, json.dumps({"schema": SAMPLES_SCHEMA, "models": models}, allow_nan=False))

@@ -7,14 +7,13 @@ import platform
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from edgecnn.core.events import Finished, Listener, Progress, Started, ignore
+from edgecnn.core.events import Listener, Progress, ignore, timed
 from edgecnn.core.packages import Package, packages
 from edgecnn.core.paths import user_folder
 from edgecnn.formats.registry import RuntimeCheck, known_formats
@@ -75,13 +74,11 @@ def doctor(*, out: PathLike = Path("runs"), listener: Listener = ignore) -> Host
     """Look at the host, the packages, the runtimes and the folders. A few seconds."""
     checks = [_package(package) for package in packages()]
     step = "try the runtimes"
-    began = time.monotonic()
-    listener(Started(step))
-    checked = [(item.family, item.check) for item in known_formats() if item.check is not None]
-    for index, (name, check) in enumerate(checked):
-        listener(Progress(step, index, len(checked), note=name))
-        checks.append(_runtime(name, check))
-    listener(Finished(step, time.monotonic() - began))
+    with timed(listener, step):
+        checked = [(item.family, item.check) for item in known_formats() if item.check is not None]
+        for index, (name, check) in enumerate(checked):
+            listener(Progress(step, index, len(checked), note=name))
+            checks.append(_runtime(name, check))
     places = {"output": Path(out), "recipes and devices": user_folder(), "temporary files": Path(tempfile.gettempdir())}
     checks += [_folder(name, folder) for name, folder in places.items()]
     return HostCheckup(host_facts(), checks)

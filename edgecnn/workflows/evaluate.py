@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgecnn import __version__
-from edgecnn.core.events import Finished, Listener, Started, Warned, ignore
+from edgecnn.core.events import Listener, Warned, ignore, timed
 from edgecnn.core.stage import Images
 from edgecnn.core.store import cannot_write, write_atomically
 from edgecnn.data.evaluation_set import list_labelled, open_evaluation_set
@@ -55,22 +55,20 @@ def evaluate(
     """
     source = source_of(file, model=model, data=data, class_map=class_map, preprocessing=preprocessing)
     views, purpose = parse(tta), find(task)
-    listener(Started("read inputs"))
-    began = time.monotonic()
-    listing = list_labelled(Path(data))
-    predictor = open_predictor(source, device=device, threads=threads, listener=listener)
-    judging = open_evaluation_set(
-        listing,
-        num_classes=predictor.num_classes,
-        preprocessing=enlarged(views, predictor.preprocessing),
-        class_map=source.class_map,
-        class_names=predictor.class_names,
-        read_labels=purpose.read_labels,
-    )
-    notes = (*predictor.notes, *judging.notes)
-    for note in notes:
-        listener(Warned("assumed", note))
-    listener(Finished("read inputs", time.monotonic() - began))
+    with timed(listener, "read inputs"):
+        listing = list_labelled(Path(data))
+        predictor = open_predictor(source, device=device, threads=threads, listener=listener)
+        judging = open_evaluation_set(
+            listing,
+            num_classes=predictor.num_classes,
+            preprocessing=enlarged(views, predictor.preprocessing),
+            class_map=source.class_map,
+            class_names=predictor.class_names,
+            read_labels=purpose.read_labels,
+        )
+        notes = (*predictor.notes, *judging.notes)
+        for note in notes:
+            listener(Warned("assumed", note))
     began = time.monotonic()
     answers, said = predict(predictor, judging.images, views, purpose, listener=listener)
     seconds = time.monotonic() - began

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from edgecnn.config.recipe import Recipe
 from edgecnn.core.errors import InputError
-from edgecnn.core.events import Finished, Listener, Started, Warned
+from edgecnn.core.events import Listener, Warned, timed
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Images, LabelledImages
 from edgecnn.data.listing import EVALUATION_NAMES
@@ -45,24 +44,22 @@ class Inputs:
 def open_inputs(source: Source, recipe: Recipe, *, listener: Listener, judges: bool = True) -> Inputs:
     """Open the checkpoint and the images, of which some need classes where something `judges`. Raises InputError or
     MissingError before any work starts."""
-    began = time.monotonic()
     task = find(source.task)
-    listener(Started("read inputs"))
-    size = None if source.tensors is None else shape_of(source.tensors)[1:]
-    if source.network is not None:
-        model = in_memory(source.network, size or (source.preprocessing or {}).get("crop"))
-    else:
-        model = open_model(source.checkpoint, architecture=source.architecture)
-    if source.tensors is not None:
-        preprocessing = preprocessing_of(shape_of(source.tensors), source.preprocessing or {})
-        origin = "tensors as the network takes them"
-    else:
-        preprocessing, origin = choose_preprocessing(model, source, recipe, listener=listener)
-    model = model.with_preprocessing(preprocessing)
-    data = _open_data(model, source, recipe, task, preprocessing=preprocessing, listener=listener, judges=judges)
-    for note in (*model.notes, *data.facts.get("notes", ())):
-        listener(Warned("assumed", note))
-    listener(Finished("read inputs", time.monotonic() - began))
+    with timed(listener, "read inputs"):
+        size = None if source.tensors is None else shape_of(source.tensors)[1:]
+        if source.network is not None:
+            model = in_memory(source.network, size or (source.preprocessing or {}).get("crop"))
+        else:
+            model = open_model(source.checkpoint, architecture=source.architecture)
+        if source.tensors is not None:
+            preprocessing = preprocessing_of(shape_of(source.tensors), source.preprocessing or {})
+            origin = "tensors as the network takes them"
+        else:
+            preprocessing, origin = choose_preprocessing(model, source, recipe, listener=listener)
+        model = model.with_preprocessing(preprocessing)
+        data = _open_data(model, source, recipe, task, preprocessing=preprocessing, listener=listener, judges=judges)
+        for note in (*model.notes, *data.facts.get("notes", ())):
+            listener(Warned("assumed", note))
     return Inputs(model, data, origin, task)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edgecnn.config.devices import load_device
 from edgecnn.core.events import Listener, ignore
-from edgecnn.core.store import cannot_write, write_atomically
+from edgecnn.core.store import make_folder, write_atomically
 from edgecnn.measure import layer_profile
 from edgecnn.measure.candidates import open_models, planner
 from edgecnn.measure.connection import connect
@@ -55,10 +55,7 @@ def profile(
 
 
 def _write(folder: Path, measured: LayerProfile, top: int) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
+    make_folder(folder)
     write_atomically(folder / "profile.svg", svg.render(measured, top=top))
     write_atomically(folder / "profile.json", archive.dumps(measured.to_dict()))
     write_atomically(folder / "profile.md", markdown.render(document(measured, top=top)))

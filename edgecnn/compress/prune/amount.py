@@ -218,9 +218,5 @@ def too_much(measure: Countable, wanted: int, least: int, whole: int, *, round_t
         "target-out-of-reach",
         f"{wanted / whole:.1%} of the {UNITS[measure]} cannot be reached by pruning channels",
         why=f"with all that may go gone, {least / whole:.1%} are left ({least:,} of {whole:,})",
-        hint=f"--{measure} {_percent_above(least / whole)}, or {' or '.join(loosen)}",
+        hint=f"--{measure} {int(least / whole * 100) + 1}%, or {' or '.join(loosen)}",
     )
-
-
-def _percent_above(share: float) -> str:
-    return f"{int(share * 100) + 1}%"

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgecnn.core.device import DeviceProfile
-from edgecnn.core.events import Finished, Listener, Progress, Started, ignore
+from edgecnn.core.events import Listener, Progress, ignore, timed
 from edgecnn.core.third_party import sanitize
 from edgecnn.measure.checkup import fit, software, state
 from edgecnn.measure.checkup.diagnostic import ClockOffset, DeviceUnderTest, Diagnostic, Level
@@ -66,7 +66,6 @@ def check(device: Device, profile: DeviceProfile, *, listener: Listener = ignore
     Raises InputError device-misfit when it is another board than the profile's, and what `Device.run` raises.
     """
     step = f"check {profile.name}"
-    listener(Started(step))
     job = {"verb": "check", **({"folder": profile.connect.folder} if profile.connect else {})}
 
     def on_event(event: Mapping[str, Any]) -> None:
@@ -74,12 +73,12 @@ def check(device: Device, profile: DeviceProfile, *, listener: Listener = ignore
         if event.get("event") == "progress" and isinstance(done, int) and isinstance(total, int):
             listener(Progress(step, done, total, note=f"try {sanitize(event.get('note'), 40)}"))
 
-    began, before = time.monotonic(), time.time()
-    answer = device.run(job, files={}, outputs={}, on_event=on_event, timeout_s=LIMIT_S)
-    after = time.time()
-    facts = clean_facts(answer.get("facts"))
-    validate_fit(facts, profile)
-    listener(Finished(step, time.monotonic() - began))
+    with timed(listener, step):
+        before = time.time()
+        answer = device.run(job, files={}, outputs={}, on_event=on_event, timeout_s=LIMIT_S)
+        after = time.time()
+        facts = clean_facts(answer.get("facts"))
+        validate_fit(facts, profile)
     return DeviceCheckup(facts, examine(facts, profile, host_s=(before, after)))
 
 

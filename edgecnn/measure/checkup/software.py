@@ -145,9 +145,10 @@ def tensorrt(device: DeviceUnderTest) -> Diagnostic:
             return Diagnostic(code, "warn", "no trtexec here: TensorRT files are judged in a stand-in, and not timed")
         return Diagnostic(code, "warn", tool.error or "trtexec is missing", TENSORRT)
     numbers = version_of(found)
-    known = [version_of(text) for text in expected.tensorrt] if expected else []
+    listed = expected.tensorrt if expected else []
+    known = [version_of(text) for text in listed]
     if numbers and known and not any(one and numbers[: len(one)] == one for one in known):
-        return Diagnostic(code, "ok", f"TensorRT {found}, which is new here: the profile knows {_listed(device)}")
+        return Diagnostic(code, "ok", f"TensorRT {found}, which is new here: the profile knows {', '.join(listed)}")
     return Diagnostic(code, "ok", f"TensorRT {found or 'of an unknown version'}")
 
 
@@ -164,10 +165,6 @@ def _bindings(device: DeviceUnderTest) -> Iterator[Diagnostic]:
         yield Diagnostic(
             "tensorrt-python", "warn", f"TensorRT's Python bindings are {what}: accuracy needs them", BINDINGS
         )
-
-
-def _listed(device: DeviceUnderTest) -> str:
-    return ", ".join(device.profile.jetpack.tensorrt) if device.profile.jetpack else ""
 
 
 def _signal_name(number: int) -> str:

@@ -86,13 +86,10 @@ def optimize(
 
 def _with_checkpoint(request: Request) -> Request:
     """The network in memory as a file of the run, so that its report has something to be about."""
-    from edgecnn.core.store import cannot_write
+    from edgecnn.core.store import make_folder
     from edgecnn.models import save
 
-    try:
-        request.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(request.out, error) from error
+    make_folder(request.out)
     file = request.out / f"{request.source.checkpoint}.safetensors"
     network = request.source.network
     save(file, network, architecture=f"{type(network).__module__}:{type(network).__qualname__}")

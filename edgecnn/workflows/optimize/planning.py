@@ -40,7 +40,6 @@ class PlannedStage:
     format: FormatName
     source: Kind
     makes: Kind
-    source_key: str
     key: str
     missing: str | None
 
@@ -153,7 +152,7 @@ def _plan(
     }
     if "layer times" in stage.inputs() and context.layer_times is not None:
         facts["times"] = context.layer_times.identity(format)
-    return PlannedStage(stage, format, source, makes, keys[source], digest_of(facts), stage.missing(format))
+    return PlannedStage(stage, format, source, makes, digest_of(facts), stage.missing(format))
 
 
 def _left_out(stage: Stage, makes: Kind, target: DeviceProfile) -> Warned:

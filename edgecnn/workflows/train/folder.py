@@ -19,7 +19,7 @@ from typing import Any
 from edgecnn.core.artifact import sha256_of
 from edgecnn.core.errors import InputError
 from edgecnn.core.events import Listener, Warned
-from edgecnn.core.store import cannot_write, digest_of, one_at_a_time, sweep, write_atomically
+from edgecnn.core.store import cannot_write, digest_of, make_folder, one_at_a_time, sweep, write_atomically
 from edgecnn.core.units import short
 from edgecnn.train.settings import Epoch, History
 
@@ -102,10 +102,7 @@ class RunFolder:
             if finished is not None:
                 return finished
         if self.writes:
-            try:
-                self.store.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise cannot_write(self.store, error) from error
+            make_folder(self.store)
             text = json.dumps({"schema": SCHEMA, "identity": about}, indent=2, ensure_ascii=False)
             write_atomically(self.store / "run.json", text + "\n")
         return None

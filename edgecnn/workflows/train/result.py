@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecnn.core.result import Result
+from edgecnn.core.units import duration
 from edgecnn.train.settings import History
 from edgecnn.workflows.train.folder import BEST, HISTORY, LAST, RESULT
 

@@ -22,12 +22,14 @@ from edgecnn.report.evaluation.confusion import picture
 from edgecnn.train import fit
 from edgecnn.train.settings import Epoch, TrainingImages
 from edgecnn.train.trackers import Trackers
+from edgecnn.workflows.optimize.planning import versions
 from edgecnn.workflows.train.folder import BEST, HISTORY, LAST, RunFolder
 from edgecnn.workflows.train.request import TrainRequest
 
 if TYPE_CHECKING:
     from torch import nn
 
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow")
 STEP = "train"
 CONFUSION = "confusion.png"
 JUDGED_AT_ONCE = 256
@@ -74,7 +76,7 @@ class TrainingSession:
                 **self._about,
                 "history": asdict(history),
                 "trackers": self._trackers.where,
-                "versions": _versions(),
+                "versions": {"edgecnn": __version__, "python": platform.python_version(), **versions(PACKAGES)},
                 "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             }
             if not self._folder.writes:
@@ -168,15 +170,3 @@ def _confusion(module: nn.Module, images: TrainingImages, classes: int) -> np.nd
     counted = np.zeros((classes, classes), np.int64)
     np.add.at(counted, (np.asarray(images.validation.labels), np.concatenate(answers)), 1)
     return counted
-
-
-def _versions() -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {"edgecnn": __version__, "python": platform.python_version()}
-    for package in ("torch", "torchvision", "timm", "numpy", "pillow"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
