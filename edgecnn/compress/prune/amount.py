@@ -214,9 +214,10 @@ def too_much(measure: Countable, wanted: int, least: int, whole: int, *, round_t
     """The error for a target that cannot be met: what can."""
     loosen = [f"a smaller --round-to than {round_to}"] if round_to > 1 else []
     loosen += [f"a larger --max-layer than {max_layer:.0%}"]
+    enough = f"{int(least / whole * 100) + 1}%"
     return InputError(
         "target-out-of-reach",
         f"{wanted / whole:.1%} of the {UNITS[measure]} cannot be reached by pruning channels",
         why=f"with all that may go gone, {least / whole:.1%} are left ({least:,} of {whole:,})",
-        hint=f"--{measure} {int(least / whole * 100) + 1}%, or {' or '.join(loosen)}",
+        hint=f"--{measure} {enough}, or {' or '.join(loosen)}",
     )
