@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -107,7 +108,7 @@ class ImageSet:
             raise ValueError(f"a batch needs at least one image, not {size}")
         shape = (*self.preprocessing.crop, self.preprocessing.channels)
         raw = self.preprocessing.to_dict()
-        decoded = in_order(lambda path: _decode(path, raw), self.paths)
+        decoded = in_order(lambda path: decode(path, raw), self.paths)
         for start in range(0, len(self), size):
             batch = np.empty((min(size, len(self) - start), *shape), np.uint8)
             for row in batch:
@@ -145,26 +146,30 @@ def in_order(work: Callable[[In], Out], items: Iterable[In]) -> Iterator[Out]:
 
 
 def _digest_of_file(path: Path) -> str:
-    try:
+    with reading(path):
         return sha256_of(path)
-    except OSError as error:
-        raise unreadable(path, error) from error
 
 
 def _check_header(path: Path) -> None:
     from edgecnn.data import pixels
 
-    try:
+    with reading(path):
         pixels.verify(path)
-    except (OSError, ValueError) as error:
-        raise unreadable(path, error) from error
 
 
-def _decode(path: Path, preprocessing: dict[str, object]) -> np.ndarray:
+def decode(path: Path, preprocessing: dict[str, object]) -> np.ndarray:
+    """One image as the network takes it, uint8 HWC. Raises InputError naming a file that cannot be decoded."""
     from edgecnn.data import pixels
 
-    try:
+    with reading(path):
         return pixels.load(path, preprocessing)
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """What Pillow or the system say of a file that is read or decoded meanwhile is an InputError that names it."""
+    try:
+        yield
     except (OSError, ValueError, MemoryError) as error:
         raise unreadable(path, error) from error
 

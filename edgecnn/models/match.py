@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from edgecnn.core.errors import EdgecnnError, InputError, MissingError, StepError, install_hint
-from edgecnn.models import catalog, statistics
+from edgecnn.models import catalog, registry, statistics
 from edgecnn.models.reference import quiet_stdout
 from edgecnn.models.registry import Entry, Form, Shapes, build_empty, form_for, has_timm, shapes, without_training_heads
 from edgecnn.models.weights import Weights, listing
@@ -107,7 +107,7 @@ def find(weights: Weights) -> tuple[Fit, tuple[str, ...]]:
     """
     given = shapes(weights.state)
     listed = catalog.lookup(given)
-    fits = _fits(_installed(listed), given)
+    fits = _fits([entry for entry in listed if entry.name in registry.names(entry.library)], given)
     if not fits:
         if any(entry.library == "timm" for entry in listed) and not has_timm():
             raise MissingError(
@@ -120,12 +120,6 @@ def find(weights: Weights) -> tuple[Fit, tuple[str, ...]]:
     if not fits:
         raise _nothing_fits(given)
     return settle(fits, weights.state, listed)
-
-
-def _installed(entries: Iterable[Entry]) -> list[Entry]:
-    from edgecnn.models.registry import names
-
-    return [entry for entry in entries if entry.name in names(entry.library)]
 
 
 def _fits(entries: Iterable[Entry], given: Shapes) -> list[Fit]:

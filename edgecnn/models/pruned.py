@@ -79,7 +79,8 @@ class PruningPlan:
 
     def layers(self, network: nn.Module) -> list[str]:
         """Paths of the convolutions and linear layers that have fewer outputs."""
-        return [path for path, module in network.named_modules() if is_layer(module) and _loses_outputs(self, path)]
+        fewer = {path for path, kept in self.kept.items() if kept.out is not None}
+        return [path for path, module in network.named_modules() if is_layer(module) and path in fewer]
 
 
 def is_layer(module: nn.Module) -> bool:
@@ -254,11 +255,6 @@ def _chosen(earlier: tuple[int, ...] | None, later: tuple[int, ...] | None) -> t
     if earlier is None or later is None:
         return earlier if later is None else later
     return tuple(earlier[index] for index in later)
-
-
-def _loses_outputs(plan: PruningPlan, path: str) -> bool:
-    kept = plan.kept.get(path)
-    return kept is not None and kept.out is not None
 
 
 def _written(kept: Channels) -> dict[str, Any]:

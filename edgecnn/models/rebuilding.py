@@ -98,7 +98,8 @@ def refusal(weights: Weights, plan: PruningPlan, wanted: Architecture, *, why: s
     """The error for a pruned file that makes no network of `wanted`: its plan is damaged, or it is of another one."""
     said = contradiction(plan, weights)
     stated = facts.stated_architecture(weights.metadata)
-    if said or (stated is not None and _is_of(stated, wanted)):
+    known = None if stated is None else _parsed(stated)
+    if said or (known is not None and reference.same(known, wanted)):
         return bad_plan(said or why)
     name = wanted if isinstance(wanted, reference.Factory) else wanted[0]
     if stated is None:
@@ -128,11 +129,6 @@ def stated_of(wanted: list[Entry], weights: Weights, plan: PruningPlan) -> list[
     if not found:
         raise refusal(weights, plan, wanted, why="")
     return found
-
-
-def _is_of(stated: str, wanted: Architecture) -> bool:
-    known = _parsed(stated)
-    return known is not None and reference.same(known, wanted)
 
 
 def _parsed(stated: str) -> Architecture | None:

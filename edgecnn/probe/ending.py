@@ -28,7 +28,7 @@ def explain(
             log or "the runtime was built for a newer CPU",
             f"install another version of {backend or 'the runtime'}",
         )
-    how = _signal_name(-code) if code < 0 else f"exit code {code}"
+    how = signal_name(-code) if code < 0 else f"exit code {code}"
     return ProbeError("probe-crashed", f"{title} ended without a result ({how})", log)
 
 
@@ -60,7 +60,8 @@ def _killed(title: str, log: str, out_of_memory: bool | None) -> ProbeError:
     )
 
 
-def _signal_name(number: int) -> str:
+def signal_name(number: int) -> str:
+    """`SIGSEGV` for 11; the number where this system has no name for it."""
     try:
         return signal.Signals(number).name
     except ValueError:

@@ -17,7 +17,7 @@ from edgecnn.core.errors import StepError
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import LabelledImages
 from edgecnn.data import pixels
-from edgecnn.data.images import in_order, over_files, unreadable
+from edgecnn.data.images import decode, in_order, over_files, reading
 from edgecnn.train.augment import Draws, crop_box, move
 from edgecnn.train.settings import Augment
 
@@ -89,7 +89,7 @@ class PixelSource:
         """The task's image number `row`, decoded and cropped: uint8 HWC."""
         crops = task.draws.crops
         if crops is None:
-            return _decode(task.paths[row], self.preprocessing)
+            return decode(Path(task.paths[row]), self.preprocessing.to_dict())
         least = self.augment.random_resized_crop or 1.0
         if self.held is None:
             return _part_of_file(task.paths[row], self.preprocessing, least, crops[row])
@@ -157,12 +157,9 @@ def decode_all(images: LabelledImages, *, whole: bool, limit: int | None) -> Dec
 
 def _photographs(paths: Sequence[Path], prepared: Preprocessing) -> Iterable[np.ndarray]:
     def decode(path: Path) -> np.ndarray:
-        try:
-            with pixels.opened(path) as image:
-                image.load()
-                return _from_image(pixels.to_eight_bit(pixels.upright(image), _mode(prepared)))
-        except (OSError, ValueError, MemoryError) as error:
-            raise unreadable(path, error) from error
+        with reading(path), pixels.opened(path) as image:
+            image.load()
+            return _from_image(pixels.to_eight_bit(pixels.upright(image), _mode(prepared)))
 
     return in_order(decode, paths)
 
@@ -171,11 +168,8 @@ def _shapes(paths: Sequence[Path], prepared: Preprocessing, limit: int | None) -
     """(images, 3) of the upright photographs, from their headers; None where a sample shows that they are too large."""
 
     def shape(path: Path) -> tuple[int, int, int]:
-        try:
-            with pixels.opened(path) as image:
-                return (*_upright_size(image), prepared.channels)
-        except (OSError, ValueError, MemoryError) as error:
-            raise unreadable(path, error) from error
+        with reading(path), pixels.opened(path) as image:
+            return (*_upright_size(image), prepared.channels)
 
     if limit is not None and len(paths) > SAMPLED_SIZES:
         sample = np.array(list(over_files(shape, paths[:: len(paths) // SAMPLED_SIZES])), np.int64)
@@ -189,29 +183,19 @@ def _upright_size(image: Image.Image) -> tuple[int, int]:
     return (width, height) if pixels.orientation(image) >= 5 else (height, width)
 
 
-def _decode(path: str, prepared: Preprocessing) -> np.ndarray:
-    try:
-        return pixels.load(path, prepared.to_dict())
-    except (OSError, ValueError, MemoryError) as error:
-        raise unreadable(Path(path), error) from error
-
-
 def _part_of_file(path: str, prepared: Preprocessing, least_area: float, draws: np.ndarray) -> np.ndarray:
     """A random part of the photograph at the network's size."""
-    try:
-        with pixels.opened(path) as image:
-            if image.format not in ("JPEG", "MPO"):
-                image.load()  # only then does Pillow know a PNG's orientation
-            size = _upright_size(image)
-            box = crop_box(size, least_area, draws)
-            shrink = min(box[2] / prepared.crop[0], box[3] / prepared.crop[1]) / GAP
-            if shrink >= 2 and image.format in ("JPEG", "MPO"):
-                image.draft(None, (int(image.size[0] / shrink), int(image.size[1] / shrink)))
-            image.load()
-            upright = pixels.to_eight_bit(pixels.upright(image), _mode(prepared))
-            return _part(upright, box, prepared, whole=size)
-    except (OSError, ValueError, MemoryError) as error:
-        raise unreadable(Path(path), error) from error
+    with reading(Path(path)), pixels.opened(path) as image:
+        if image.format not in ("JPEG", "MPO"):
+            image.load()  # only then does Pillow know a PNG's orientation
+        size = _upright_size(image)
+        box = crop_box(size, least_area, draws)
+        shrink = min(box[2] / prepared.crop[0], box[3] / prepared.crop[1]) / GAP
+        if shrink >= 2 and image.format in ("JPEG", "MPO"):
+            image.draft(None, (int(image.size[0] / shrink), int(image.size[1] / shrink)))
+        image.load()
+        upright = pixels.to_eight_bit(pixels.upright(image), _mode(prepared))
+        return _part(upright, box, prepared, whole=size)
 
 
 def _part(

@@ -17,6 +17,7 @@ from edgecnn.core.events import Listener, Progress, ignore, timed
 from edgecnn.core.packages import Package, packages
 from edgecnn.core.paths import user_folder
 from edgecnn.formats.registry import RuntimeCheck, known_formats
+from edgecnn.probe.facts import memory_bytes
 from edgecnn.workflows.arguments import PathLike
 
 Status = Literal["ok", "missing", "broken"]
@@ -86,13 +87,13 @@ def doctor(*, out: PathLike = Path("runs"), listener: Listener = ignore) -> Host
 
 def host_facts() -> dict[str, str]:
     """Operating system, CPU and what decides how fast INT8 is, memory, Python."""
-    memory_bytes = _memory_bytes()
+    size_bytes = memory_bytes()
     cpu, flags = _cpu()
     return {
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cpu": f"{cpu}, {os.cpu_count() or 1} cores",
         "int8": _int8(flags),
-        "memory": f"{memory_bytes / 2**30:.1f} GiB" if memory_bytes else "unknown",
+        "memory": f"{size_bytes / 2**30:.1f} GiB" if size_bytes else "unknown",
         "python": f"{platform.python_version()} at {sys.executable}",
     }
 
@@ -126,13 +127,6 @@ def _int8(flags: set[str]) -> str:
     if found:
         return f"fast: {', '.join(found)}"
     return "no dot-product instructions: INT8 may be no faster than FP32 here" if flags else "unknown"
-
-
-def _memory_bytes() -> int:
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        return 0
 
 
 def _package(package: Package) -> Check:

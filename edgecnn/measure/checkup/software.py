@@ -11,6 +11,7 @@ from edgecnn.formats.registry import format_of_backend, known_formats
 from edgecnn.measure.checkup.diagnostic import DeviceUnderTest, Diagnostic, Level
 from edgecnn.measure.checkup.wheels import OLDEST, Platform, install, version_of, wheels
 from edgecnn.measure.wire.answers import DeviceFacts, RuntimePackage
+from edgecnn.probe.ending import signal_name
 
 TENSORRT = "sudo apt update\nsudo apt install -y nvidia-jetpack"
 BINDINGS = "sudo apt install -y python3-libnvinfer"
@@ -107,7 +108,7 @@ def _broken(package: str, one: RuntimePackage) -> str:
     if number == signal.SIGILL:
         return f"{name} uses an instruction that this processor does not have (SIGILL): it was built for a newer one"
     if number is not None:
-        return f"{name} crashes when it is loaded ({_signal_name(int(number))}): {one.error}"
+        return f"{name} crashes when it is loaded ({signal_name(int(number))}): {one.error}"
     return f"{name} does not load: {one.error}"
 
 
@@ -165,10 +166,3 @@ def _bindings(device: DeviceUnderTest) -> Iterator[Diagnostic]:
         yield Diagnostic(
             "tensorrt-python", "warn", f"TensorRT's Python bindings are {what}: accuracy needs them", BINDINGS
         )
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
