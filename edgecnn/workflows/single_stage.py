@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from edgecnn.config.recipe import Calibration, Recipe
 from edgecnn.config.yaml_file import bad_option
 from edgecnn.core.artifact import Artifact, FormatName
-from edgecnn.core.errors import InputError, MissingError, StepError, install_hint
+from edgecnn.core.errors import InputError, StepError
 from edgecnn.core.events import Listener
 from edgecnn.core.stage import Stage
 from edgecnn.core.store import Store, cannot_write
@@ -27,7 +27,7 @@ from edgecnn.measure.layer_times import layer_times_on
 from edgecnn.workflows.inputs import Inputs, open_inputs
 from edgecnn.workflows.optimize.execution import Execution, execute
 from edgecnn.workflows.optimize.output import copy_into_place
-from edgecnn.workflows.optimize.planning import HERE, RunContext, checkpoint_artifact, plan_stages
+from edgecnn.workflows.optimize.planning import HERE, RunContext, checkpoint_artifact, plan_stages, validate_extras
 
 CHECKPOINT_SUFFIX = ".safetensors"
 
@@ -89,10 +89,7 @@ def run(
             inputs.model, inputs.data, HERE, store, listener, source.seed, connection, times, task=inputs.task
         )
         planned = plan_stages(recipe, format, context)
-        if missing := next((step.missing for step in planned if step.missing), None):
-            raise MissingError(
-                "missing-extra", f"{format} needs packages that are not installed", hint=install_hint(missing)
-            )
+        validate_extras({format: planned})
         checkpoint = checkpoint_artifact(source.checkpoint, context)
         execution = execute(format, planned, source=checkpoint, context=context)
         for error in execution.failed.values():

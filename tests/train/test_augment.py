@@ -16,7 +16,7 @@ from torchvision.transforms import v2
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.data import ImageSet
 from edgecnn.train.augment import Draws, crop_box, draw, erase, jitter, move
-from edgecnn.train.decoding import Source, Task
+from edgecnn.train.decoding import BatchTask, PixelSource
 from edgecnn.train.feed import open_feed
 from edgecnn.train.mixing import Mix, draw_mix, mix_images, mix_labels
 from edgecnn.train.settings import Augment, TrainSettings
@@ -91,8 +91,8 @@ def test_random_resized_crop_is_torchvisions(tmp_path: Path) -> None:
     photograph = Image.fromarray(rng().integers(0, 256, (50, 70, 3), np.uint8))
     photograph.save(tmp_path / "a.png")
     draws = draw(Augment(random_resized_crop=0.2), 6, (8, 8), rng(1))
-    task = Task(np.zeros(6, np.int64), (str(tmp_path / "a.png"),) * 6, draws)
-    found = Source(P, Augment(random_resized_crop=0.2)).pixels(task)
+    task = BatchTask(np.zeros(6, np.int64), (str(tmp_path / "a.png"),) * 6, draws)
+    found = PixelSource(P, Augment(random_resized_crop=0.2)).pixels(task)
     assert draws.crops is not None
     for image, one in zip(found, draws.crops, strict=True):
         wanted = v2.functional.resized_crop(photograph, *crop_box((50, 70), 0.2, one), [8, 8])
@@ -109,9 +109,9 @@ def test_large_jpegs_are_decoded_at_a_fraction_and_look_the_same(tmp_path: Path)
     upright = Image.fromarray(np.rot90(np.asarray(Image.open(tmp_path / "a.jpg")), -1).copy())
     upright.save(tmp_path / "a.png")
     draws = draw(Augment(random_resized_crop=0.3), 8, (16, 16), rng(1))
-    source = Source(Preprocessing(crop=(16, 16), resize=16), Augment(random_resized_crop=0.3))
+    source = PixelSource(Preprocessing(crop=(16, 16), resize=16), Augment(random_resized_crop=0.3))
     by_name = [
-        source.pixels(Task(np.zeros(8, np.int64), (str(tmp_path / name),) * 8, draws)).float()
+        source.pixels(BatchTask(np.zeros(8, np.int64), (str(tmp_path / name),) * 8, draws)).float()
         for name in ("a.jpg", "a.png")
     ]
     assert not torch.equal(*by_name)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from edgecnn.core.artifact import FormatName, Kind
-from edgecnn.core.errors import EdgecnnError, InputError, MissingError, install_hint
+from edgecnn.core.artifact import Kind
+from edgecnn.core.errors import EdgecnnError, InputError
 from edgecnn.core.events import Finished, Listener, Started, Warned, scoped
 from edgecnn.core.store import CannotWrite, Store, sweep
 from edgecnn.measure.connection import Connection, connect, this_host
@@ -23,7 +23,12 @@ from edgecnn.workflows.optimize import file_names
 from edgecnn.workflows.optimize.assessment import Assessment, answer, gather, lint, reference, time_all, verify
 from edgecnn.workflows.optimize.execution import Execution, execute, finished
 from edgecnn.workflows.optimize.output import write_run
-from edgecnn.workflows.optimize.planning import PlannedStage, RunContext, checkpoint_artifact, plan_stages
+from edgecnn.workflows.optimize.planning import (
+    RunContext,
+    checkpoint_artifact,
+    plan_stages,
+    validate_extras,
+)
 from edgecnn.workflows.optimize.request import Request, validate, validate_inputs
 from edgecnn.workflows.optimize.run_report import build_report, provenance
 from edgecnn.workflows.optimize.search import search
@@ -86,7 +91,7 @@ def build(request: Request, context: RunContext) -> list[Execution]:
     checkpoint = checkpoint_artifact(request.source.checkpoint, context)
     planned = {format: plan_stages(request.recipe, format, context) for format in request.wanted}
     if request.formats:
-        _validate_extras(planned)
+        validate_extras(planned)
     context.store.prepare()
     for folder in (request.out, request.out / "artifacts"):
         sweep(folder)
@@ -95,7 +100,7 @@ def build(request: Request, context: RunContext) -> list[Execution]:
         for execution in executions:
             for error in execution.failed.values():
                 raise error
-        _validate_extras(planned)
+        validate_extras(planned)
     return executions
 
 
@@ -107,18 +112,6 @@ def _search(
         return list(executions), []
     searched = [search(execution, found, context, request) for execution in executions]
     return [execution for execution, _ in searched], [tried for _, tried in searched if tried is not None]
-
-
-def _validate_extras(planned: Mapping[FormatName, Sequence[PlannedStage]]) -> None:
-    """Raise MissingError: a format asked for by name is not left out in silence."""
-    for format, stages in planned.items():
-        extra = next((stage.missing for stage in stages if stage.missing), None)
-        if extra:
-            raise MissingError(
-                "missing-extra",
-                f"{format} needs packages that are not installed",
-                hint=install_hint(extra),
-            )
 
 
 @contextmanager

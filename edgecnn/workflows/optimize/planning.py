@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,7 +11,7 @@ from edgecnn import __version__
 from edgecnn.config.recipe import Recipe
 from edgecnn.core.artifact import Artifact, FormatName, Kind
 from edgecnn.core.device import Deployment, DeviceProfile
-from edgecnn.core.errors import InputError
+from edgecnn.core.errors import InputError, MissingError, install_hint
 from edgecnn.core.events import Listener, Warned, scoped
 from edgecnn.core.stage import Context, Data, LayerTimes, Model, Stage
 from edgecnn.core.store import Store, digest_of
@@ -158,6 +158,18 @@ def _plan(
 def _left_out(stage: Stage, makes: Kind, target: DeviceProfile) -> Warned:
     said = f"{target.name} has no {makes.precision} in {makes.format}: `{stage.kind}` is left out"
     return Warned("no-precision", said, f"edgecnn devices show {target.name}")
+
+
+def validate_extras(planned: Mapping[FormatName, Sequence[PlannedStage]]) -> None:
+    """Raise MissingError: a format asked for by name is not left out in silence."""
+    for format, stages in planned.items():
+        extra = next((stage.missing for stage in stages if stage.missing), None)
+        if extra:
+            raise MissingError(
+                "missing-extra",
+                f"{format} needs packages that are not installed",
+                hint=install_hint(extra),
+            )
 
 
 def versions(packages: tuple[str, ...]) -> Mapping[str, str]:
