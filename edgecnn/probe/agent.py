@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from . import system
 from .errors import ProbeError, first_line
 from .events import Events
-from .files import Files, RequestedFile, clean, sha256_of
+from .files import Files, RequestedFile, clean
 from .job import Job
 from .jobs import JobFolder, disk_full, read_json
 
@@ -101,7 +101,7 @@ def _home() -> tuple[str, str]:
     folder = os.path.dirname(archive)
     if os.path.basename(folder) != "probe" or not archive.endswith(".pyz"):
         raise ProbeError("bad-job", "only the agent of a board does this", f"it is {archive}")
-    if os.path.basename(archive) != sha256_of(archive) + ".pyz":
+    if os.path.basename(archive) != system.sha256_of(archive) + ".pyz":
         raise ProbeError("damaged-probe", "the agent on the board is damaged", archive)
     return os.path.dirname(folder), archive
 

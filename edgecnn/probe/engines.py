@@ -64,7 +64,7 @@ def engine(tool: trtexec.Tool, model: OnnxFile, options: Mapping[str, Any]) -> E
     flags = trtexec.build_flags(tool, model, batch=batch, workspace_mib=workspace_mib)
     folder = os.path.expanduser(str(options.get("cache") or CACHE))
     place = machine_key(tool)
-    key = _digest(_sha256(model.path), place, *flags)
+    key = _digest(system.sha256_of(model.path), place, *flags)
     path = os.path.join(folder, "engine-" + key + ".plan")
     with _one_at_a_time(folder):
         about = _kept(path)
@@ -165,14 +165,6 @@ def _one_at_a_time(folder: str) -> Iterator[None]:
 
 def _cannot_write(folder: str, error: OSError) -> ProbeError:
     return ProbeError("cannot-write", "cannot keep engines in " + folder, first_line(error), "free some space there")
-
-
-def _sha256(path: str) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _digest(*parts: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 import shutil
@@ -95,7 +94,7 @@ class Files:
 
     def _is(self, path: str, wanted: RequestedFile) -> bool:
         try:
-            return os.path.getsize(path) == wanted.size and sha256_of(path, self._beat) == wanted.sha256
+            return os.path.getsize(path) == wanted.size and system.sha256_of(path, self._beat) == wanted.sha256
         except OSError:
             return False
 
@@ -120,17 +119,6 @@ class Files:
                 f"the file has {largest / 1e6:.1f} MB, and {available / 1e6:.1f} MB are available",
                 "close other programs there, or take a smaller model",
             )
-
-
-def sha256_of(path: str, beat: Beat = lambda: None) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while True:
-            block = stream.read(1 << 20)
-            if not block:
-                return digest.hexdigest()
-            digest.update(block)
-            beat()
 
 
 def clean(root: str, *, needed: int = 0) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from . import arrays, backends, facts, loop
+from . import arrays, backends, facts, loop, system
 from .errors import ProbeError
 from .events import Events
 from .job import Job
@@ -227,10 +227,9 @@ def _cool_down(job: Job, recorder: Recorder, events: Events) -> float:
 def _snapshot(recorder: Recorder, output: str) -> dict[str, Any]:
     found = recorder.snapshot()
     try:
-        disk = os.statvfs(os.path.dirname(output) or ".")
+        return dict(found, disk_free_bytes=system.free_bytes(os.path.dirname(output) or "."))
     except (OSError, AttributeError):
         return found
-    return dict(found, disk_free_bytes=disk.f_bavail * disk.f_frsize)
 
 
 def _memory(baseline: int | None, first: int | None, last: int | None, ring_bytes: int) -> dict[str, int | None]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 NEARLY_FULL_BYTES = 1 << 16
@@ -59,6 +60,16 @@ def out_of_memory_kills(proc: str = "/proc", cgroups: str = "/sys/fs/cgroup") ->
         if line.startswith("0::"):
             total += _counter("oom_kill", _lines(cgroups + line[3:].rstrip("/") + "/memory.events"))
     return total
+
+
+def sha256_of(path: str, beat: Callable[[], None] = lambda: None) -> str:
+    """Hex sha256 of a file; `beat` is called while it is read."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+            beat()
+    return digest.hexdigest()
 
 
 def _counter(name: str, lines: Iterable[str]) -> int:

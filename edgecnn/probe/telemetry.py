@@ -136,11 +136,13 @@ class Recorder:
             self._sources = json.loads(line)["sources"]
         except (ValueError, KeyError, TypeError):
             self._troubles["telemetry"] = "the process that reads the sensors did not start"
-            self._end()
+            self.stop()
 
     def stop(self) -> None:
         """End the process. Its readings are kept."""
-        self._end()
+        child, self._child = self._child, None
+        if child is not None:
+            end(child, GRACE_S)
 
     def readings(self, begin_s: float, end_s: float) -> list[dict[str, Any]]:
         """Those from `begin_s` to `end_s` of the monotonic clock, `t_s` counted from the first."""
@@ -175,16 +177,11 @@ class Recorder:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._end()
+        self.stop()
         with contextlib.suppress(OSError):
             os.remove(self._path)
         if self._sensors is not None:
             self._sensors.close()
-
-    def _end(self) -> None:
-        child, self._child = self._child, None
-        if child is not None:
-            end(child, GRACE_S)
 
 
 def _reading(line: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ images per process on that costs nothing. For fewer, and on CUDA only, convert t
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -75,25 +75,24 @@ class ProcessGroup:
 
     def total(self, *values: float) -> list[float]:
         """Each value summed over the processes."""
-        if self.world == 1:
-            return list(values)
-        import torch
         import torch.distributed as dist
 
-        summed = torch.tensor(values, dtype=torch.float64, device=self.device)
-        dist.all_reduce(summed)
-        return [float(value) for value in summed.tolist()]
+        return self._exchanged(values, dist.all_reduce)
 
     def of_first(self, *values: float) -> list[float]:
         """The first process's values, in every process."""
+        import torch.distributed as dist
+
+        return self._exchanged(values, lambda tensor: dist.broadcast(tensor, 0))
+
+    def _exchanged(self, values: tuple[float, ...], exchange: Callable[[torch.Tensor], object]) -> list[float]:
         if self.world == 1:
             return list(values)
         import torch
-        import torch.distributed as dist
 
-        sent = torch.tensor(values, dtype=torch.float64, device=self.device)
-        dist.broadcast(sent, 0)
-        return [float(value) for value in sent.tolist()]
+        tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
+        exchange(tensor)
+        return [float(value) for value in tensor.tolist()]
 
     def bytes_of_first(self, content: bytes) -> bytes:
         """The first process's bytes, in every process: the others need not see its disk."""

@@ -44,33 +44,20 @@ def write_run(
     """
     with one_at_a_time(out / ".store" / "write.lock"):
         _deliver(out / "artifacts", found, networks)
-        _write(out, report, found=found, data=data, decoder=decoder, provenance=provenance, samples=samples)
-
-
-def _write(
-    out: Path,
-    report: Report,
-    *,
-    found: Mapping[Kind, Assessment],
-    data: Data,
-    decoder: Path,
-    provenance: Mapping[str, Any],
-    samples: Path | None,
-) -> None:
-    for reporter, name in REPORTS.items():
-        write_atomically(out / name, plugins.load("reporters", reporter)(report))
-    run = {**provenance, "outcome": report.outcome, "created": report.created, "stages": report.to_dict()["stages"]}
-    write_atomically(out / "run.json", json.dumps(run, indent=2, ensure_ascii=False, default=str) + "\n")
-    if samples is not None:
-        copy_into_place(samples / "samples.json", out / "samples.json")
-    else:
-        (out / "samples.json").unlink(missing_ok=True)
-    chosen = recommended(report.rows, report.budget)
-    if chosen is None:  # a bundle of an earlier run would pass for this one's
-        shutil.rmtree(out / "bundle", ignore_errors=True)
-    else:
-        assessment = next(item for kind, item in found.items() if str(kind) == chosen.name)
-        _bundle(out / "bundle", chosen, assessment, report=report, data=data, decoder=decoder)
+        for reporter, name in REPORTS.items():
+            write_atomically(out / name, plugins.load("reporters", reporter)(report))
+        run = {**provenance, "outcome": report.outcome, "created": report.created, "stages": report.to_dict()["stages"]}
+        write_atomically(out / "run.json", json.dumps(run, indent=2, ensure_ascii=False, default=str) + "\n")
+        if samples is not None:
+            copy_into_place(samples / "samples.json", out / "samples.json")
+        else:
+            (out / "samples.json").unlink(missing_ok=True)
+        chosen = recommended(report.rows, report.budget)
+        if chosen is None:  # a bundle of an earlier run would pass for this one's
+            shutil.rmtree(out / "bundle", ignore_errors=True)
+        else:
+            assessment = next(item for kind, item in found.items() if str(kind) == chosen.name)
+            _bundle(out / "bundle", chosen, assessment, report=report, data=data, decoder=decoder)
 
 
 def _deliver(folder: Path, found: Mapping[Kind, Assessment], networks: Mapping[str, Artifact]) -> None:
