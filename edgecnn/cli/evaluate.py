@@ -44,7 +44,10 @@ def evaluate(
     ],
     model: options.ModelName = None,
     class_map: options.ClassMapFile = None,
-    task: options.TaskName = "classification",
+    task: Annotated[
+        str | None,
+        typer.Option("--task", metavar="NAME", help="What the network is for; what FILE says, or classification."),
+    ] = None,
     tta: Annotated[
         str | None,
         typer.Option("--tta", metavar="WORDS", help="Test-time augmentation: flip, shift, five-crop or flip,shift."),

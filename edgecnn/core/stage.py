@@ -112,7 +112,8 @@ class Context:
     survives a killed process, so a long stage can leave its half-done state there and find it again.
 
     `model` is the network as the stages before left it, `teacher` the one the run began with. `layer_times` measures
-    on the target; None where it cannot be reached or plays an emulation.
+    on the target; None where it cannot be reached or plays an emulation. `task` is the name of what the network is
+    for.
     """
 
     workdir: Path
@@ -125,6 +126,7 @@ class Context:
     seed: int
     teacher: Model
     layer_times: LayerTimes | None = None
+    task: str = "classification"
 
 
 StageInput = Literal["calibration", "training", "labels", "layer times"]

@@ -15,7 +15,7 @@ from edgecnn.data.classes import ClassMap, LabelMap, LabelReader, class_map_for
 from edgecnn.data.folder import LAYOUT, list_folder
 from edgecnn.data.images import ImageSet
 from edgecnn.data.listing import EVALUATION_NAMES, Listing, Sample
-from edgecnn.data.splits import HELD_OUT, first_shared, hold_out, round_robin
+from edgecnn.data.splits import HELD_OUT, are_classes, first_shared, hold_out, round_robin
 from edgecnn.data.table import list_table
 
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst")
@@ -224,7 +224,8 @@ class _Sets:
                 why="each class needs at least two different images to be divided",
                 hint="add images, or put different ones under DIR/train/CLASS and DIR/val/CLASS",
             )
-        self.how_divided = f"made here: {HELD_OUT:.0%} of each class held out by seed {self._seed}"
+        of_each = " of each class" if are_classes(whole.labels or ()) else ""
+        self.how_divided = f"made here: {HELD_OUT:.0%}{of_each} held out by seed {self._seed}"
         return self._spread(whole.select(kept), self._seed), self._spread(whole.select(held), 0)
 
     def _of(self, samples: Sequence[Sample]) -> ImageSet:

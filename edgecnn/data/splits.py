@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from numbers import Integral
+from typing import Any
 
 HELD_OUT = 0.5
 
@@ -25,13 +27,20 @@ def round_robin(labels: Sequence[int], names: Sequence[str], *, seed: int) -> li
     return sorted(range(len(labels)), key=lambda position: (rank_in_class[position], rank_of_class[labels[position]]))
 
 
-def hold_out(labels: Sequence[int], digests: Sequence[str], *, seed: int) -> tuple[list[int], list[int]]:
+def are_classes(labels: Sequence[Any]) -> bool:
+    """Whether labels are classes, which are whole numbers; two images seldom share a label of another kind."""
+    return all(isinstance(label, Integral) for label in labels)
+
+
+def hold_out(labels: Sequence[Any], digests: Sequence[str], *, seed: int) -> tuple[list[int], list[int]]:
     """Divide positions into (kept, held out) within each class; copies of one file stay together.
 
-    `HELD_OUT` of each class is held out, rounded up, so a class with a single image judges.
+    `HELD_OUT` of each class is held out, rounded up, so a class with a single image judges. Labels that are no classes
+    are divided as one class.
     """
     by_class: defaultdict[int, list[str]] = defaultdict(list)
-    for digest, label in dict(zip(digests, labels, strict=True)).items():
+    classes = labels if are_classes(labels) else [0] * len(labels)
+    for digest, label in dict(zip(digests, classes, strict=True)).items():
         by_class[label].append(digest)
     held: set[str] = set()
     for group in by_class.values():

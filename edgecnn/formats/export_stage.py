@@ -30,6 +30,6 @@ class Export(Stage):
         format = format_named(context.format)
         out = context.workdir / f"model.fp32{format.suffix}"
         artifact: Artifact = plugins.resolve(format.export)(
-            context.model, out, preprocessing=context.data.preprocessing
+            context.model, out, preprocessing=context.data.preprocessing, task=context.task
         )
         return replace(artifact, format=format.name)

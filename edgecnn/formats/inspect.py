@@ -10,7 +10,10 @@ from typing import Any
 
 from edgecnn.core import plugins
 from edgecnn.core.artifact import FormatName, TensorSpec
+from edgecnn.core.preprocessing import Preprocessing
+from edgecnn.core.stage import Model
 from edgecnn.formats.registry import format_named
+from edgecnn.tasks.task import DEFAULT
 
 METADATA_KEY = "edgecnn"
 """Under which a file's metadata holds what `about` reads."""
@@ -30,7 +33,7 @@ class ExportedModel:
     size_bytes: int
     metadata: Mapping[str, str] = field(default_factory=dict)
     about: str = ""
-    """The JSON that edgecnn wrote into the file when it exported it: model and preprocessing."""
+    """The JSON that edgecnn wrote into the file when it exported it: see `described`."""
 
     def exported_as(self) -> dict[str, Any]:
         """`about` as a dictionary; empty for a file of other origin."""
@@ -42,6 +45,12 @@ class ExportedModel:
 
     def to_dict(self) -> dict[str, Any]:
         return {name: value for name, value in asdict(self).items() if name != "about"}
+
+
+def described(model: Model, preprocessing: Preprocessing, task: str) -> dict[str, Any]:
+    """What an exporter writes into a file under `METADATA_KEY`. A file that names no task is a classifier."""
+    about = {"model": model.name, "preprocessing": preprocessing.to_dict()}
+    return about if task == DEFAULT else {**about, "task": task}
 
 
 def read(path: Path, format: FormatName) -> ExportedModel:

@@ -51,6 +51,11 @@ class TorchPredictor:
         return self.model.class_names
 
     @property
+    def task(self) -> None:
+        """A checkpoint does not say what it is for."""
+        return None
+
+    @property
     def notes(self) -> tuple[str, ...]:
         return self.model.notes
 
@@ -85,6 +90,8 @@ class RuntimePredictor:
     name: str
     class_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
+    task: str | None = None
+    """What the file says its network is for."""
 
     @property
     def runtime(self) -> str:
@@ -189,6 +196,7 @@ def _exported(
         num_classes=_outputs(source.checkpoint, held),
         name=str(about.get("model") or "unknown"),
         notes=notes,
+        task=str(about["task"]) if about.get("task") else None,
     )
 
 

@@ -21,7 +21,7 @@ from edgecnn.data.preprocessing import Source
 from edgecnn.predict.predictor import Predictor, open_predictor
 from edgecnn.predict.tta import Views, enlarged, in_words, parse
 from edgecnn.report.evaluation.model import Evaluation, Mistake
-from edgecnn.tasks.task import Answers, Task, WrongAnswer, find, require_finite
+from edgecnn.tasks.task import DEFAULT, Answers, Task, WrongAnswer, find, require_finite
 from edgecnn.workflows.arguments import PathLike, source_of
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def evaluate(
     data: PathLike,
     model: str | None = None,
     class_map: PathLike | None = None,
-    task: str = "classification",
+    task: str | None = None,
     tta: str | None = None,
     device: str | None = None,
     threads: int | None = None,
@@ -49,15 +49,17 @@ def evaluate(
 ) -> Evaluation:
     """Judge a checkpoint or an exported file on labelled images; reports and pictures go to `out`.
 
-    `tta` averages views of each image: flip, shift, five-crop or several with commas between. `device` is cpu or cuda
-    for a checkpoint, one of your boards for an exported file. Raises InputError or MissingError before any work,
-    StepError when it fails on its way.
+    `task` is what the file says unless given, and classification where it says nothing. `tta` averages
+    views of each image: flip, shift, five-crop or several with commas between. `device` is cpu or cuda for a
+    checkpoint, one of your boards for an exported file. Raises InputError or MissingError before any work, StepError
+    when it fails on its way.
     """
     source = source_of(file, model=model, data=data, class_map=class_map, preprocessing=preprocessing)
-    views, purpose = parse(tta), find(task)
+    views, given = parse(tta), find(task) if task else None
     with timed(listener, "read inputs"):
         listing = list_labelled(Path(data))
         predictor = open_predictor(source, device=device, threads=threads, listener=listener)
+        purpose = given or find(predictor.task or DEFAULT)
         judging = open_evaluation_set(
             listing,
             num_classes=predictor.num_classes,

@@ -17,7 +17,8 @@ from torch import nn
 from edgecnn.core.artifact import Artifact, Kind, sha256_of
 from edgecnn.core.errors import StepError
 from edgecnn.core.preprocessing import Preprocessing
-from edgecnn.formats.onnx.export import METADATA_KEY, export
+from edgecnn.formats.inspect import METADATA_KEY
+from edgecnn.formats.onnx.export import export
 
 PREPROCESSING = Preprocessing(crop=(32, 32), resize=36, mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.2), color="BGR")
 

@@ -28,6 +28,7 @@ from edgecnn.formats.quantize_stage import Quantize
 from edgecnn.report.evaluation.model import Evaluation
 from edgecnn.report.model import Report
 from edgecnn.workflows.evaluate import evaluate
+from edgecnn.workflows.inputs import open_inputs
 from edgecnn.workflows.optimize.pipeline import run
 from edgecnn.workflows.optimize.request import Request
 
@@ -98,6 +99,11 @@ def test_optimize_judges_and_bundles_it(source: Source, tmp_path: Path) -> None:
     assert int8.accuracy.top1 is None and int8.accuracy.correct is None
     assert baseline.parity is not None and baseline.parity.agreement == 1.0
     assert Report.load(tmp_path / "out").metric == brightness.TASK.metric
+    assert source.data is not None
+    for row in report.rows:
+        found = evaluate(tmp_path / "out" / "artifacts" / row.file, data=source.data)  # the file says what it is for
+        assert row.accuracy is not None
+        assert found.to_dict()["mean_absolute_error"] == pytest.approx(row.accuracy.score, abs=1e-6)
     image = tmp_path / "grey.png"
     Image.fromarray(np.full((brightness.SIDE, brightness.SIDE, 3), 128, np.uint8)).save(image)
     infer = tmp_path / "out" / "bundle" / "infer.py"
@@ -116,6 +122,21 @@ def test_a_missed_budget_starts_the_search_in_the_tasks_terms(source: Source, tm
     assert page.count("drop, levels") == 2 and "mean absolute error, levels" in page
     assert "mean absolute error may be worse by at most 0 levels" in page
     assert "top-1" not in page and "points" not in page
+
+
+def test_images_without_a_split_are_divided_by_the_seed(source: Source) -> None:
+    assert source.data is not None
+    lines = source.data.read_text().splitlines()
+    source.data.write_text("\n".join(line.rsplit(",", 1)[0] for line in lines) + "\n")
+    recipe = Recipe(name="t", stages=(Export(),), calibration=Calibration(images=40))
+    seen = []
+    for seed in (0, 1, 0):
+        data = open_inputs(replace(source, seed=seed), recipe, listener=ignore).data
+        assert data.evaluation is not None and (len(data.calibration), len(data.evaluation)) == (40, 60)
+        assert data.facts["split"] == f"made here: 50% held out by seed {seed}"
+        seen.append(set(data.evaluation.ids))
+        assert not seen[-1] & set(data.calibration.ids)
+    assert seen[0] == seen[2] != seen[1]
 
 
 def test_labels_that_the_task_cannot_read_are_refused(source: Source, tmp_path: Path) -> None:

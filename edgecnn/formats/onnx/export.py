@@ -13,18 +13,19 @@ from edgecnn.core.errors import StepError
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Model
 from edgecnn.core.third_party import first_line, quiet
+from edgecnn.formats.inspect import METADATA_KEY, described
 from edgecnn.formats.onnx.surgery import operate
+from edgecnn.tasks.task import DEFAULT
 
 OPSET = 18
-METADATA_KEY = "edgecnn"
 LOGGERS = ("torch.onnx", "torch.export", "torch.fx", "onnxscript", "onnx_ir")
 
 
-def export(model: Model, out: Path, *, preprocessing: Preprocessing) -> Artifact:
+def export(model: Model, out: Path, *, preprocessing: Preprocessing, task: str = DEFAULT) -> Artifact:
     """Write `model` as ONNX opset 18: input `input` (batch, C, H, W) float32, output `logits` (batch, classes),
     batch free.
 
-    The preprocessing travels in the file's metadata under `edgecnn`. Raises StepError when the exporter cannot
+    Preprocessing and task travel in the file's metadata under `edgecnn`. Raises StepError when the exporter cannot
     trace it.
     """
     example = torch.zeros(2, *model.input_shape)
@@ -51,7 +52,7 @@ def export(model: Model, out: Path, *, preprocessing: Preprocessing) -> Artifact
     assert program is not None
     graph = operate(program.model)
     graph.producer_name = "edgecnn"
-    graph.metadata_props[METADATA_KEY] = json.dumps({"model": model.name, "preprocessing": preprocessing.to_dict()})
+    graph.metadata_props[METADATA_KEY] = json.dumps(described(model, preprocessing, task))
     ir.save(graph, out)
     return describe(out, format="onnx", precision="fp32", history=("export",))
 

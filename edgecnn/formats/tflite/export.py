@@ -15,7 +15,9 @@ from edgecnn.core.errors import StepError
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Model
 from edgecnn.core.third_party import first_line, quiet
+from edgecnn.formats.inspect import described
 from edgecnn.formats.tflite import flatbuffer
+from edgecnn.tasks.task import DEFAULT
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,11 +27,11 @@ RELU_CODES = (1, 3)
 """`ActivationFunctionType` RELU and RELU6: outputs are never negative."""
 
 
-def export(model: Model, out: Path, *, preprocessing: Preprocessing) -> Artifact:
+def export(model: Model, out: Path, *, preprocessing: Preprocessing, task: str = DEFAULT) -> Artifact:
     """Write `model` as float TFLite: input `input` (1, H, W, C) float32, output `logits` (1, classes).
 
-    The preprocessing travels in the file's metadata under `edgecnn`. Raises MissingError without the extra `tflite`,
-    and StepError naming the operator when the converter cannot lower it.
+    Preprocessing and task travel in the file's metadata under `edgecnn`. Raises MissingError without the extra
+    `tflite`, and StepError naming the operator when the converter cannot lower it.
     """
     module = model.module().eval()
     graph = flatbuffer.Graph(_convert(module, model))
@@ -42,7 +44,7 @@ def export(model: Model, out: Path, *, preprocessing: Preprocessing) -> Artifact
     pad_with_zeros(graph)
     _name_ends(graph)
     _rename(graph, _namer(graph, module))
-    graph.set_metadata({"model": model.name, "preprocessing": preprocessing.to_dict()})
+    graph.set_metadata(described(model, preprocessing, task))
     graph.write(out)
     return flatbuffer.describe(out, precision="fp32", history=("export",))
 

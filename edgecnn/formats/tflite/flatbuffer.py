@@ -13,8 +13,8 @@ from edgecnn.core.artifact import Artifact, Precision, TensorSpec, sha256_of
 from edgecnn.core.errors import InputError, MissingError, install_hint
 from edgecnn.core.store import write_atomically
 from edgecnn.core.third_party import first_line, quiet
+from edgecnn.formats.inspect import METADATA_KEY
 
-METADATA_KEY = "edgecnn"
 WEIGHTED = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"})
 FLOAT32, INT8 = 0, 9
 DTYPES = {FLOAT32: np.float32, 2: np.int32, 3: np.uint8, 4: np.int64, 6: np.bool_, 7: np.int16, INT8: np.int8}

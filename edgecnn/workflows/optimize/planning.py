@@ -75,6 +75,7 @@ class RunContext:
             seed=self.seed,
             teacher=self.model,
             layer_times=self.layer_times,
+            task=self.task.name,
         )
 
 
@@ -91,7 +92,10 @@ def plan_stages(recipe: Recipe, format: FormatName, context: RunContext) -> list
     format, the checkpoint itself goes there as well: what comes out is compared with it. Raises InputError when no
     stage leads to the format at all.
     """
-    keys: dict[Kind, str] = {CHECKPOINT: digest_of([context.model.sha256, context.data.preprocessing.to_dict()])}
+    about = [context.model.sha256, context.data.preprocessing.to_dict()]
+    if context.task.name != tasks.DEFAULT:  # it is written into the files
+        about.append(context.task.name)
+    keys: dict[Kind, str] = {CHECKPOINT: digest_of(about)}
     planned: list[PlannedStage] = []
     for stage in recipe.stages:
         following = _plan_next(stage, format, keys, context)

@@ -41,9 +41,10 @@ def packed(made: Artifact, out: Path) -> Artifact:
     return replace(made, path=out, format="toy", sha256=sha256_of(out))
 
 
-def export(model: Model, out: Path, *, preprocessing: Preprocessing) -> Artifact:
+def export(model: Model, out: Path, *, preprocessing: Preprocessing, task: str = "classification") -> Artifact:
     with TemporaryDirectory() as folder:
-        return packed(onnx_export.export(model, Path(folder) / "inner.onnx", preprocessing=preprocessing), out)
+        inner = Path(folder) / "inner.onnx"
+        return packed(onnx_export.export(model, inner, preprocessing=preprocessing, task=task), out)
 
 
 def quantize(source: Artifact, out: Path, *, options: QuantizeOptions, context: Context) -> Artifact:
