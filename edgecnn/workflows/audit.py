@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from edgecnn import __version__
-from edgecnn.core.errors import StepError
+from edgecnn.core.errors import InputError, StepError
 from edgecnn.core.events import Finished, Listener, Started, Warned, ignore
 from edgecnn.core.outcome import EXIT_CODES
 from edgecnn.core.result import Result
@@ -35,6 +35,7 @@ from edgecnn.report.audit.model import Audit, LabelDoubts
 from edgecnn.report.contact_sheet import SheetPicture, write_sheet
 from edgecnn.report.evaluation.document import sure
 from edgecnn.tasks.classification.metrics import probabilities_of
+from edgecnn.tasks.task import DEFAULT, Answers, find
 from edgecnn.workflows.arguments import PathLike, source_of, usage_error
 
 if TYPE_CHECKING:
@@ -142,6 +143,13 @@ class _Opened:
 
 def _open(source: Source, listing: Listing, *, device: str | None, threads: int | None, listener: Listener) -> _Opened:
     predictor = open_predictor(source, device=device, threads=threads, listener=listener)
+    if predictor.task not in (None, DEFAULT):
+        raise InputError(
+            "not-a-classifier",
+            f"{source.checkpoint.name} is for the task {predictor.task}",
+            why="a label is doubted where a classifier is sure of another class",
+            hint="leave out --checkpoint, or give a classifier of these images",
+        )
     names = predictor.class_names
     classes = class_map_for(listing, predictor.num_classes, path=source.class_map, class_names=names)
     for note in predictor.notes:
@@ -157,7 +165,8 @@ def _doubts(
     whole = np.array(looked.whole, np.int64)
     samples = [looked.samples[place] for place in whole]
     labels = np.array([classes.indices[sample.label] for sample in samples], np.int64)
-    images = ImageSet([sample.path for sample in samples], None, preprocessing=predictor.preprocessing, root=root)
+    paths = [sample.path for sample in samples]
+    images = ImageSet(paths, labels.tolist(), preprocessing=predictor.preprocessing, root=root)
     logits = (
         predictor.predict(images, listener=listener) if len(images) else np.zeros((0, classes.num_classes), np.float32)
     )
@@ -167,7 +176,7 @@ def _doubts(
             f"{predictor.runtime} answers with what are no numbers for {classes.num_classes} classes",
             hint="look at the model with edgecnn inspect",
         )
-    right = float((logits.argmax(1) == labels).mean()) if len(labels) else 0.0
+    right = find(DEFAULT).quality(Answers(logits, images)).value if len(images) else 0.0
     probabilities, _ = probabilities_of(logits)
     of_part = np.array([parts[place] for place in whole])
     found: list[LabelDoubt] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,8 @@ from edgecnn.core.result import Result
 from edgecnn.core.stage import Images
 from edgecnn.data.preprocessing import Source
 from edgecnn.probe.facts import usable_cores
-from edgecnn.tasks.classification.verdict import judge, points
+from edgecnn.tasks.classification.verdict import points
+from edgecnn.tasks.task import Answers
 from edgecnn.workflows.arguments import PathLike, path_or_none, source_of, stated, usage_error
 from edgecnn.workflows.optimize.planning import RunContext
 from edgecnn.workflows.single_stage import (
@@ -29,7 +30,6 @@ from edgecnn.workflows.single_stage import (
 from edgecnn.workflows.train.request import settings_of
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import nn
     from typing_extensions import Unpack
 
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The student compared with another network on the same images: the drop of top-1 and its bounds, each one-sided at
-    95 % (Tango's score interval), all in [-1, 1]."""
+    """The student compared with another network on the same images: the drop of the task's metric (a share of top-1)
+    and its bounds, each one-sided at 95 %."""
 
     drop: float
     low: float
@@ -182,7 +182,7 @@ def _judged(stage: Distill, distilled: StageRun) -> dict[str, Any]:
     images = context.data.evaluation
     if images is None or images.labels is None:
         return about
-    bench = _Bench(images, images.labels, device_of(stage.training), context)
+    bench = _Bench(images, device_of(stage.training), context)
     now = bench.answers(student.module())
     about.update(images=len(images), after=bench.accuracy(now))
     theirs = bench.answers(seeing(teacher, context.data.preprocessing))
@@ -198,15 +198,13 @@ class _Bench:
     """Images to judge on, and where."""
 
     images: Images
-    labels: Sequence[int]
     device: str
     context: RunContext
 
-    def answers(self, module: nn.Module) -> np.ndarray:
-        """The top-1 class of each image."""
+    def answers(self, module: nn.Module) -> Answers:
         from edgecnn.predict.torch import forward
 
-        found = forward(
+        outputs = forward(
             module,
             self.images,
             shape=self.context.data.preprocessing.crop,
@@ -214,13 +212,12 @@ class _Bench:
             threads=usable_cores(),
             listener=self.context.listener,
         )
-        classes: np.ndarray = found.argmax(1)
-        return classes
+        return Answers(outputs, self.images)
 
-    def accuracy(self, answers: np.ndarray) -> float:
-        return float((answers == self.labels).mean())
+    def accuracy(self, answers: Answers) -> float:
+        return self.context.task.quality(answers).value
 
-    def held(self, other: np.ndarray, student: np.ndarray) -> Comparison:
-        drop = judge(other, student, self.labels, max_drop=0.0).drop
+    def held(self, other: Answers, student: Answers) -> Comparison:
+        drop = self.context.task.compare(other, student, max_drop=0.0).drop
         assert drop is not None and drop.value is not None
         return Comparison(drop.value, drop.low, drop.high)

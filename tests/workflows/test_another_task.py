@@ -27,6 +27,7 @@ from edgecnn.formats.export_stage import Export
 from edgecnn.formats.quantize_stage import Quantize
 from edgecnn.report.evaluation.model import Evaluation
 from edgecnn.report.model import Report
+from edgecnn.workflows.audit import audit
 from edgecnn.workflows.evaluate import evaluate
 from edgecnn.workflows.inputs import open_inputs
 from edgecnn.workflows.optimize.pipeline import run
@@ -104,6 +105,8 @@ def test_optimize_judges_and_bundles_it(source: Source, tmp_path: Path) -> None:
         found = evaluate(tmp_path / "out" / "artifacts" / row.file, data=source.data)  # the file says what it is for
         assert row.accuracy is not None
         assert found.to_dict()["mean_absolute_error"] == pytest.approx(row.accuracy.score, abs=1e-6)
+    with pytest.raises(InputError, match="is for the task brightness"):
+        audit(source.data, checkpoint=tmp_path / "out" / "artifacts" / baseline.file)
     image = tmp_path / "grey.png"
     Image.fromarray(np.full((brightness.SIDE, brightness.SIDE, 3), 128, np.uint8)).save(image)
     infer = tmp_path / "out" / "bundle" / "infer.py"
