@@ -91,7 +91,7 @@ def listener() -> Iterator[Listener]:
 
         yield ignore
     elif sys.stderr.isatty():
-        with progress.Bars(rich_console(sys.stderr), verbose=_settings.verbose) as bars:
+        with progress.Bars(rich_console(sys.stderr)) as bars:
             yield _harmlessly(bars.listener)
     else:
         with progress.Lines(lambda text: _write(sys.stderr, text), verbose=_settings.verbose) as lines:

@@ -10,6 +10,7 @@ import typer
 
 from edgecnn.cli import options
 from edgecnn.cli.command import command
+from edgecnn.core.units import first_few
 
 if TYPE_CHECKING:
     from edgecnn.workflows.inspect import Inspection
@@ -70,16 +71,12 @@ def _tensors(value: Any) -> str:
     return "\n".join(f"{item['name']}  {' x '.join(map(str, item['shape']))}  {item['dtype']}" for item in value)
 
 
-def _names(value: Any) -> str:
-    return ", ".join(value[:8]) + (f" and {len(value) - 8} more" if len(value) > 8 else "")
-
-
 _WORDED: dict[str, Callable[[Any], str]] = {
     "size_bytes": lambda value: f"{value / 1e6:.2f} MB",
     "parameters": lambda value: f"{value / 1e6:,.2f} million",
     "macs": lambda value: f"{value / 1e6:,.2f} million",
     "input_shape": lambda value: " x ".join(map(str, value)),
-    "class_names": _names,
+    "class_names": lambda value: first_few(value, 8),
     "inputs": _tensors,
     "outputs": _tensors,
     "layers": lambda value: ", ".join(f"{count} layers {dtype}" for dtype, count in value.items()),

@@ -84,12 +84,11 @@ class Lines:
 class Bars:
     """A live line per running step; a finished step stays above as one line with a tick and its time."""
 
-    def __init__(self, console: Console, *, verbose: bool = False) -> None:
+    def __init__(self, console: Console) -> None:
         from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Live
 
         self._console = console
-        self._verbose = verbose
         bar = BarColumn(bar_width=24, complete_style="cyan", finished_style="cyan", pulse_style="dim cyan")
         self._live = Live(
             SpinnerColumn(style="cyan", finished_text=" "),

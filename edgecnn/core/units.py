@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 NOTHING = "–"
 """In place of a figure that is not known."""
 
@@ -79,3 +81,10 @@ def short(text: str, width: int = 48) -> str:
         return text
     tail = (width - 1) // 2
     return f"{text[: width - 1 - tail]}…{text[-tail:]}"
+
+
+def first_few(items: Iterable[str], most: int = 3) -> str:
+    """The first few, and how many more: `a, b, c and 5 more`."""
+    every = list(items)
+    more = f" and {len(every) - most} more" if len(every) > most else ""
+    return ", ".join(every[:most]) + more

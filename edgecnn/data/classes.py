@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edgecnn.core.errors import InputError, did_you_mean
+from edgecnn.core.units import first_few
 from edgecnn.data.listing import Listing
 
-SHOWN = 3
 FORMS = "one class name per line, a JSON object of name and index, or CSV lines of name,index"
 
 
@@ -74,13 +74,13 @@ def read_class_map(path: Path, num_classes: int) -> ClassMap:
     entries = read(text, path)
     repeated = [name for name, count in Counter(name for name, _ in entries).items() if count > 1]
     if repeated:
-        raise _wrong_map(path, f"it names {_some(repeated)} more than once")
+        raise _wrong_map(path, f"it names {first_few(repeated)} more than once")
     if read is _from_lines and len(entries) != num_classes:
         why = f"it has {len(entries)} lines, the network {num_classes} outputs, and the line number is the output"
         raise _wrong_map(path, why)
     outside = [f"{name} = {index}" for name, index in entries if not 0 <= index < num_classes]
     if outside:
-        raise _wrong_map(path, f"{_some(outside)}: outside the network's outputs 0 to {num_classes - 1}")
+        raise _wrong_map(path, f"{first_few(outside)}: outside the network's outputs 0 to {num_classes - 1}")
     if not entries:
         raise _wrong_map(path, "it is empty")
     return ClassMap(dict(entries), num_classes, f"class map {path}")
@@ -114,7 +114,7 @@ def _from_data(listing: Listing, num_classes: int) -> ClassMap:
         if outside:
             raise InputError(
                 "class-count",
-                f"label {_some(outside)} in {next(iter(listing.origin.values()))} is outside the network's outputs",
+                f"label {first_few(outside)} in {next(iter(listing.origin.values()))} is outside the network's outputs",
                 why=f"the network has {num_classes} outputs, 0 to {num_classes - 1}",
                 hint="correct the labels, or give names as labels and their outputs with --class-map FILE",
             )
@@ -123,7 +123,7 @@ def _from_data(listing: Listing, num_classes: int) -> ClassMap:
         raise InputError(
             "class-count",
             f"the data has {len(found)} classes, the network {num_classes} outputs",
-            why=f"classes found: {_some(found)}",
+            why=f"classes found: {first_few(found)}",
             hint=f"say which output each class is with --class-map FILE: {FORMS}",
         )
     return ClassMap({name: index for index, name in enumerate(found)}, num_classes, "sorted names of the classes")
@@ -138,7 +138,7 @@ def _checked(classes: ClassMap, listing: Listing) -> ClassMap:
     if unknown:
         raise InputError(
             "unknown-class",
-            f"{len(unknown)} of {len(listing.labels)} classes in the data are unknown: {_some(unknown)}",
+            f"{len(unknown)} of {len(listing.labels)} classes in the data are unknown: {first_few(unknown)}",
             why=f"not in the {classes.source}; for '{unknown[0]}': {_nearest(unknown[0], classes.indices)}",
             hint=f"rename the class folders, or give --class-map FILE: {FORMS}",
         )
@@ -148,12 +148,7 @@ def _checked(classes: ClassMap, listing: Listing) -> ClassMap:
 def _nearest(name: str, known: Iterable[str]) -> str:
     names = list(known)
     hint = did_you_mean(name, names)
-    return hint if hint.startswith("did you mean") else f"known: {_some(names)}"
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    return hint if hint.startswith("did you mean") else f"known: {first_few(names)}"
 
 
 def _from_lines(text: str, path: Path) -> list[tuple[str, int]]:

@@ -11,6 +11,7 @@ from typing import Any
 from edgecnn.core.artifact import sha256_of
 from edgecnn.core.errors import InputError
 from edgecnn.core.preprocessing import Preprocessing
+from edgecnn.core.units import first_few
 from edgecnn.data.classes import ClassMap, LabelMap, LabelReader, class_map_for
 from edgecnn.data.folder import LAYOUT, list_folder
 from edgecnn.data.images import ImageSet
@@ -179,9 +180,9 @@ def _doubts(training: ImageSet, validation: ImageSet, names: Sequence[str]) -> I
     absent = [name for label, name in enumerate(names) if label not in counts]
     single = [names[label] for label, count in sorted(counts.items()) if count == 1]
     if absent:
-        yield f"no image to train on shows {_listed(absent)}: the network will never answer that"
+        yield f"no image to train on shows {first_few(absent)}: the network will never answer that"
     if single:
-        yield f"one image to train on shows {_listed(single)}: the network will know that image, not the class"
+        yield f"one image to train on shows {first_few(single)}: the network will know that image, not the class"
     seen = set(training.file_digests())
     copies = [path for path, digest in zip(validation.paths, validation.file_digests(), strict=True) if digest in seen]
     if copies:
@@ -189,10 +190,6 @@ def _doubts(training: ImageSet, validation: ImageSet, names: Sequence[str]) -> I
             f"{len(copies)} of {len(validation)} validation images are among the training images too, such as "
             f"{copies[0]}: the accuracy will be better than on new images"
         )
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 class _Sets:

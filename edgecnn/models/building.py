@@ -13,12 +13,13 @@ from torch import nn
 from edgecnn.core.artifact import sha256_of
 from edgecnn.core.errors import EdgecnnError, InputError, StepError
 from edgecnn.core.preprocessing import Preprocessing
+from edgecnn.core.units import first_few
 from edgecnn.models import facts, match, open, reference, registry
 from edgecnn.models.pruned import PruningPlan
 from edgecnn.models.rebuilding import for_other_classes, plan_in, stated_of
 from edgecnn.models.registry import Entry, Form, shapes
 from edgecnn.models.sources import source_files
-from edgecnn.models.weights import Weights, listing, read_weights, require_classes
+from edgecnn.models.weights import Weights, read_weights, require_classes
 
 _DROPS_PATHS = ("StochasticDepth", "DropPath")
 """What torchvision and timm call the module that leaves a residual branch out."""
@@ -41,8 +42,8 @@ class LoadedWeights:
     class_names: tuple[str, ...] | None = None
 
     def __str__(self) -> str:
-        anew = f"; fresh: {listing(self.fresh)} ({self.why})" if self.fresh else ""
-        unused = f"; not used: {listing(self.unused)}" if self.unused else ""
+        anew = f"; fresh: {first_few(self.fresh)} ({self.why})" if self.fresh else ""
+        unused = f"; not used: {first_few(self.unused)}" if self.unused else ""
         return f"{len(self.taken)} of {len(self.taken) + len(self.fresh)} tensors taken from {self.file}{anew}{unused}"
 
 
@@ -309,7 +310,7 @@ def _fresh_head_reason(
         return f"{outputs} classes there, {_outputs(head, wanted, wanted)} here" if outputs else "another head there"
     if head and here is not None and there is not None and set(here) != set(there):
         strange = [name for name in there if name not in set(here)]
-        return f"other classes there: {listing(strange)}"
+        return f"other classes there: {first_few(strange)}"
     return ""
 
 

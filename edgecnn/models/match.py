@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 from edgecnn.core.errors import EdgecnnError, InputError, MissingError, StepError, install_hint
+from edgecnn.core.units import first_few
 from edgecnn.models import catalog, registry, statistics
 from edgecnn.models.reference import quiet_stdout
 from edgecnn.models.registry import Entry, Form, Shapes, build_empty, form_for, has_timm, shapes, without_training_heads
-from edgecnn.models.weights import Weights, listing
+from edgecnn.models.weights import Weights
 
 # Equal networks from two libraries add in another order; a different pooling or epsilon shows in the third digit.
 _EQUAL = 1e-4
@@ -41,7 +42,7 @@ class Difference:
             (self.unexpected, "not in the network"),
             (self.reshaped, "of another shape"),
         ]
-        return "; ".join(f"{len(keys)} {what}: {listing(keys)}" for keys, what in parts if keys)
+        return "; ".join(f"{len(keys)} {what}: {first_few(keys)}" for keys, what in parts if keys)
 
 
 def difference(wanted: Shapes, given: Shapes) -> Difference:
@@ -147,7 +148,7 @@ def settle(fits: list[Fit], state: Mapping[str, torch.Tensor], listed: list[Entr
     """
     absent = [str(entry) for entry in listed if entry.library == "timm" and not has_timm()]
     notes = (
-        [f"{listing(absent)} would take these weights too; timm is not installed, so it was not compared"]
+        [f"{first_few(absent)} would take these weights too; timm is not installed, so it was not compared"]
         if absent
         else []
     )
@@ -156,7 +157,7 @@ def settle(fits: list[Fit], state: Mapping[str, torch.Tensor], listed: list[Entr
     groups = _same_outputs(fits, state)
     if len(groups) == 1:
         others = [str(item.entry) for item in groups[0][1:]]
-        notes.append(f"{listing(others)} computes the same from these weights; {groups[0][0].entry} was taken")
+        notes.append(f"{first_few(others)} computes the same from these weights; {groups[0][0].entry} was taken")
         return groups[0][0], tuple(notes)
     distances = [_distance(group[0], state) for group in groups]
     winner = statistics.clear_winner(distances)
@@ -181,7 +182,7 @@ def _ambiguous(groups: list[list[Fit]]) -> InputError:
     return InputError(
         "ambiguous-architecture",
         f"{len(groups)} architectures have weights of these names and shapes, and compute different things",
-        why=listing(names, 6),
+        why=first_few(names, 6),
         hint="say which: " + " or ".join(f"--model {group[0].entry}" for group in groups[:4]),
     )
 
@@ -254,7 +255,7 @@ def _nothing_fits(given: Shapes) -> InputError:
     return InputError(
         "unknown-architecture",
         "these weights belong to no architecture of torchvision or timm",
-        why=why if near else f"no known architecture has keys like {listing(without_training_heads(given), 4)}",
+        why=why if near else f"no known architecture has keys like {first_few(without_training_heads(given), 4)}",
         hint="give the code that builds the network: --model path/to/file.py:factory" + code,
     )
 

@@ -7,7 +7,7 @@ import re
 import struct
 import warnings
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import torch
 
 from edgecnn.core import plugins
 from edgecnn.core.errors import InputError
+from edgecnn.core.units import first_few
 from edgecnn.models.files import RESAVE, kind_of, truncated
 
 # Under which name training scripts keep the state_dict; a moving average is taken only when there is nothing else.
@@ -269,17 +270,10 @@ def _check_finite(state: Mapping[str, torch.Tensor], path: Path) -> None:
         raise InputError(
             "weights-not-finite",
             f"{path} holds NaN or infinite weights",
-            why=f"in {listing(bad)}",
+            why=f"in {first_few(bad)}",
             hint="take an earlier checkpoint: this training run diverged",
         )
 
 
 def _no_weights(path: Path, why: str) -> InputError:
     return InputError("no-weights", f"no weights were found in {path}", why=why, hint=RESAVE)
-
-
-def listing(items: Iterable[str], most: int = 3) -> str:
-    """The first few, and how many more."""
-    every = list(items)
-    more = f" and {len(every) - most} more" if len(every) > most else ""
-    return ", ".join(every[:most]) + more

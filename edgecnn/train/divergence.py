@@ -10,6 +10,7 @@ from torch import Tensor
 
 from edgecnn.core.errors import StepError
 from edgecnn.core.stage import LabelledImages
+from edgecnn.core.units import first_few
 
 NAMED_IMAGES = 4
 UNREAD = 32
@@ -45,11 +46,10 @@ class DivergenceCheck:
     def _error(self, what: str, value: float, indices: Sequence[int], when: str) -> StepError:
         paths = getattr(self._images, "paths", None)
         names = [str(index if paths is None else paths[index]) for index in indices]
-        shown = ", ".join(names[:NAMED_IMAGES])
-        more = f" and {len(names) - NAMED_IMAGES} more" if len(names) > NAMED_IMAGES else ""
+        shown = first_few(names, NAMED_IMAGES)
         return StepError(
             CODE,
             f"the training {what} is no longer a number",
-            why=f"it was {value} {when}, on the batch with {'images ' if paths is None else ''}{shown}{more}",
+            why=f"it was {value} {when}, on the batch with {'images ' if paths is None else ''}{shown}",
             hint="lower the learning rate, for example to a tenth, and look at these images",
         )

@@ -19,6 +19,7 @@ from edgecnn.core.errors import InputError
 from edgecnn.core.events import Listener, Warned
 from edgecnn.core.stage import Context, LabelledImages
 from edgecnn.core.store import write_atomically
+from edgecnn.core.units import first_few
 from edgecnn.models import save
 
 BATCH = 64
@@ -131,9 +132,8 @@ def warn(unpruned: Mapping[str, str], listener: Listener) -> None:
         if why != OUTPUTS:
             by_reason.setdefault(why, []).append(path)
     for why, paths in by_reason.items():
-        more = f" and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
         verb = "stays" if len(paths) == 1 else "stay"
-        listener(Warned("left-whole", f"{', '.join(paths[:NAMED])}{more} {verb} whole: {why}"))
+        listener(Warned("left-whole", f"{first_few(paths, NAMED)} {verb} whole: {why}"))
 
 
 def _written(made: Pruned, source: Artifact, context: Context) -> Artifact:
