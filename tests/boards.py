@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from local_transport import LocalTransport
 
 from edgecnn.core.errors import EdgecnnError, StepError
 from edgecnn.measure.board import Board
-from edgecnn.measure.transport.local import LocalTransport
 
 MakeBoard = Callable[..., Board]
 HANGING = (

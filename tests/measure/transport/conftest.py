@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from local_transport import LocalTransport
 
 from edgecnn.core.device import Connect
 from edgecnn.measure.board import Board
 from edgecnn.measure.board.agent import Patience
-from edgecnn.measure.transport.local import LocalTransport
 
 QUICK = Patience(reconnect_s=5.0, pauses_s=(0.05, 0.1, 0.2), silence_s=20.0, busy_s=0.0, abandon_s=30.0)
 PLAN: dict[str, Any] = {

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 from boards import HANGING, Cutting, MakeBoard, failing
+from local_transport import LocalTransport
 
 from edgecnn.core.device import Connect, DeviceProfile
 from edgecnn.core.errors import MissingError, StepError
 from edgecnn.measure.board import Board, open_device
 from edgecnn.measure.board.agent import Patience
 from edgecnn.measure.device import ThisMachine
-from edgecnn.measure.transport.local import LocalTransport
 
 
 def test_a_job_its_events_and_its_array(

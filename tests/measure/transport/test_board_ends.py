@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 from boards import HANGING, Cutting, MakeBoard, failing
+from local_transport import LocalTransport
 
 from edgecnn.core.errors import EdgecnnError, MissingError, StepError
 from edgecnn.measure.board.agent import Patience
-from edgecnn.measure.transport.local import LocalTransport
 
 
 def test_a_killed_worker_is_named(make_board: MakeBoard, runtime_job: dict[str, Any], fake_runtime: Any) -> None:
@@ -138,8 +138,9 @@ def test_ctrl_c_ends_the_job_on_the_board(
     fake_runtime(HANGING.format(note=str(note)))
     program = (
         "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"import sys\nsys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
         "from pathlib import Path\nfrom edgecnn.core.device import Connect\n"
-        "from edgecnn.measure.board import Board\nfrom edgecnn.measure.transport.local import LocalTransport\n"
+        "from edgecnn.measure.board import Board\nfrom local_transport import LocalTransport\n"
         f"connect = Connect(ssh='x', python={str(board_python)!r})\n"
         f"with Board('pi', LocalTransport(Path({str(home)!r})), connect) as board:\n"
         "    board.run({'verb': 'facts', 'backend': 'onnxruntime'}, files={}, outputs={}, timeout_s=60)\n"

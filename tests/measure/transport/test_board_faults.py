@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from boards import MakeBoard, failing
+from local_transport import LocalTransport
 
 from edgecnn.core.errors import InputError, MissingError, StepError
-from edgecnn.measure.transport.local import LocalTransport
 
 
 def test_no_python_on_the_board(make_board: MakeBoard, runtime_job: dict[str, Any]) -> None:
