@@ -1,4 +1,4 @@
-"""The only printer: results on stdout, everything else on stderr.
+"""Console, the only printer: results on stdout, everything else on stderr.
 
 rich is imported when something is drawn, so that `edgecnn --help` stays quick.
 """

@@ -1,4 +1,4 @@
-"""The only catcher: whatever ends a command becomes a message (what, why, what to do) and an exit code."""
+"""Failures: whatever ends a command becomes a message (what, why, what to do) and an exit code."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The words every room shares: light types, no torch."""
+"""Core types that every room shares; they import no torch."""

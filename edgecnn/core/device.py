@@ -1,4 +1,4 @@
-"""What a board is. A profile knows no recipe and no model."""
+"""Device profile: what a board is. It knows no recipe and no model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recipe entry `cast`: weights and activations in half precision, inputs and outputs as they were."""
+"""Stage `cast`: weights and activations in half precision, inputs and outputs as they were."""
 
 from __future__ import annotations
 

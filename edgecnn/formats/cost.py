@@ -1,14 +1,15 @@
-"""What each operator of a graph computes and moves, from shapes alone."""
+"""Cost of a graph: what each operator computes and moves, from shapes alone."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-Kind = Literal["integer", "float", "conversion", "other"]
+OperatorKind = Literal["integer", "float", "conversion", "other"]
 """`conversion` changes type or layout only. `other` works on shapes and indices, or its type is not known."""
-Precision = Literal["fp32", "fp16", "int8", "other"]
+ComputePrecision = Literal["fp32", "fp16", "int8", "other"]
 
 LARGEST_SIDE, MOST_AXES = 1 << 40, 16
 """A graph may come from a device that is not to be trusted; beyond these a shape is not known."""
@@ -19,11 +20,15 @@ BYTES = {
     **dict.fromkeys(("float64", "int64", "uint64"), 8),
     **dict.fromkeys(("int4", "uint4"), 0.5),
 }
-PRECISIONS: dict[str, Precision] = {
+PRECISIONS: dict[str, ComputePrecision] = {
     **dict.fromkeys(("int8", "uint8"), "int8"),
     **dict.fromkeys(("float16", "bfloat16"), "fp16"),
     "float32": "fp32",
 }
+
+
+TimedRow = Mapping[str, Any]
+"""A row of a runtime's layer profile, as the probe sends it."""
 
 
 class Tensor(NamedTuple):
@@ -67,20 +72,20 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class Operator:
     """An operator as a runtime runs it. `layer` is its name in the user's file; `merged` are other layers of that file
     that run inside it; `shape` is that of the first output."""
 
     layer: str
     op: str
-    kind: Kind
-    precision: Precision
+    kind: OperatorKind
+    precision: ComputePrecision
     shape: tuple[int, ...] | None = None
     cost: Cost = Cost()
     merged: tuple[str, ...] = ()
 
 
-def kind_of(precision: Precision, *, moves: bool) -> Kind:
+def kind_of(precision: ComputePrecision, *, moves: bool) -> OperatorKind:
     """What an operator is, from the type it computes in."""
     if moves:
         return "conversion"

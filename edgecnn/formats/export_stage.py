@@ -1,4 +1,4 @@
-"""The recipe entry `export`: from the torch model to a format a runtime loads."""
+"""Stage `export`: from the torch model to a format a runtime loads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an exported file holds: inputs, outputs, operators, the type each layer's weights have, metadata."""
+"""Inspection of an exported file: inputs, outputs, operators, the type each layer's weights have, metadata."""
 
 from __future__ import annotations
 

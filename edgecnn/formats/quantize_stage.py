@@ -1,4 +1,4 @@
-"""The recipe entry `quantize`: static post-training INT8."""
+"""Stage `quantize`: static post-training INT8."""
 
 from __future__ import annotations
 

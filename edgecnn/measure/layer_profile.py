@@ -17,7 +17,7 @@ from edgecnn.core.errors import MissingError
 from edgecnn.core.events import Listener, Progress, timed
 from edgecnn.core.result import Result
 from edgecnn.core.third_party import LONGEST_NOTE, sanitize
-from edgecnn.formats.cost import Kind, Node, Precision, total
+from edgecnn.formats.cost import ComputePrecision, Operator, OperatorKind, total
 from edgecnn.formats.registry import format_of_backend
 from edgecnn.measure import roofline
 from edgecnn.measure.device import Device
@@ -49,8 +49,8 @@ class TimedLayer:
     name: str
     runs_as: str
     op: str
-    kind: Kind
-    precision: Precision
+    kind: OperatorKind
+    precision: ComputePrecision
     shape: tuple[int, ...] | None
     time_ns: float
     time_q1_ns: float | None
@@ -155,7 +155,7 @@ class LayerProfile(Result):
         """Whether a layer computes in INT8: then what is in float has stayed behind."""
         return any(layer.kind == "integer" for layer in self.layers)
 
-    def of_kind(self, kind: Kind) -> list[TimedLayer]:
+    def of_kind(self, kind: OperatorKind) -> list[TimedLayer]:
         return [layer for layer in self.layers if layer.kind == kind]
 
     def top(self, count: int) -> list[TimedLayer]:
@@ -225,18 +225,18 @@ def profile(
     return _profile(artifact, times, nodes, peaks, {"device": device.name, "backend": backend, "threads": threads})
 
 
-def _nodes(artifact: Artifact, times: LayerAnswer, optimised: bytes, backend: str) -> list[Node]:
+def _nodes(artifact: Artifact, times: LayerAnswer, optimised: bytes, backend: str) -> list[Operator]:
     """What each row is, by the graph of its runtime."""
     format = format_of_backend(backend)
     if format is None or not format.trace:
         raise MissingError("no-layer-times", f"what the rows of {backend} stand for is not known")
     rows = [row.model_dump() for row in times.layers]
-    nodes: list[Node] = plugins.resolve(format.trace)(rows, optimised, artifact.path)
+    nodes: list[Operator] = plugins.resolve(format.trace)(rows, optimised, artifact.path)
     return nodes
 
 
 def _profile(
-    artifact: Artifact, times: LayerAnswer, nodes: Sequence[Node], peaks: Peaks | None, where: Mapping[str, Any]
+    artifact: Artifact, times: LayerAnswer, nodes: Sequence[Operator], peaks: Peaks | None, where: Mapping[str, Any]
 ) -> LayerProfile:
     together = sum(row.median_ns for row in times.layers)
     layers = tuple(
@@ -263,7 +263,7 @@ def _profile(
 
 
 def _layer(
-    index: int, row: LayerRow, node: Node, *, together: float, peaks: Peaks | None, resolution_ns: float
+    index: int, row: LayerRow, node: Operator, *, together: float, peaks: Peaks | None, resolution_ns: float
 ) -> TimedLayer:
     return TimedLayer(
         index=index,

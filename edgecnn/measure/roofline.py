@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from edgecnn.core.device import DeviceProfile, Hardware
-from edgecnn.formats.cost import Cost, Precision
+from edgecnn.formats.cost import ComputePrecision, Cost
 from edgecnn.formats.registry import runs_on_gpu
 
 LARGEST_CACHE_BYTES = 32 << 20
@@ -30,7 +30,7 @@ class Peaks:
     """
 
     part: Literal["cpu", "gpu"]
-    operations_per_s: Mapping[Precision, float]
+    operations_per_s: Mapping[ComputePrecision, float]
     bytes_per_s: float | None
 
 
@@ -67,12 +67,12 @@ def peaks(profile: DeviceProfile, *, backend: str, threads: int, facts: Mapping[
     return Peaks("gpu" if runs_on_gpu(backend) else "cpu", known, gbps * 1e9 if gbps is not None else None)
 
 
-def _cpu(hardware: Hardware, threads: int, *, fast: bool) -> dict[Precision, float]:
+def _cpu(hardware: Hardware, threads: int, *, fast: bool) -> dict[ComputePrecision, float]:
     cpu = hardware.cpu
     share = min(threads, cpu.cores) / cpu.cores
     if fast and cpu.max_mhz and cpu.max_mhz_super:
         share *= max(1.0, cpu.max_mhz_super / cpu.max_mhz)
-    rates: dict[Precision, float | None] = {
+    rates: dict[ComputePrecision, float | None] = {
         "fp32": cpu.fp32_gflops,
         "fp16": cpu.fp16_gflops,
         "int8": cpu.int8_gops,
@@ -80,12 +80,12 @@ def _cpu(hardware: Hardware, threads: int, *, fast: bool) -> dict[Precision, flo
     return {precision: rate * 1e9 * share for precision, rate in rates.items() if rate is not None}
 
 
-def _gpu(hardware: Hardware, *, fast: bool) -> dict[Precision, float]:
+def _gpu(hardware: Hardware, *, fast: bool) -> dict[ComputePrecision, float]:
     gpu = hardware.gpu
     if gpu is None:
         return {}
     faster = gpu.super if fast else None
-    rates: dict[Precision, float] = {}
+    rates: dict[ComputePrecision, float] = {}
     for precision, name in (("fp32", "fp32_tflops"), ("fp16", "fp16_tflops"), ("int8", "int8_tops")):
         found = [getattr(clocks, name) for clocks in (gpu, faster) if clocks is not None]
         best = max(filter(None, found), default=None)
@@ -97,7 +97,7 @@ def _gpu(hardware: Hardware, *, fast: bool) -> dict[Precision, float]:
 
 
 def bound(
-    cost: Cost, *, precision: Precision, time_ns: float, peaks: Peaks | None, resolution_ns: float = 0.0
+    cost: Cost, *, precision: ComputePrecision, time_ns: float, peaks: Peaks | None, resolution_ns: float = 0.0
 ) -> Bound | None:
     """The bound of one layer; None where the peaks or the cost are not known.
 

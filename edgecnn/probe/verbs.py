@@ -1,4 +1,4 @@
-"""Verbs of the probe: latency, accuracy, facts, layers."""
+"""Verbs of the probe that measure: latency, accuracy, facts, layers; `check` and the agent have theirs."""
 
 from __future__ import annotations
 

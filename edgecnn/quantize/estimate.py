@@ -1,4 +1,4 @@
-"""From a histogram to the range worth 256 codes."""
+"""Estimate of a quantization range: from a histogram to the range worth 256 codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which layers stay in float: one rule for every format."""
+"""Layer patterns: which layers stay in float, by one rule for every format."""
 
 from __future__ import annotations
 

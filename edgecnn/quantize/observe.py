@@ -1,5 +1,6 @@
 """Calibration: stream images through a float model and keep, per tensor, extrema and a histogram. Never activations.
- Memory is flat in the number of images. The half-done state is written to the scratch folder every few seconds, so
+
+Memory is flat in the number of images. The half-done state is written to the scratch folder every few seconds, so
 a run that was killed in the middle goes on from there.
 """
 
@@ -24,14 +25,14 @@ from edgecnn.quantize.histogram import Histogram
 from edgecnn.quantize.options import QuantizeOptions
 from edgecnn.quantize.ranges import RangeTable
 
-Run = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+Runner = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 """Float32 NCHW images in, activations by tensor name out."""
 
 SAVE_EVERY_S = 2.0
 
 
 def observe(
-    run: Run, images: Images, *, options: QuantizeOptions, symmetric: bool, scratch: Path, listener: Listener
+    run: Runner, images: Images, *, options: QuantizeOptions, symmetric: bool, scratch: Path, listener: Listener
 ) -> RangeTable:
     """Ranges of every tensor `run` returns, over all `images`, by the observer in `options`.
 

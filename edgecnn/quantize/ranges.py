@@ -1,4 +1,4 @@
-"""What calibration found: a range for every tensor, checked before anything is built on it."""
+"""Ranges from calibration: one for every tensor, checked before anything is built on them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What came with a file whose weights were trained for their grid: the ranges, and for which codes."""
+"""Ranges that belong to weights trained for their grid, and for which codes: they travel beside the file."""
 
 from __future__ import annotations
 

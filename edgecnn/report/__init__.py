@@ -1,1 +1,1 @@
-"""Reports: what a run found, as text, Markdown and JSON."""
+"""Reports: the results of a run as text, Markdown, HTML and JSON."""

@@ -1,1 +1,1 @@
-"""What a network is for: one folder per task."""
+"""Tasks: what a network is for, one folder each."""

@@ -1,4 +1,4 @@
-"""What every backend must do: inherit `BackendConformance`, set `backend`, give a `model` fixture, and run pytest.
+"""Conformance of a backend: inherit `BackendConformance`, set `backend`, give a `model` fixture, and run pytest.
 
 One that measures with its runtime's own clock inherits `OwnClockConformance`.
 """

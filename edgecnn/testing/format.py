@@ -1,4 +1,4 @@
-"""What every format must do: inherit `FormatConformance`, set `format`, and run pytest.
+"""Conformance of a format: inherit `FormatConformance`, set `format`, and run pytest.
 
 A small network is exported, run in its runtime or what stands in for it on this host, quantized, linted, read back and
 bundled. What a format has no kernel for is skipped.

@@ -1,1 +1,1 @@
-"""What commands do, callable from Python; nothing here prints."""
+"""Workflows: what commands do, callable from Python; nothing here prints."""

@@ -1,4 +1,7 @@
-"""What `edgecnn doctor` looks at. Runtimes are tried in a process of their own: a broken one may take it down."""
+"""Doctor: what this host has installed and what of it works.
+
+Runtimes are tried in a process of their own: a broken one may take it down.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run starts from: the network, the images, and the preprocessing that ties them together."""
+"""Inputs of a run: the network, the images, and the preprocessing that ties them together."""
 
 from __future__ import annotations
 

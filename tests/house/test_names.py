@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PROTOCOL = {"Session"}
 """Names that every backend of the probe gives its classes."""
-TO_RENAME = {"Graph", "Kind", "Precision", "Row"}
+TO_RENAME: set[str] = set()
 """Names that still stand for several things."""
 
 

@@ -13,7 +13,7 @@ from edgecnn.compress.qat.fake_quantize import WeightGrid, quantize_bias, quanti
 
 NodeInputs = Sequence[Tensor | None]
 Attributes = Mapping[str, Any]
-Operator = Callable[[NodeInputs, Attributes], "Tensor | Sequence[Tensor]"]
+OperatorFunction = Callable[[NodeInputs, Attributes], "Tensor | Sequence[Tensor]"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class GraphNode:
     are a weight and a bias that are quantized before use."""
 
     name: str
-    operator: Operator
+    operator: OperatorFunction
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: Attributes = field(default_factory=dict)

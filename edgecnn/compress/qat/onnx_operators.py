@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from edgecnn.compress.qat.fake_quantize import quantize_activation
-from edgecnn.compress.qat.network import Attributes, NodeInputs, Operator
+from edgecnn.compress.qat.network import Attributes, NodeInputs, OperatorFunction
 from edgecnn.compress.qat.onnx_spatial import (
     average_pool,
     conv,
@@ -38,11 +38,11 @@ def gemm(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     return found if c is None else found + beta * c
 
 
-def _over_space(reduce: Callable[..., Tensor]) -> Operator:
+def _over_space(reduce: Callable[..., Tensor]) -> OperatorFunction:
     return lambda inputs, _: reduce(given(inputs, 0), dim=list(range(2, given(inputs, 0).ndim)), keepdim=True)
 
 
-def _reduced(reduce: Callable[..., Tensor]) -> Operator:
+def _reduced(reduce: Callable[..., Tensor]) -> OperatorFunction:
     def run(inputs: NodeInputs, attributes: Attributes) -> Tensor:
         x, axes = given(inputs, 0), axes_of(inputs, attributes)
         if not axes and attributes.get("noop_with_empty_axes", 0):
@@ -158,15 +158,15 @@ def fake_quantize(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     return quantize_activation(given(inputs, 0), attributes["grid"])
 
 
-def _unary(run: Callable[[Tensor], Tensor]) -> Operator:
+def _unary(run: Callable[[Tensor], Tensor]) -> OperatorFunction:
     return lambda inputs, _: run(given(inputs, 0))
 
 
-def _binary(run: Callable[[Tensor, Tensor], Tensor]) -> Operator:
+def _binary(run: Callable[[Tensor, Tensor], Tensor]) -> OperatorFunction:
     return lambda inputs, _: run(given(inputs, 0), given(inputs, 1))
 
 
-def _folded(run: Callable[[Tensor, Tensor], Tensor]) -> Operator:
+def _folded(run: Callable[[Tensor, Tensor], Tensor]) -> OperatorFunction:
     def fold(inputs: NodeInputs, _: Attributes) -> Tensor:
         found = given(inputs, 0)
         for index in range(1, len(inputs)):
@@ -191,7 +191,7 @@ def _cast(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     return given(inputs, 0).to(DTYPES[attributes["to"]])
 
 
-OPERATORS: Mapping[str, Operator] = {
+OPERATORS: Mapping[str, OperatorFunction] = {
     "Abs": _unary(torch.abs),
     "Add": _binary(torch.add),
     "AveragePool": average_pool,

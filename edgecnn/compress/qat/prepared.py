@@ -13,7 +13,7 @@ from torch import Tensor
 from edgecnn.compress.qat.network import Network
 from edgecnn.core.errors import StepError
 from edgecnn.core.stage import Images
-from edgecnn.quantize.observe import Run
+from edgecnn.quantize.observe import Runner
 from edgecnn.quantize.ranges import RangeTable
 
 COMPARED = 2
@@ -29,7 +29,7 @@ class PreparedNetwork(NamedTuple):
     save: Callable[[Mapping[str, Tensor], Path], None]
 
 
-def require_same(network: Network, run: Run, images: Images) -> None:
+def require_same(network: Network, run: Runner, images: Images) -> None:
     """Raise StepError unless the float `network` answers a batch of images as the runtime answers each by itself."""
     shown = np.concatenate(list(images.take(COMPARED).batches(1)))
     wanted = np.concatenate([run(image[None])[network.output] for image in shown])

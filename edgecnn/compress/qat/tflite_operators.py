@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from edgecnn.compress.qat.fake_quantize import quantize_activation
-from edgecnn.compress.qat.network import Attributes, NodeInputs, Operator
+from edgecnn.compress.qat.network import Attributes, NodeInputs, OperatorFunction
 from edgecnn.compress.qat.operands import given, integers, optional, unsupported
 from edgecnn.compress.qat.windows import same_padding, split_padding
 
@@ -123,14 +123,14 @@ def strided_slice(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     return x[tuple(chosen)].reshape(-1, *attributes["shape"][1:])
 
 
-def reduced(run: Callable[..., Tensor]) -> Operator:
+def reduced(run: Callable[..., Tensor]) -> OperatorFunction:
     def reduce(inputs: NodeInputs, attributes: Attributes) -> Tensor:
         return run(given(inputs, 0), dim=integers(given(inputs, 1)), keepdim=bool(attributes.get("keepDims")))
 
     return reduce
 
 
-def resize(mode: str) -> Operator:
+def resize(mode: str) -> OperatorFunction:
     def run(inputs: NodeInputs, attributes: Attributes) -> Tensor:
         view, size = given(inputs, 0).permute(0, 3, 1, 2), integers(given(inputs, 1)) or []
         aligned, centred = bool(attributes.get("alignCorners")), bool(attributes.get("halfPixelCenters"))
@@ -190,15 +190,15 @@ def tabled(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     return smooth + (exact - smooth).detach()
 
 
-def _unary(run: Callable[[Tensor], Tensor]) -> Operator:
+def _unary(run: Callable[[Tensor], Tensor]) -> OperatorFunction:
     return lambda inputs, _: run(given(inputs, 0))
 
 
-def _binary(run: Callable[[Tensor, Tensor], Tensor]) -> Operator:
+def _binary(run: Callable[[Tensor, Tensor], Tensor]) -> OperatorFunction:
     return lambda inputs, attributes: _activated(run(given(inputs, 0), given(inputs, 1)), attributes)
 
 
-OPERATORS: Mapping[str, Operator] = {
+OPERATORS: Mapping[str, OperatorFunction] = {
     "ABS": _unary(torch.abs),
     "ADD": _binary(torch.add),
     "AVERAGE_POOL_2D": average_pool_2d,

@@ -16,10 +16,10 @@ from edgecnn.formats.cost import (
     LARGEST_SIDE,
     MOST_AXES,
     PRECISIONS,
+    ComputePrecision,
     Cost,
-    Kind,
-    Node,
-    Precision,
+    Operator,
+    OperatorKind,
     Tensor,
     kind_of,
     total,
@@ -33,7 +33,7 @@ DTYPES = {
 UNKNOWN = Tensor("?", None)
 
 
-class Graph:
+class OnnxGraph:
     """An ONNX graph: its nodes, what is known of its tensors, and who makes them.
 
     `shapes` is what a run told of the tensors; it has the last word.
@@ -52,7 +52,7 @@ class Graph:
         self.maker = {name: node for node in self.nodes for name in node.output if name}
 
     @classmethod
-    def read(cls, path: Path) -> Graph:
+    def read(cls, path: Path) -> OnnxGraph:
         """The file with its shapes inferred for batch 1. Raises InputError when it is not ONNX."""
         try:
             model = onnx.load(path, load_external_data=False)
@@ -64,7 +64,7 @@ class Graph:
         return cls(model)
 
     @classmethod
-    def parse(cls, raw: bytes, shapes: Mapping[str, Tensor]) -> Graph | None:
+    def parse(cls, raw: bytes, shapes: Mapping[str, Tensor]) -> OnnxGraph | None:
         """The graph in `raw`, which a device sent; None when it is none. Weights in other files are not looked at."""
         model = onnx.ModelProto()
         try:
@@ -79,7 +79,7 @@ class Graph:
     def inputs(self, node: onnx.NodeProto) -> list[Tensor]:
         return [self.tensor(name) for name in node.input]
 
-    def described(self, node: onnx.NodeProto) -> Node:
+    def described(self, node: onnx.NodeProto) -> Operator:
         """What a node is and costs."""
         op, inputs = node.op_type, self.inputs(node)
         output = self.tensor(node.output[0]) if node.output else UNKNOWN
@@ -94,9 +94,9 @@ class Graph:
             weight_bytes=total([tensor.nbytes for tensor in weights]),
             activation_bytes=total([tensor.nbytes for tensor in moved]),
         )
-        return Node(node.name or node.output[0], op, kind, precision, output.shape, cost)
+        return Operator(node.name or node.output[0], op, kind, precision, output.shape, cost)
 
-    def described_all(self) -> list[Node]:
+    def described_all(self) -> list[Operator]:
         return [self.described(node) for node in self.nodes]
 
 
@@ -111,7 +111,7 @@ def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
     return found
 
 
-def nature(op: str, inputs: list[Tensor]) -> tuple[Precision, Kind]:
+def nature(op: str, inputs: list[Tensor]) -> tuple[ComputePrecision, OperatorKind]:
     """By the type of the first input; integer kernels that quantize by themselves have a float one.
 
     A sum of one value is a copy: such a one fences a layer in.

@@ -1,4 +1,4 @@
-"""What ONNX Runtime's optimiser makes of a file: integer kernels, and what it left in float."""
+"""Lint for ONNX Runtime: what its optimiser makes of a file: integer kernels, and what it left in float."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Where Q/DQ pairs go: one table per target family, one walk over the graph.
- Runtimes fuse a float operator between DequantizeLinear and QuantizeLinear into an integer one only when the pairs
+"""Placement of Q/DQ pairs: one table per target family, one walk over the graph.
+
+Runtimes fuse a float operator between DequantizeLinear and QuantizeLinear into an integer one only when the pairs
 stand where their pattern matcher expects them. The tables say where that is; the walk finds the tensors.
 
 Sources: ONNX Runtime `core/optimizer/qdq_transformer/selectors_actions/qdq_selector_action_transformer.cc`; TensorRT

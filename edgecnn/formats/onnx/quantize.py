@@ -18,7 +18,7 @@ from edgecnn.formats.onnx.norms import norms_to_convs
 from edgecnn.formats.onnx.placement import DEFAULT, FAMILIES, Placement, Places, place
 from edgecnn.formats.onnx.qdq import write
 from edgecnn.quantize.layer_patterns import kept
-from edgecnn.quantize.observe import Run, observe
+from edgecnn.quantize.observe import Runner, observe
 from edgecnn.quantize.options import QuantizeOptions
 from edgecnn.quantize.ranges import Range, RangeTable
 from edgecnn.quantize.trained_ranges import ranges_of
@@ -120,7 +120,7 @@ def _saturation(target: DeviceProfile) -> Warned:
     )
 
 
-def runner(path: Path, wanted: list[str]) -> Run:
+def runner(path: Path, wanted: list[str]) -> Runner:
     """A function from float32 NCHW images to the activations named in `wanted`, by ONNX Runtime on the CPU."""
     model = ir.load(path)
     values = {value.name: value for node in model.graph for value in node.outputs}

@@ -1,17 +1,17 @@
-"""From ONNX Runtime's optimised graph back to the layers of the user's file."""
+"""Trace of ONNX Runtime: from its optimised graph back to the layers of the user's file."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgecnn.formats.cost import Node, Tensor, times
+from edgecnn.formats.cost import Operator, Tensor, TimedRow, times
 from edgecnn.formats.onnx import cost_ops
-from edgecnn.formats.onnx.cost import Graph, nature
+from edgecnn.formats.onnx.cost import OnnxGraph, nature
 
 BLOCKED = "com.microsoft.nchwc"
 """The domain of operators whose channels are filled up to whole blocks."""
@@ -22,26 +22,24 @@ FARTHEST = 12
 """Operators that one kernel may have taken in, at most."""
 TRACE_TYPES = {"float": "float32", "double": "float64"}
 
-Row = Mapping[str, Any]
-
 
 def tensors_of(raw: Sequence[tuple[str, tuple[int, ...]]]) -> list[Tensor]:
     """Types and shapes as the trace writes them."""
     return [Tensor(TRACE_TYPES.get(dtype, dtype), shape) for dtype, shape in raw]
 
 
-def nodes(rows: Sequence[Row], graph: bytes, path: Path) -> list[Node]:
+def nodes(rows: Sequence[TimedRow], graph: bytes, path: Path) -> list[Operator]:
     """What each timed row is; `graph` is ONNX Runtime's optimised file, empty where there is none."""
-    return join(rows, graph, Graph.read(path))
+    return join(rows, graph, OnnxGraph.read(path))
 
 
-def join(rows: Sequence[Row], optimised: bytes, original: Graph) -> list[Node]:
+def join(rows: Sequence[TimedRow], optimised: bytes, original: OnnxGraph) -> list[Operator]:
     """For each row of the trace the node that it times, named as in the user's file.
 
     Rows have `name`, `op`, `inputs`, `outputs`. Without a readable graph the row itself is all there is: weights that
     were packed at load time are not in it, and what they cost is not known.
     """
-    graph = Graph.parse(optimised, _shapes(rows, optimised)) if optimised else None
+    graph = OnnxGraph.parse(optimised, _shapes(rows, optimised)) if optimised else None
     if graph is None:
         return [_alone(row) for row in rows]
     found = _matched(rows, graph)
@@ -52,9 +50,9 @@ def join(rows: Sequence[Row], optimised: bytes, original: Graph) -> list[Node]:
     ]
 
 
-def _shapes(rows: Sequence[Row], raw: bytes) -> dict[str, Tensor]:
+def _shapes(rows: Sequence[TimedRow], raw: bytes) -> dict[str, Tensor]:
     """What the run told of each node's outputs, by tensor name."""
-    graph = Graph.parse(raw, {})
+    graph = OnnxGraph.parse(raw, {})
     if graph is None:
         return {}
     shapes: dict[str, Tensor] = {}
@@ -64,7 +62,7 @@ def _shapes(rows: Sequence[Row], raw: bytes) -> dict[str, Tensor]:
     return shapes
 
 
-def _matched(rows: Sequence[Row], graph: Graph) -> list[Any]:
+def _matched(rows: Sequence[TimedRow], graph: OnnxGraph) -> list[Any]:
     """By name and operator; what has no name in the graph in the order of its operator."""
     named = {(node.name, node.op_type): node for node in graph.nodes if node.name}
     nameless: dict[str, list[Any]] = {}
@@ -79,16 +77,16 @@ def _matched(rows: Sequence[Row], graph: Graph) -> list[Any]:
     return found
 
 
-def _alone(row: Row) -> Node:
+def _alone(row: TimedRow) -> Operator:
     inputs, outputs = tensors_of(row["inputs"]), tensors_of(row["outputs"])
     precision, kind = nature(row["op"], inputs)
-    return Node(row["name"], row["op"], kind, precision, outputs[0].shape if outputs else None)
+    return Operator(row["name"], row["op"], kind, precision, outputs[0].shape if outputs else None)
 
 
 class _Channels:
     """How many channels a tensor of the blocked layout really has: as many as in the user's file."""
 
-    def __init__(self, graph: Graph, original: Graph) -> None:
+    def __init__(self, graph: OnnxGraph, original: OnnxGraph) -> None:
         self._graph, self._original = graph, original
 
     def of(self, name: str) -> int | None:
@@ -103,7 +101,7 @@ class _Channels:
         return shape[1] if shape is not None and len(shape) > 1 else None
 
 
-def _unfilled(described: Node, node: Any, graph: Graph, channels: _Channels) -> Node:
+def _unfilled(described: Operator, node: Any, graph: OnnxGraph, channels: _Channels) -> Operator:
     """A convolution of the blocked layout without the channels that only fill up a block."""
     weight = graph.tensor(node.input[1]).shape if len(node.input) > 1 else None
     if node.domain != BLOCKED or not node.output:
@@ -121,13 +119,13 @@ def _unfilled(described: Node, node: Any, graph: Graph, channels: _Channels) -> 
     return replace(described, shape=shape, cost=cost)
 
 
-def _named(described: Node, node: Any, original: Graph) -> Node:
+def _named(described: Operator, node: Any, original: OnnxGraph) -> Operator:
     layer, _tensor = _origin(node, original)
     op = f"{described.op} {BLOCKED.rpartition('.')[2]}" if node.domain == BLOCKED else described.op
     return replace(described, layer=layer or described.layer, op=op)
 
 
-def _origin(node: Any, original: Graph) -> tuple[str | None, str | None]:
+def _origin(node: Any, original: OnnxGraph) -> tuple[str | None, str | None]:
     """(layer, tensor) of the user's file that a node stands for; None where it stands for none.
 
     A node keeps its name, with something added, or bears that of the tensor it makes. A convolution that took in its
@@ -150,7 +148,7 @@ def _stripped(name: str) -> list[str]:
     return names
 
 
-def _weighted_before(node: Any, original: Graph) -> Any:
+def _weighted_before(node: Any, original: OnnxGraph) -> Any:
     """The nearest operator with weights at or before `node`, along first inputs."""
     at = node
     for _ in range(FARTHEST):

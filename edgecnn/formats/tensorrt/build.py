@@ -1,4 +1,4 @@
-"""A program in a process of its own: parse one ONNX file with TensorRT, build an engine ahead of time, tell as JSON.
+"""Build with TensorRT, as a program of its own: parse one ONNX file, build an engine ahead of time, print JSON.
 
 `python -m edgecnn.formats.tensorrt.build FILE` prints one JSON object on the last line of stdout. It needs no GPU:
 the engine is built for a compute capability, not for a device, and is thrown away.

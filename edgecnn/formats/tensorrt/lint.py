@@ -1,4 +1,4 @@
-"""What TensorRT's own parser and builder say of an ONNX file, on a machine that needs no GPU."""
+"""Lint for TensorRT: what its own parser and builder say of an ONNX file. It needs no GPU."""
 
 from __future__ import annotations
 

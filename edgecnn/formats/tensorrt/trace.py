@@ -1,13 +1,12 @@
-"""What trtexec tells of an engine's layers, as nodes."""
+"""Trace of TensorRT: an engine's layers, as trtexec prints them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from edgecnn.formats.cost import PRECISIONS, Cost, Node, Tensor, kind_of, times, total
+from edgecnn.formats.cost import PRECISIONS, Cost, Operator, Tensor, TimedRow, kind_of, times, total
 
 FORMATS = (
     ("int8", "int8"),
@@ -30,10 +29,8 @@ MOVES = ("reformat", "noop", "shuffle", "cast", "quantize", "dequantize", "ident
 COPIES = ("Reformatting CopyNode", "copied_squeeze_after_", "squeeze_after_", "reshape_before_", "reshape_after_")
 """Beginnings of the names of what TensorRT puts in between; `--exportLayerInfo` does not list all of these."""
 
-Row = Mapping[str, Any]
 
-
-def describe(row: Row) -> Node:
+def describe(row: TimedRow) -> Operator:
     """One layer. Rows have `name`, `op` (LayerType), `inputs`, `outputs`, `weights` (count) and `details`."""
     inputs = [Tensor(dtype_of(text), shape) for text, shape in row["inputs"]]
     outputs = [Tensor(dtype_of(text), shape) for text, shape in row["outputs"]]
@@ -48,10 +45,10 @@ def describe(row: Row) -> Node:
         weight_bytes=_weight_bytes(row, inputs),
         activation_bytes=total([tensor.nbytes for tensor in (*inputs, *outputs)]) if outputs else None,
     )
-    return Node(name, op or "?", kind_of(precision, moves=moves), precision, output.shape, cost)
+    return Operator(name, op or "?", kind_of(precision, moves=moves), precision, output.shape, cost)
 
 
-def nodes(rows: Sequence[Row], graph: bytes, path: Path) -> list[Node]:
+def nodes(rows: Sequence[TimedRow], graph: bytes, path: Path) -> list[Operator]:
     """What each timed row is: trtexec tells it beside the time."""
     return [describe(row) for row in rows]
 
@@ -62,7 +59,7 @@ def dtype_of(text: str) -> str:
     return next((dtype for word, dtype in FORMATS if word in lower), "?")
 
 
-def _macs(row: Row, inputs: Sequence[Tensor], output: Tensor, *, moves: bool) -> int | None:
+def _macs(row: TimedRow, inputs: Sequence[Tensor], output: Tensor, *, moves: bool) -> int | None:
     """A convolution's weights are used once for each place of its output; a product sums over its last axis.
 
     None for what TensorRT has melted together and does not tell apart.
@@ -89,5 +86,5 @@ def _operations(counted: int | None, output: Tensor, *, moves: bool) -> int | No
     return 2 * counted if counted else 0 if moves else output.elements
 
 
-def _weight_bytes(row: Row, inputs: Sequence[Tensor]) -> int | None:
+def _weight_bytes(row: TimedRow, inputs: Sequence[Tensor]) -> int | None:
     return Tensor(inputs[0].dtype, (row["weights"],)).nbytes if inputs and row["weights"] else 0

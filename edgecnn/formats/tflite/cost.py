@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from edgecnn.formats.cost import PRECISIONS, Cost, Node, Tensor, kind_of, times, total
+from edgecnn.formats.cost import PRECISIONS, Cost, Operator, Tensor, kind_of, times, total
 from edgecnn.formats.tflite.flatbuffer import Graph as File
 from edgecnn.formats.tflite.flatbuffer import require
 
@@ -17,7 +17,7 @@ POOLS = frozenset({"MAX_POOL_2D", "AVERAGE_POOL_2D", "L2_POOL_2D"})
 REDUCTIONS = frozenset({"MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD"})
 
 
-class Graph:
+class TFLiteGraph:
     """The operators of a TFLite file in its order, each with what it costs for one image."""
 
     def __init__(self, file: File) -> None:
@@ -30,7 +30,7 @@ class Graph:
         self.nodes = [self._described(operator) for operator in self.operators]
 
     @classmethod
-    def read(cls, path: Path) -> Graph:
+    def read(cls, path: Path) -> TFLiteGraph:
         """Raises InputError when the file is not TFLite, MissingError without the extra `tflite`."""
         return cls(File.read(path))
 
@@ -63,7 +63,7 @@ class Graph:
         shape = () if tensor.shape is None else tuple(max(1, int(side)) for side in tensor.shape)
         return Tensor(self._types.get(tensor.type, "?"), shape)
 
-    def _described(self, operator: Any) -> Node:
+    def _described(self, operator: Any) -> Operator:
         op = self._file.op(operator)
         used = [int(index) for index in operator.inputs if index >= 0]
         inputs, output = [self._tensor(index) for index in used], self._tensor(int(operator.outputs[0]))
@@ -77,7 +77,7 @@ class Graph:
             weight_bytes=total([self._tensor(index).nbytes for index in constant]),
             activation_bytes=total([self._tensor(index).nbytes for index in moved]),
         )
-        return Node(
+        return Operator(
             self._file.layer(operator), op, kind_of(precision, moves=op in MOVES), precision, output.shape, cost
         )
 

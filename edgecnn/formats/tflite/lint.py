@@ -1,4 +1,4 @@
-"""What LiteRT makes of a file: partitions for XNNPACK, and the operators left outside or in float."""
+"""Lint for LiteRT: what it makes of a file: partitions for XNNPACK, and the operators left outside or in float."""
 
 from __future__ import annotations
 

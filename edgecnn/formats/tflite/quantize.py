@@ -17,7 +17,7 @@ from edgecnn.core.stage import Context
 from edgecnn.core.third_party import first_line, quiet
 from edgecnn.formats.tflite import flatbuffer
 from edgecnn.quantize.layer_patterns import kept
-from edgecnn.quantize.observe import Run, observe
+from edgecnn.quantize.observe import Runner, observe
 from edgecnn.quantize.options import QuantizeOptions
 from edgecnn.quantize.ranges import RangeTable, asymmetric, floored
 from edgecnn.quantize.trained_ranges import ranges_of
@@ -82,7 +82,7 @@ def integer_file(graph: flatbuffer.Graph, ranges: RangeTable, *, options: Quanti
     return flatbuffer.Graph(_write(graph, ranges, options=options, floating=floating_layers(graph, options)))
 
 
-def _only(run: Run, names: list[str]) -> Run:
+def _only(run: Runner, names: list[str]) -> Runner:
     """`run`, of which only the tensors in `names` are looked at."""
 
     def some(images: np.ndarray) -> Mapping[str, np.ndarray]:
@@ -110,7 +110,7 @@ class Activations(Mapping[str, np.ndarray]):
         return len(self._indices)
 
 
-def runner(path: Path, graph: flatbuffer.Graph) -> Run:
+def runner(path: Path, graph: flatbuffer.Graph) -> Runner:
     """A function from one float32 NCHW image to the activations of `graph`, without XNNPACK, which hides them."""
     loaded = flatbuffer.interpreter(path, delegate=False, keep_tensors=True, threads=THREADS)
     followers = {follower for follower, _ in _padded(graph)}

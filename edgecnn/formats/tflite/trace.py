@@ -1,15 +1,14 @@
-"""From the operators that LiteRT and XNNPACK timed back to those of the user's file."""
+"""Trace of LiteRT: from the operators that it and XNNPACK timed back to those of the user's file."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from edgecnn.formats.cost import Cost, Node, Precision, Tensor, kind_of, times
-from edgecnn.formats.tflite.cost import Graph
+from edgecnn.formats.cost import ComputePrecision, Cost, Operator, Tensor, TimedRow, kind_of, times
+from edgecnn.formats.tflite.cost import TFLiteGraph
 
 RUNS = {
     "convolution": ("CONV_2D", "DEPTHWISE_CONV_2D"),
@@ -45,19 +44,17 @@ RUNS = {
 SILENT = frozenset({"PAD", "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "RELU", "RELU6", "QUANTIZE", "DEQUANTIZE"})
 """What XNNPACK often runs inside the next operator, or not at all."""
 MOVES = frozenset({"copy", "convert", "staticreshape", "statictranspose", "transpose"})
-TYPES: tuple[tuple[str, Precision], ...] = (("Q", "int8"), ("F16", "fp16"), ("F32", "fp32"))
+TYPES: tuple[tuple[str, ComputePrecision], ...] = (("Q", "int8"), ("F16", "fp16"), ("F32", "fp32"))
 
 _DTYPES = {"int8": "int8", "fp16": "float16", "fp32": "float32"}
 
-Row = Mapping[str, Any]
 
-
-def nodes(rows: Sequence[Row], graph: bytes, path: Path) -> list[Node]:
+def nodes(rows: Sequence[TimedRow], graph: bytes, path: Path) -> list[Operator]:
     """What each timed row is; LiteRT gives no graph of its own."""
-    return join(rows, Graph.read(path))
+    return join(rows, TFLiteGraph.read(path))
 
 
-def join(rows: Sequence[Row], graph: Graph) -> list[Node]:
+def join(rows: Sequence[TimedRow], graph: TFLiteGraph) -> list[Operator]:
     """For each row the operator of the file that it times, in the order of execution.
 
     Rows have `op`, `delegated` and `node`: an operator outside the delegate is known by its number in the file. Those
@@ -68,7 +65,7 @@ def join(rows: Sequence[Row], graph: Graph) -> list[Node]:
     inside = [index for index in graph.order(outside) if index not in outside]
     events = [row for row in rows if row["delegated"]]
     pairs = iter(_alongside([_word(row["op"]) for row in events], [graph.nodes[index].op for index in inside]))
-    nodes, merged = list[Node](), list[str]()
+    nodes, merged = list[Operator](), list[str]()
     for row in rows:
         if row["delegated"]:
             place, skipped = next(pairs)
@@ -81,7 +78,7 @@ def join(rows: Sequence[Row], graph: Graph) -> list[Node]:
     return nodes
 
 
-def _ran(node: Node, row: Row, merged: tuple[str, ...]) -> Node:
+def _ran(node: Operator, row: TimedRow, merged: tuple[str, ...]) -> Operator:
     """The file's operator with the type that XNNPACK says it computes in: float may run as FP16."""
     precision = _precision(row["op"]) if row["delegated"] else node.precision
     if precision in (None, node.precision) or node.kind == "conversion":
@@ -89,17 +86,17 @@ def _ran(node: Node, row: Row, merged: tuple[str, ...]) -> Node:
     return replace(node, precision=precision, kind=kind_of(precision or "other", moves=False), merged=merged)
 
 
-def _added(row: Row, before: Sequence[Node]) -> Node:
+def _added(row: TimedRow, before: Sequence[Operator]) -> Operator:
     """An operator that the file does not have: the activation of the one before it, or a move of its own."""
     precision, last = _precision(row["op"]), before[-1] if before else None
     if _word(row["op"]) in MOVES or last is None:
         kind = kind_of(precision or "other", moves=_word(row["op"]) in MOVES)
-        return Node(last.layer if last else row["op"], row["op"], kind, precision or "other", None, Cost(macs=0))
+        return Operator(last.layer if last else row["op"], row["op"], kind, precision or "other", None, Cost(macs=0))
     precision = precision or last.precision
     output = Tensor(_DTYPES.get(precision, "?"), last.shape)
     twice = times(2, output.nbytes)
     cost = Cost(macs=0, operations=output.elements, weight_bytes=0, activation_bytes=twice)
-    return Node(last.layer, row["op"], kind_of(precision, moves=False), precision, last.shape, cost)
+    return Operator(last.layer, row["op"], kind_of(precision, moves=False), precision, last.shape, cost)
 
 
 def _word(op: str) -> str:
@@ -107,7 +104,7 @@ def _word(op: str) -> str:
     return re.sub(r"[^a-z0-9]", "", op.partition("(")[0].lower())
 
 
-def _precision(op: str) -> Precision | None:
+def _precision(op: str) -> ComputePrecision | None:
     """The first type in the brackets: (NC, QS8, QC8W) is int8."""
     inside = re.search(r"\(([^)]*)\)", op)
     for word in inside.group(1).replace(" ", "").split(",") if inside else ():

@@ -1,5 +1,7 @@
-"""How sensors reach a machine: small files below a root, programs by name. Nothing here raises; what fails says so
-once."""
+"""Machine that sensors read: small files below a root, programs by name.
+
+Nothing here raises; what fails says so once.
+"""
 
 # ruff: noqa: TID252 - the probe travels under another package name
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What follows from an audit: each finding with what to do, those that spoil a verdict first."""
+"""Findings of an audit: each with what to do, those that spoil a verdict first."""
 
 from __future__ import annotations
 

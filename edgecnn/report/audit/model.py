@@ -1,4 +1,4 @@
-"""Everything a renderer of an audit needs. The JSON of it is the archive; its shape is `SCHEMA`."""
+"""Audit of a data set: everything a renderer needs. The JSON of it is the archive; its shape is `SCHEMA`."""
 
 from __future__ import annotations
 

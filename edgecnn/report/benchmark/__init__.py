@@ -1,4 +1,4 @@
-"""What `edgecnn benchmark` found, as rows; `text`, `table` and `json` write them down."""
+"""Benchmark results as rows; `document` and `table` present them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything a renderer of an evaluation needs. The JSON of it is the archive; its shape is `SCHEMA`."""
+"""Evaluation of a model: everything a renderer needs. The JSON of it is the archive; its shape is `SCHEMA`."""
 
 from __future__ import annotations
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from edgecnn.core.units import NOTHING, count, latency, percent
-from edgecnn.formats.cost import Kind
+from edgecnn.formats.cost import OperatorKind
 from edgecnn.formats.registry import runs_on_gpu, runtime_title
 from edgecnn.measure.layer_profile import LayerProfile, TimedLayer
 
-KINDS: tuple[Kind, ...] = ("integer", "float", "conversion", "other")
+KINDS: tuple[OperatorKind, ...] = ("integer", "float", "conversion", "other")
 PRECISIONS = {"fp32": "FP32", "fp16": "FP16", "int8": "INT8", "other": NOTHING}
 SMALL_NS = 100_000
 """When the dearest layer is quicker than this, times are told in microseconds."""
@@ -102,7 +102,7 @@ def work(profile: LayerProfile) -> str:
     return text
 
 
-def kinds(profile: LayerProfile) -> list[tuple[Kind, float, float, int]]:
+def kinds(profile: LayerProfile) -> list[tuple[OperatorKind, float, float, int]]:
     """(kind, ns, share, how many layers), what there is of it, dearest first."""
     rows = []
     for kind in KINDS:

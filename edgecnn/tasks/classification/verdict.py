@@ -1,5 +1,6 @@
-"""Verdict on a classifier: a paired comparison of top-1. Both models saw the same images, so only their
-disagreements count.
+"""Verdict on a classifier: a paired comparison of top-1 on the same images.
+
+Both models saw the same images, so only their disagreements count.
 
 Notation: b images the baseline gets right and the candidate wrong, c the reverse, N images; drop = (b - c) / N in
 top-1. Both bounds are one-sided at 95 %: PASS when the drop is at most `max_drop` with that confidence, FAIL when it

@@ -1,5 +1,4 @@
-"""Assessment of each artifact: what its runtime made of it, what it answers, how fast. All of it is cached in the
-store."""
+"""Assessment of each artifact: fusion, answers, parity, speed; all of it cached in the store."""
 
 from __future__ import annotations
 

@@ -10,10 +10,10 @@ from edgecnn.core.errors import EdgecnnError
 from edgecnn.core.store import CannotWrite
 from edgecnn.report.search import TrialRow
 from edgecnn.workflows.optimize.assessment import rank
-from edgecnn.workflows.optimize.evaluation import Trial
 from edgecnn.workflows.optimize.execution import translated
 from edgecnn.workflows.optimize.planning import RunContext
 from edgecnn.workflows.optimize.request import Request
+from edgecnn.workflows.optimize.trial import Trial
 
 SMALL_GAIN = 0.1
 """Two attempts of a fallback in a row that win back less than this share of what is missing end the fallback."""

@@ -1,5 +1,4 @@
-"""Output of a run: report.md, report.json, run.json, samples.json, artifacts/, bundle/. Each is renamed
-into place."""
+"""Output of a run: report.*, run.json, samples.json, artifacts/, bundle/, each renamed into place."""
 
 from __future__ import annotations
 

@@ -19,11 +19,11 @@ from edgecnn.report import search as words
 from edgecnn.report.search import Search, TrialRow
 from edgecnn.tasks.task import Judgement
 from edgecnn.workflows.optimize.assessment import Assessment, answer, gather, lint, reference, verify
-from edgecnn.workflows.optimize.evaluation import Evaluator, Trial
 from edgecnn.workflows.optimize.execution import Execution
 from edgecnn.workflows.optimize.ladder import Ladder, Strategy, trials_of
 from edgecnn.workflows.optimize.planning import RunContext
 from edgecnn.workflows.optimize.request import Request
+from edgecnn.workflows.optimize.trial import Evaluator, Trial
 
 AS_WRITTEN = "as written"
 ON_SEARCH_IMAGES = f"{AS_WRITTEN}, on these images"

@@ -1,4 +1,4 @@
-"""What training starts from: images, a network for their classes, and the preprocessing that ties them together."""
+"""Start of a training: images, a network for their classes, and the preprocessing that ties them together."""
 
 from __future__ import annotations
 

@@ -12,17 +12,17 @@ from edgecnn.core.errors import InputError
 from edgecnn.formats.cost import Cost, Tensor
 from edgecnn.formats.onnx import cost_ops
 from edgecnn.formats.onnx import trace as onnx_runtime
-from edgecnn.formats.onnx.cost import Graph
+from edgecnn.formats.onnx.cost import OnnxGraph
 from edgecnn.formats.tensorrt import trace as tensorrt
 from edgecnn.formats.tflite import trace as litert
-from edgecnn.formats.tflite.cost import Graph as TFLiteGraph
+from edgecnn.formats.tflite.cost import TFLiteGraph
 
 F32, I8 = "float32", "int8"
 
 
 def test_onnx_macs_are_those_by_hand(onnx_net: Callable[..., Path], macs: dict[str, int]) -> None:
     for path in (onnx_net(), onnx_net(int8=True, name="int8.onnx")):
-        found = {node.layer: node for node in Graph.read(path).described_all()}
+        found = {node.layer: node for node in OnnxGraph.read(path).described_all()}
         assert {name: found[name].cost.macs for name in macs} == macs
         assert sum(node.cost.macs or 0 for node in found.values()) == sum(macs.values())
         assert found["sum"].cost.operations == 32 * 32 * 16
@@ -30,7 +30,7 @@ def test_onnx_macs_are_those_by_hand(onnx_net: Callable[..., Path], macs: dict[s
 
 
 def test_onnx_bytes_count_every_tensor_once(onnx_net: Callable[..., Path]) -> None:
-    found = {node.layer: node.cost for node in Graph.read(onnx_net()).described_all()}
+    found = {node.layer: node.cost for node in OnnxGraph.read(onnx_net()).described_all()}
     assert found["stem"] == Cost(
         macs=32 * 32 * 8 * 27,
         operations=2 * 32 * 32 * 8 * 27,
@@ -102,7 +102,7 @@ def test_a_file_that_is_no_model(tmp_path: Path) -> None:
     path = tmp_path / "broken.onnx"
     path.write_bytes(b"\xff\xff not a model")
     with pytest.raises(InputError, match="not a readable ONNX"):
-        Graph.read(path)
+        OnnxGraph.read(path)
 
 
 def row(name: str, op: str, out: tuple[int, ...] = (1,), dtype: str = "float") -> dict[str, Any]:
@@ -110,7 +110,7 @@ def row(name: str, op: str, out: tuple[int, ...] = (1,), dtype: str = "float") -
 
 
 def test_without_a_graph_a_row_is_all_there_is(onnx_net: Callable[..., Path]) -> None:
-    original = Graph.read(onnx_net())
+    original = OnnxGraph.read(onnx_net())
     for raw in (b"", b"\xff not a graph"):
         nodes = onnx_runtime.join([row("stem", "QLinearConv", (1, 8, 32, 32), "uint8")], raw, original)
         assert [(node.layer, node.kind, node.shape) for node in nodes] == [("stem", "integer", (1, 8, 32, 32))]
@@ -128,7 +128,7 @@ def test_a_graph_that_makes_no_sense_costs_nothing_but_a_shrug(onnx_net: Callabl
     stem.domain = onnx_runtime.BLOCKED
     del stem.output[:]
     raw = original.SerializeToString()
-    nodes = onnx_runtime.join([row("stem", "Conv"), row("nobody", "Conv")], raw, Graph.read(onnx_net()))
+    nodes = onnx_runtime.join([row("stem", "Conv"), row("nobody", "Conv")], raw, OnnxGraph.read(onnx_net()))
     assert [node.cost.macs for node in nodes] == [None, None]
 
 

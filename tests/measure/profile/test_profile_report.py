@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from edgecnn.core.units import latency
-from edgecnn.formats.cost import Cost, Kind, Precision
+from edgecnn.formats.cost import ComputePrecision, Cost, OperatorKind
 from edgecnn.measure.layer_profile import LayerProfile, Spread, TimedLayer
 from edgecnn.measure.roofline import Bound, Peaks, bound
 from edgecnn.report import archive, html, markdown, text
@@ -25,7 +25,7 @@ from edgecnn.report.profile.svg.drawing import decades, ticks
 PEAKS = Peaks("cpu", {"fp32": 153.6e9, "int8": 614.4e9}, 17.1e9)
 SVG = "{http://www.w3.org/2000/svg}"
 
-ROWS: tuple[tuple[str, str, Kind, Precision, float, Cost], ...] = (
+ROWS: tuple[tuple[str, str, OperatorKind, ComputePrecision, float, Cost], ...] = (
     ("input/quantize", "QuantizeLinear", "conversion", "fp32", 0.127, Cost(0, 150528, 5, 752640)),
     ("stem", "QLinearConv", "integer", "int8", 1.9, Cost(10838016, 21676032, 1162, 551936)),
     ("block.0.depthwise", "QLinearConv", "integer", "int8", 1.2, Cost(3612672, 7225344, 586, 802816)),

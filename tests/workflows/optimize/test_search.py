@@ -28,12 +28,12 @@ from edgecnn.report.search import NOTHING_SMALLER
 from edgecnn.workflows.inputs import open_inputs
 from edgecnn.workflows.optimize import search
 from edgecnn.workflows.optimize.assessment import answer, gather
-from edgecnn.workflows.optimize.evaluation import Evaluator
 from edgecnn.workflows.optimize.ladder import SearchHistory, trials_of
 from edgecnn.workflows.optimize.pipeline import build, run
 from edgecnn.workflows.optimize.planning import RunContext
 from edgecnn.workflows.optimize.request import Request
 from edgecnn.workflows.optimize.search import run_strategy
+from edgecnn.workflows.optimize.trial import Evaluator
 
 if TYPE_CHECKING:
     from workbench import Workbench

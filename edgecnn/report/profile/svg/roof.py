@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from edgecnn.core.units import count
-from edgecnn.formats.cost import Precision
+from edgecnn.formats.cost import ComputePrecision
 from edgecnn.measure.layer_profile import LayerProfile, TimedLayer
 from edgecnn.measure.roofline import Peaks
 from edgecnn.report.profile import layer_text
@@ -55,14 +55,14 @@ def draw(profile: LayerProfile, ranks: Mapping[int, int], *, width: float) -> st
     return element("g", "".join(parts))
 
 
-def _rates(peaks: Peaks | None, shown: Sequence[TimedLayer]) -> dict[Precision, float]:
+def _rates(peaks: Peaks | None, shown: Sequence[TimedLayer]) -> dict[ComputePrecision, float]:
     """Peaks in 10^9 operations per second, of the types that a layer computes in."""
     used = {layer.precision for layer in shown}
     found = peaks.operations_per_s if peaks is not None else {}
     return {precision: rate / 1e9 for precision, rate in found.items() if precision in used}
 
 
-def _plane(shown: Sequence[TimedLayer], rates: Mapping[Precision, float], width: float) -> _Plane:
+def _plane(shown: Sequence[TimedLayer], rates: Mapping[ComputePrecision, float], width: float) -> _Plane:
     intensities = [layer.intensity or 1.0 for layer in shown]
     speeds = [layer.gops or 1.0 for layer in shown]
     return _Plane(width, decades(intensities), decades([*speeds, *rates.values()]))
@@ -85,7 +85,7 @@ def _grid(plane: _Plane) -> list[str]:
     return parts
 
 
-def _roofs(plane: _Plane, peaks: Peaks | None, rates: Mapping[Precision, float]) -> list[str]:
+def _roofs(plane: _Plane, peaks: Peaks | None, rates: Mapping[ComputePrecision, float]) -> list[str]:
     """For each type that a layer computes in: the slope of memory up to the flat of computing."""
     if peaks is None:
         return []

@@ -1,5 +1,7 @@
-"""The bundle: a folder to copy to the board. Model, preprocessing, labels, and code that needs numpy, Pillow and
-one runtime."""
+"""Bundle: a folder to copy to the board.
+
+Model, preprocessing, labels, and code that needs numpy, Pillow and one runtime.
+"""
 
 from __future__ import annotations
 
