@@ -14,7 +14,7 @@ from edgecnn.core.device import Deployment, DeviceProfile
 from edgecnn.core.errors import MissingError, StepError
 from edgecnn.core.events import Event, Progress, ignore
 from edgecnn.formats.files import open_artifact
-from edgecnn.formats.onnx.cost import Graph
+from edgecnn.formats.onnx.cost import OnnxGraph
 from edgecnn.measure.device import ThisMachine
 from edgecnn.measure.layer_profile import LayerProfile, profile
 
@@ -53,7 +53,7 @@ def test_onnxruntime_every_node_of_its_graph_has_a_row(
 ) -> None:
     device = Kept()
     found = taken(onnx_net(int8=int8), "onnxruntime", device)
-    graph = Graph.parse(device.graph, {})
+    graph = OnnxGraph.parse(device.graph, {})
     assert graph is not None
     assert sorted(layer.runs_as for layer in found.layers) == sorted(node.name for node in graph.nodes)
     by_name = {layer.name: layer for layer in found.layers if layer.macs}
