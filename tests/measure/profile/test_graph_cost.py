@@ -190,11 +190,7 @@ def test_tensorrt_layers() -> None:
     reformat = trt_row("q", "Reformat", details={"Origin": "QDQ", "ParameterType": "Reformat"})
     copy = trt_row("Reformatting CopyNode for Input Tensor 0 to conv", "", inputs=[], outputs=[])
     melted = trt_row("{ForeignNode[a...b]}", "Myelin", inputs=[("Row major linear FP16 format", (1, 8))])
-<<<<<<< HEAD
     nodes = [tensorrt.describe(row) for row in (convolution, reformat, copy, melted)]
-=======
-    nodes = tensorrt.nodes([convolution, reformat, copy, melted], b"", Path())
->>>>>>> 9305ec5 (Tests follow the names of graphs and operators)
     assert nodes[0].cost == Cost(
         28 * 28 * 64 * 32 * 9, 2 * 28 * 28 * 64 * 32 * 9, 64 * 32 * 9, 32 * 56 * 56 + 64 * 28 * 28
     )
