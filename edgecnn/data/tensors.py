@@ -84,9 +84,7 @@ def open_tensors(
     cannot be read, labels that are no outputs, or an image that would both calibrate and judge.
     """
     if isinstance(data, Mapping):
-        if set(data) - {"train", "val"} or "train" not in data:
-            raise _unreadable(f"the parts are {', '.join(map(str, data))}, not train and val")
-        training = _read(data["train"], num_classes, stated)
+        training = _read(_training(data), num_classes, stated)
         evaluation = _read(data["val"], num_classes, stated) if "val" in data else None
         divided = "as the data says"
     else:
@@ -126,12 +124,22 @@ def open_tensors(
 
 def shape_of(data: Any) -> tuple[int, int, int]:
     """(C, H, W) of the first image. Raises InputError."""
-    part = data.get("train", ()) if isinstance(data, Mapping) else data
+    part = _training(data) if isinstance(data, Mapping) else data
     if iter(part) is part:
         raise _unreadable("it can be read once only", "give a list or a DataLoader, not a generator")
-    images, _ = _item(next(iter(part), None))
+    first = next(iter(part), None)
+    if first is None:
+        raise _unreadable("there are none")
+    images, _ = _item(first)
     channels, height, width = images.shape[1:]
     return channels, height, width
+
+
+def _training(data: Mapping[Any, Any]) -> Any:
+    """The part that calibrates."""
+    if set(data) - {"train", "val"} or "train" not in data:
+        raise _unreadable(f"the parts are {', '.join(map(str, data)) or 'none'}, not train and val")
+    return data["train"]
 
 
 def _read(items: Iterable[Any], num_classes: int, stated: Mapping[str, Any]) -> TensorImages:

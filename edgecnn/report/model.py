@@ -217,11 +217,12 @@ class Report(Result):
         return html.fragment(self.document())
 
     @classmethod
-    def load(cls, path: Path) -> Report:
+    def load(cls, path: str | Path) -> Report:
         """The report of a finished run, from its folder or its report.json.
 
         Raises InputError where there is none, where it is damaged, or where a newer edgecnn wrote it.
         """
+        path = Path(path)
         found = archive.load(path, "report.json", SCHEMA, _adapter())
         return replace(found, out=path if path.is_dir() else path.parent)
 

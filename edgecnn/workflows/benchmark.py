@@ -48,12 +48,12 @@ class Benchmark:
         return self.failures[-1].error.exit_code if self.failures else 0
 
     def samples(self, name: str, device: str | None = None) -> np.ndarray:
-        """Every raw latency of a model in ns, int64 (samples,), process after process. `device` is the first that
+        """Every raw latency of a model in ns, float64 (samples,), process after process. `device` is the first that
         measured the model unless given. Raises KeyError where nothing of the name was measured."""
         for one in self.devices:
             for latency in one.latencies:
                 if latency.name == name and device in (None, one.profile.name):
-                    return np.concatenate([process.samples_ns for process in latency.processes])
+                    return latency.samples_ns
         raise KeyError(name)
 
     def to_dict(self) -> dict[str, Any]:

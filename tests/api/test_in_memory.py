@@ -114,7 +114,7 @@ def once() -> Iterator[Any]:
         ([IMAGE], "there are no labels"),
         ([(torch.zeros(32, 32), 0)], "images of shape [32, 32]"),
         ({"training": [(IMAGE, 0)]}, "not train and val"),
-        ([], "images of shape []"),
+        ([], "there are none"),
     ],
 )
 def test_what_cannot_be_read_is_refused(data: Any, says: str, network: torch.nn.Module, here: Path) -> None:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from edgecnn.cli import failures, main
 from edgecnn.cli.benchmark import benchmark
 from edgecnn.config.devices import load_device
-from edgecnn.core.errors import EdgecnnError, InputError, StepError
+from edgecnn.core.errors import EdgecnnError, InputError
 from edgecnn.core.events import ignore
 from edgecnn.measure import effort
 from edgecnn.measure.candidates import open_models, planner
@@ -106,14 +106,17 @@ def times_in(row: dict[str, Any]) -> set[str]:
     return {key for key, value in row.items() if key.endswith(("_ns", "_per_s", "_mj")) and value is not None}
 
 
-def test_a_broken_model_fails_but_the_others_are_shown(make_onnx: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_broken_model_fails_but_the_others_are_shown(
+    make_onnx: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"not a model")
-    out, error = run(broken, make_onnx("good.onnx"), "--profile", "smoke")
-    assert isinstance(error, StepError) and error.code == "cannot-load"
-    assert "good.onnx" in out
-    out, error = run(broken, make_onnx("good.onnx"), "--profile", "smoke", "--json")
-    report = json.loads(out)
+    argv = ["benchmark", str(broken), str(make_onnx("good.onnx")), "--profile", "smoke"]
+    assert failures.guard(lambda: main.run(argv), argv) == 5
+    shown = capsys.readouterr()
+    assert "good.onnx" in shown.out and "error[cannot-load]" in shown.err
+    assert failures.guard(lambda: main.run([*argv, "--json"]), argv) == 5
+    report = json.loads(capsys.readouterr().out)
     assert [row["name"] for row in report["models"]] == ["good.onnx"]
     assert report["failed"][0]["name"] == "broken.onnx"
 

@@ -12,11 +12,16 @@ import torch
 import torchvision
 from onnx import TensorProto, helper, numpy_helper
 
-from edgecnn.cli.inspect import inspect
+from edgecnn.cli import main
 from edgecnn.core.errors import InputError
 from edgecnn.formats.inspect import read
 from edgecnn.models import open_model
 from edgecnn.models.cost import macs
+
+
+def inspect(file: Path, *words: str) -> None:
+    """`edgecnn inspect FILE ...`; raises what ends it."""
+    main.run(["inspect", str(file), *words])
 
 
 @pytest.fixture
@@ -59,7 +64,7 @@ def test_the_table_of_a_checkpoint(checkpoint: Path, capsys: pytest.CaptureFixtu
 
 
 def test_the_json_of_a_checkpoint(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    inspect(checkpoint, model="squeezenet1_1", json=True)
+    inspect(checkpoint, "--model", "squeezenet1_1", "--json")
     facts = json.loads(capsys.readouterr().out)
     assert (facts["architecture"], facts["num_classes"], facts["dtype"]) == ("torchvision:squeezenet1_1", 12, "float16")
     assert facts["macs"] > facts["parameters"] > 0
