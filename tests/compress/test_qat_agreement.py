@@ -10,6 +10,7 @@ from edgecnn.compress.qat.kernel import prepare
 from edgecnn.compress.qat.stage import Qat
 from edgecnn.core.artifact import Artifact, FormatName
 from edgecnn.core.events import ignore
+from edgecnn.formats.onnx.quantize import saturates_here
 from edgecnn.formats.quantize_stage import Quantize
 from edgecnn.predict.runtime import run_file
 
@@ -23,10 +24,12 @@ AGREEMENT = 0.995
 def test_the_file_answers_like_the_trained_network(around, exported, digits, format: FormatName) -> None:
     _, everything = digits
     source: Artifact = exported(format)
-    stage = Qat.model_validate({"training": {"learning_rate": 1e-3, "device": "cpu"}})
+    # ONNX Runtime's 16-bit sums saturate on x86-64 without VNNI, so the file would answer otherwise than its grid says.
+    bits = 7 if format == "onnx" and saturates_here() else 8
+    stage = Qat.model_validate({"training": {"learning_rate": 1e-3, "device": "cpu"}, "weight_bits": bits})
     trained = stage.run(source, around.context("qat", format))
     assert trained.kind == (format, "fp32", "qat")
-    made = Quantize().run(trained, around.context("quantize", format))
+    made = Quantize(weight_bits=bits).run(trained, around.context("quantize", format))
     assert made.kind == (format, "int8", "qat")
 
     network = prepare(trained, stage, around.context("again", format)).network

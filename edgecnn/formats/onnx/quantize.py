@@ -33,7 +33,7 @@ def quantize(source: Artifact, out: Path, *, options: QuantizeOptions, context: 
     StepError when a tensor is not finite.
     """
     placement = placement_for(context)
-    if placement.name == "onnxruntime" and options.weight_bits == 8 and _saturates_here():
+    if placement.name == "onnxruntime" and options.weight_bits == 8 and saturates_here():
         context.listener(_saturation(context.target))
     model = opened(source.path, placement)
     places = chosen(model, placement, options)
@@ -97,7 +97,7 @@ def calibrate(
     return RangeTable({**found, **constant})
 
 
-def _saturates_here() -> bool:
+def saturates_here() -> bool:
     """Whether this CPU adds u8 by s8 products in 16 bits that saturate: x86-64 without VNNI. 7-bit weights cannot.
 
     Source: ONNX Runtime documentation, "Quantize ONNX models", on `reduce_range`.
