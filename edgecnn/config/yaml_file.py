@@ -42,6 +42,15 @@ class _OnceOnly(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
+_BOOL = "tag:yaml.org,2002:bool"
+_OnceOnly.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+# As in YAML 1.2: `cache: off` is a word. A setting that is a boolean takes it all the same.
+_OnceOnly.add_implicit_resolver(_BOOL, re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+
+
 def read_mapping(path: Path, *, what: str) -> dict[str, Any]:
     """The mapping in a YAML file. Raises InputError `bad-<what>` when there is none."""
     try:
