@@ -12,9 +12,12 @@ They are imported when they are first used; `import edgecnn` itself loads nothin
 
 from __future__ import annotations
 
+import os
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from edgecnn.probe.privacy import disable_telemetry
 
 if TYPE_CHECKING:
     from edgecnn.core.errors import EdgecnnError
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from edgecnn.workflows.profile import profile
     from edgecnn.workflows.prune import prune
     from edgecnn.workflows.train.command import train
+
+disable_telemetry(os.environ)  # before anything imports a library that reports
 
 __version__ = "0.1.0"
 __all__ = [

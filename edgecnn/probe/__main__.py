@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import traceback
@@ -9,6 +10,7 @@ import traceback
 from .errors import ProbeError, first_line
 from .events import Events, take_stdout
 from .job import Job
+from .privacy import disable_telemetry
 
 PR_SET_PDEATHSIG = 1
 """From linux/prctl.h."""
@@ -19,6 +21,7 @@ AGENT_VERBS = ("start", "follow", "status", "cancel", "clean")
 
 def main() -> int:
     """Exit code 0 after `result`, 1 after `error`."""
+    disable_telemetry(os.environ)
     events = take_stdout()
     try:
         job = Job.parse(sys.stdin.read())

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from .python import python_command
 from .system import clean_environment
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def try_one(
     if not _is_installed(package):
         return {"installed": False, "version": None, "error": "not installed", "signal": None}
     child = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", TRIAL, package, module],
+        python_command(TRIAL, package, module, options=("-W", "ignore")),
         env=clean_environment(os.environ),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -8,6 +8,8 @@ import hashlib
 import os
 from typing import TYPE_CHECKING
 
+from .privacy import disable_telemetry
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
@@ -18,8 +20,14 @@ FORGOTTEN = ("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "TF_NUM_", "ORT_")
 
 
 def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment without thread counts."""
-    return {key: value for key, value in environ.items() if not key.startswith(FORGOTTEN)}
+    """The environment for a child: without thread counts, with no telemetry, and with whole folders only in PYTHONPATH,
+    where an empty entry means the current folder."""
+    found = {key: value for key, value in environ.items() if not key.startswith(FORGOTTEN)}
+    if "PYTHONPATH" in found:
+        folders = [entry for entry in found.pop("PYTHONPATH").split(os.pathsep) if os.path.isabs(entry)]
+        found.update({"PYTHONPATH": os.pathsep.join(folders)} if folders else {})
+    disable_telemetry(found)
+    return found
 
 
 def boot_id() -> str:

@@ -113,10 +113,9 @@ class Recorder:
             return
         job = {"verb": "telemetry", "output": self._path, "period_s": self._period_s, "parent": os.getpid()}
         job.update(rails=self._rails, core=_spare_core(threads), die_with_parent=True)
-        argv, environment = _this_probe()
         try:
             self._child = subprocess.Popen(
-                argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+                _this_probe(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
             )
             assert self._child.stdin is not None
             with self._child.stdin as stdin:
@@ -201,14 +200,15 @@ def _spare_core(threads: int) -> int | None:
     return usable[-1] if threads < len(usable) else None
 
 
-def _this_probe() -> tuple[list[str], dict[str, str]]:
+def _this_probe() -> list[str]:
     """How to start this probe again: the archive it came in, or the package it is. Without `connection`: it needs the
     standard library only."""
     package = os.path.dirname(os.path.abspath(__file__))
     above = os.path.dirname(package)
     if os.path.isfile(above):  # a zip
-        return [sys.executable, "-I", "-S", "-B", above], dict(os.environ)
+        return [sys.executable, "-I", "-S", "-B", above]
     name = __name__.rsplit(".", 1)[0]
     for _ in name.split(".")[1:]:
         above = os.path.dirname(above)
-    return [sys.executable, "-s", "-S", "-B", "-m", name], dict(os.environ, PYTHONPATH=above)
+    program = f"import sys; sys.path.append(sys.argv[1])\nfrom {name}.__main__ import main; sys.exit(main())"
+    return [sys.executable, "-I", "-S", "-B", "-c", program, above]

@@ -13,7 +13,7 @@ import warnings
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
-from multiprocessing import resource_tracker
+from multiprocessing import resource_tracker, util
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
@@ -228,13 +228,17 @@ def _say_nothing(*_: object) -> None:
 
 @contextmanager
 def _quiet_start() -> Iterator[None]:
-    """Start processes that neither import the user's script nor hear Ctrl-C, and leave the signal handlers as found.
+    """Start processes that neither import the user's script or current folder nor hear Ctrl-C, and leave the signal
+    handlers as found.
 
     A spawned process imports `__main__` again, which runs a script that has no guard. The data loader's handler of
     SIGCHLD raises wherever the main thread happens to be; without it a death shows at the next batch, within seconds.
+    A process starts isolated (-I), and only then takes over the path of this one.
     """
     main_thread = threading.current_thread() is threading.main_thread()
     main, handler = sys.modules["__main__"], signal.getsignal(signal.SIGCHLD)
+    options = util._args_from_interpreter_flags  # type: ignore[attr-defined]
+    util._args_from_interpreter_flags = lambda: [*options(), "-I"]  # type: ignore[attr-defined]
     resource_tracker.ensure_running()  # its start would unblock the signal again
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     sys.modules["__main__"] = types.ModuleType("__main__")
@@ -242,6 +246,7 @@ def _quiet_start() -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = main
+        util._args_from_interpreter_flags = options  # type: ignore[attr-defined]
         if main_thread and handler is not None:
             signal.signal(signal.SIGCHLD, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)

@@ -21,6 +21,8 @@ from edgecnn.core.packages import Package, packages
 from edgecnn.core.paths import user_folder
 from edgecnn.formats.registry import RuntimeCheck, known_formats
 from edgecnn.probe.facts import memory_bytes
+from edgecnn.probe.python import python_command
+from edgecnn.probe.system import clean_environment
 from edgecnn.workflows.arguments import PathLike
 
 Status = Literal["ok", "missing", "broken"]
@@ -148,9 +150,9 @@ def _runtime(name: str, check: RuntimeCheck) -> Check:
     for module in check.modules:
         if find_spec(module) is None:
             return Check("runtimes", name, "missing", detail=f"{module} is not installed")
-    argv = [sys.executable, "-W", "ignore", "-c", check.code]
+    argv, environment = python_command(check.code, options=("-W", "ignore")), clean_environment(os.environ)
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=TIMEOUT_S, check=False, env=environment)
     except subprocess.TimeoutExpired:
         return Check("runtimes", name, "broken", detail=f"no answer in {TIMEOUT_S:.0f} s")
     if done.returncode == 0:

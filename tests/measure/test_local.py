@@ -12,6 +12,7 @@ import pytest
 
 from edgecnn.core.errors import EdgecnnError, MissingError, StepError
 from edgecnn.measure.local import clean_environment, run_job
+from edgecnn.probe.privacy import TELEMETRY_SWITCHES
 
 FACTS = {"verb": "facts", "backend": "onnxruntime"}
 
@@ -145,7 +146,7 @@ def test_a_killed_host_takes_the_probe_along(tmp_path: Path, fake_runtime: Calla
 
 def test_the_environment_has_no_opinion_on_threads() -> None:
     environment = {"OMP_NUM_THREADS": "7", "MKL_NUM_THREADS": "2", "KMP_AFFINITY": "x", "PATH": "/bin"}
-    assert clean_environment(environment) == {"PATH": "/bin"}
+    assert clean_environment(environment) == {"PATH": "/bin", **TELEMETRY_SWITCHES}
 
 
 def gone(pid: int) -> bool:

@@ -1,6 +1,6 @@
 """Build with TensorRT, as a program of its own: parse one ONNX file, build an engine ahead of time, print JSON.
 
-`python -m edgecnn.formats.tensorrt.build FILE` prints one JSON object on the last line of stdout. It needs no GPU:
+`main` prints one JSON object on the last line of stdout. It needs no GPU:
 the engine is built for a compute capability, not for a device, and is thrown away.
 """
 
@@ -118,5 +118,6 @@ def _source(tensor: Any, producer: dict[str, Any]) -> str:
     return "INPUT"
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Print what `build` says of the file that the command line names."""
     print(json.dumps(build(sys.argv[1])))  # noqa: T201

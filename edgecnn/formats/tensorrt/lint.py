@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import re
 import subprocess
@@ -13,9 +14,12 @@ from typing import Any
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.errors import install_hint
 from edgecnn.formats.fusion import FloatLayer, Fusion
+from edgecnn.probe.python import python_command
+from edgecnn.probe.system import clean_environment
 
 RUNTIME = "tensorrt"
 WHEELS = ("tensorrt_rtx_bindings", "onnxruntime_ep_nv_tensorrt_rtx")
+BUILD = "from edgecnn.formats.tensorrt.build import main; main()"
 BUILD_TIMEOUT_S = 600.0
 SHOWN = 4
 SHOWN_CHARACTERS = 300
@@ -66,8 +70,16 @@ def _why_not() -> str:
 
 def _build(artifact: Artifact, *, timeout_s: float) -> dict[str, Any] | str:
     """What the builder process tells, or why it told nothing: a native crash must not take the run down."""
-    command = [sys.executable, "-m", "edgecnn.formats.tensorrt.build", str(artifact.path)]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False)
+    command = python_command(BUILD, str(artifact.path))
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=timeout_s,
+        check=False,
+        env=clean_environment(os.environ),
+    )
     lines = done.stdout.strip().splitlines()
     if done.returncode == 0 and lines:
         told: dict[str, Any] = json.loads(lines[-1])

@@ -10,6 +10,7 @@ from edgecnn.core.errors import EdgecnnError, MissingError, StepError
 from edgecnn.measure.probe_archive import PACKAGE, archive_bytes
 from edgecnn.measure.transport import Completed, Limits, Transport, checked
 from edgecnn.measure.transport.ssh_errors import printable_tail, ssh_command
+from edgecnn.probe.python import ISOLATION
 
 OLDEST = (3, 8)
 INSTALL_S = 120.0
@@ -70,7 +71,7 @@ class InstalledProbe:
     def install(self, transport: Transport) -> None:
         """Raises MissingError python-missing or python-too-old, StepError wrong-architecture, disk-full, cannot-write
         or damaged-transfer."""
-        words = [self.python, "-E", "-c", INSTALL, self.folder, self._digest]
+        words = [self.python, "-E", "-c", ISOLATION + INSTALL, self.folder, self._digest]
         completed = transport.run(words, Limits(INSTALL_S, ANSWER_BYTES), stdin=self._content)
         if completed.code:
             raise self.refusal(completed) or StepError(

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from itertools import compress
 from typing import Any
 
 from ..errors import ProbeError
+from ..python import python_command
+from ..system import clean_environment
 from .litert_c import Library, LitertModel, ProfilerEvent, unsupported
 from .timing import Profiled, TimingPlan, interleaved, middle, short, timed
 
@@ -49,9 +50,11 @@ def profile(path: str, options: dict[str, Any], plan: TimingPlan) -> Profiled:
 def _validate_file(path: str) -> None:
     """The C library follows the offsets of a damaged file wherever they lead; the interpreter looks first. It is asked
     in a process of its own, for it brings a second runtime."""
-    asked = [sys.executable, "-B", "-c", LOOK, path]
+    asked, environment = python_command(LOOK, path), clean_environment(os.environ)
     try:
-        done = subprocess.run(asked, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=LOOK_S)
+        done = subprocess.run(
+            asked, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=LOOK_S, env=environment
+        )
     except subprocess.TimeoutExpired as error:
         raise ProbeError("cannot-load", "LiteRT cannot load the model", f"not within {LOOK_S:g} s") from error
     if done.returncode:

@@ -20,7 +20,7 @@ from edgecnn.data import pixels
 from edgecnn.formats.registry import backend_source, format_named, format_of_backend
 
 PROBE = Path(probe.__file__).parent
-TRAVELS = ("errors.py", "specs.py", "normalise.py", "backends/__init__.py", "backends/importing.py")
+TRAVELS = ("errors.py", "privacy.py", "specs.py", "normalise.py", "backends/__init__.py", "backends/importing.py")
 REQUIREMENTS = ("numpy", "Pillow>=8")
 
 

@@ -18,6 +18,10 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
+from edge.privacy import disable_telemetry  # noqa: E402
+
+disable_telemetry(os.environ)  # before the runtime is imported
+
 from edge.backends import find  # noqa: E402
 from edge.decode import decode, line  # noqa: E402
 from edge.errors import ProbeError  # noqa: E402
