@@ -82,6 +82,9 @@ class Format:
     quantize_options: frozenset[str] = frozenset()
     """Options of the stage `quantize` that mean something to this format alone."""
 
+    saturates: str = ""
+    """`function() -> bool`: whether sums of 8-bit products overflow in the kernels that run the files here."""
+
     extra: str = ""
     """The extra of edgecnn that brings `packages`."""
     packages: tuple[Package, ...] = ()

@@ -7,7 +7,9 @@ from edgecnn.compress.fallbacks.calibrate import Calibrate
 from edgecnn.compress.fallbacks.keep_float import KeepFloat
 from edgecnn.compress.fallbacks.prune_less import PruneLess
 from edgecnn.compress.fallbacks.qat import TrainForGrid
+from edgecnn.compress.fallbacks.weight_bits import WeightBits
 from edgecnn.compress.prune.stage import Prune
+from edgecnn.compress.qat.stage import Qat
 from edgecnn.core.quantities import Amount
 from edgecnn.formats.export_stage import Export
 from edgecnn.formats.quantize_stage import Quantize
@@ -32,3 +34,14 @@ def test_the_bundled_fallbacks_change_only_what_they_are_for() -> None:
     ):
         pruned = list(PruneLess().attempts((Prune.model_validate(wanted), *stages), known))
         assert [getattr(attempt.stages[0], next(iter(wanted))) for attempt in pruned] == less
+
+
+def test_seven_bits_are_tried_only_where_sums_of_products_overflow() -> None:
+    stages: Stages = (Export(), Qat(epochs=1), Quantize(observer="mse"))
+    known = Known(0.8, lambda _: [], saturates=True)
+    (attempt,) = WeightBits().attempts(stages, known)
+    assert [getattr(stage, "weight_bits", None) for stage in attempt.stages] == [None, 7, 7]
+    assert attempt.stages[2].observer == "mse"
+    assert list(WeightBits().attempts(attempt.stages, known)) == []
+    assert WeightBits().applies(known)
+    assert not WeightBits().applies(Known(0.8, lambda _: []))

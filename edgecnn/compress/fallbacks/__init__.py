@@ -20,10 +20,12 @@ Stages = tuple[Stage, ...]
 @dataclass(frozen=True, slots=True)
 class Known:
     """What the search has learnt so far. `agreement` with FP32 is the best of any attempt, a share, None where nothing
-    could be compared; `worst_layers(count)` names the layers that lose most when they alone are INT8, worst first."""
+    could be compared; `worst_layers(count)` names the layers that lose most when they alone are INT8, worst first;
+    `saturates` where the kernels that compute the files on this host add 8-bit products in 16 bits."""
 
     agreement: float | None
     worst_layers: Callable[[int], Sequence[str]]
+    saturates: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,9 @@ class Fallback(BaseModel):
     """One fallback. Its YAML entry is itself the checked value: the fields are the options.
 
     A subclass sets `kind` (the word in YAML) and the stage it `changes`, without which it can do nothing; says whether
-    it `costs_latency`, whether it `trains` (needs images to learn from), and gives its attempts. Register it under the
-    entry-point group `edgecnn.fallbacks`.
+    it `costs_latency`, whether it `trains` (needs images to learn from), whether it `is_basis` (the later ones start
+    from it where it loses less than the recipe as written), and gives its attempts. Register it under the entry-point
+    group `edgecnn.fallbacks`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,6 +51,11 @@ class Fallback(BaseModel):
     changes: ClassVar[str] = ""
     costs_latency: ClassVar[bool] = False
     trains: ClassVar[bool] = False
+    is_basis: ClassVar[bool] = False
+
+    def applies(self, known: Known) -> bool:
+        """Whether what it mends can happen at all; one that does not apply is passed over without a word."""
+        return True
 
     def attempts(self, stages: Stages, known: Known) -> Iterator[Attempt]:
         """What to try on top of `stages`, cheapest first; nothing where the fallback does not apply."""

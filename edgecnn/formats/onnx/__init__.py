@@ -40,6 +40,7 @@ FORMAT = Format(
     qat="edgecnn.compress.qat.onnx:prepare",
     precisions=("fp32", "fp16", "int8"),
     quantize_options=frozenset({"weight_bits"}),
+    saturates="edgecnn.formats.onnx.quantize:saturates_here",
     tools=("onnx", "onnxscript", "onnx-ir", "onnxruntime"),
     check=RuntimeCheck(("onnxruntime", "onnx"), "runs a model", RUN_A_MODEL),
     requirements=("onnxruntime",),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from edgecnn.compress.fallbacks import Attempt, Fallback, Known
+from edgecnn.core import plugins
 from edgecnn.core.errors import EdgecnnError
 from edgecnn.core.store import CannotWrite
+from edgecnn.formats.registry import format_named
 from edgecnn.report.search import TrialRow
 from edgecnn.workflows.optimize.assessment import rank
 from edgecnn.workflows.optimize.execution import translated
@@ -42,6 +45,7 @@ class Ladder:
     def __init__(self, request: Request, context: RunContext) -> None:
         self._request, self._context = request, context
         self._history: SearchHistory = ()
+        self._basis = Attempt("", request.recipe.stages)
         self._steps = self._climb()
 
     def __call__(self, history: SearchHistory) -> Step | TrialRow | None:
@@ -50,6 +54,8 @@ class Ladder:
 
     def _climb(self) -> Iterator[Step | TrialRow]:
         for fallback in self._request.recipe.ladder:
+            if not fallback.applies(self._known()):
+                continue
             impossible = self._impossible(fallback)
             if reason := impossible or fallback.skip_reason(self._known()):
                 state = "not possible" if impossible else "hopeless"
@@ -66,7 +72,7 @@ class Ladder:
     def _attempts(self, fallback: Fallback) -> Iterator[Step | TrialRow]:
         """The attempts of one fallback; what goes wrong in finding them ends the fallback, not the search."""
         gains: list[float] = []
-        attempts = fallback.attempts(self._request.recipe.stages, self._known())
+        attempts = fallback.attempts(self._basis.stages, self._known())
         while True:
             try:
                 with translated(f"the rung {fallback.kind}"):
@@ -81,11 +87,15 @@ class Ladder:
             if len(gains) >= 2 and max(gains[-2:]) < SMALL_GAIN:
                 yield TrialRow(fallback.kind, attempt.label, "no better", "the two before it won back almost nothing")
                 return
+            if self._basis.label:
+                attempt = replace(attempt, label=f"{self._basis.label}, {attempt.label}")
             missing = self._missing()
             yield fallback, attempt
             last = self._history[-1]
             if isinstance(last, Trial) and last.passes:
                 return
+            if fallback.is_basis and isinstance(last, Trial) and last.judgement.largest_loss < self._written_loss:
+                self._basis = attempt
             if isinstance(last, Trial) or last.state != "failed":
                 gains.append((missing - self._missing()) / missing if missing > 0 else 0.0)
 
@@ -107,9 +117,18 @@ class Ladder:
         """The recipe as written."""
         return trials_of(self._history)[0]
 
+    @property
+    def _written_loss(self) -> float:
+        return self._written.judgement.largest_loss
+
     def _known(self) -> Known:
         agreements = [trial.judgement.agreement for trial in trials_of(self._history)]
-        return Known(max((share for share in agreements if share is not None), default=None), self._worst_layers)
+        saturates = format_named(self._written.execution.format).saturates
+        return Known(
+            agreement=max((share for share in agreements if share is not None), default=None),
+            worst_layers=self._worst_layers,
+            saturates=bool(saturates) and plugins.resolve(saturates)(),
+        )
 
     def _worst_layers(self, count: int) -> list[str]:
         """The layers that lose most when they alone are INT8, in the network that the recipe makes."""
