@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from edgecnn.core.errors import InputError, did_you_mean
+from edgecnn.core.paths import require_regular
 
 MAX_BYTES = 1 << 18
 """A recipe or profile is a page of text; a file of more than 256 KiB is something else."""
@@ -54,6 +55,7 @@ _OnceOnly.add_implicit_resolver(_BOOL, re.compile("^(?:true|True|TRUE|false|Fals
 def read_mapping(path: Path, *, what: str) -> dict[str, Any]:
     """The mapping in a YAML file. Raises InputError `bad-<what>` when there is none."""
     try:
+        require_regular(path)
         if path.is_file() and path.stat().st_size > MAX_BYTES:
             raise InputError(f"bad-{what}", f"{path} is no {what}: it is larger than {MAX_BYTES >> 10} KiB")
         raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_OnceOnly)  # noqa: S506 (a SafeLoader)
@@ -62,7 +64,9 @@ def read_mapping(path: Path, *, what: str) -> dict[str, Any]:
         raise InputError(
             f"bad-{what}", f"cannot read the {what} {path}", why=why, hint=f"edgecnn {what}s list"
         ) from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # PyYAML's constructors raise what Python's own do: of dates, numbers and tags
         raise InputError(
             f"bad-{what}", f"{path} is not valid YAML", why=_yaml_problem(error), hint=f"correct {path}"
         ) from error
@@ -75,7 +79,7 @@ def scalar(text: str) -> Any:
     """A value as YAML reads it: a number, yes or no, a text, a list in brackets. Raises ValueError."""
     try:
         return yaml.load(text, Loader=_OnceOnly)  # noqa: S506 (a SafeLoader)
-    except (yaml.YAMLError, RecursionError) as error:
+    except Exception as error:  # as in `read_mapping`
         raise ValueError(_yaml_problem(error)) from error
 
 
@@ -101,6 +105,8 @@ def validate(model: type[BaseModel], value: Any, *, at: str, problems: list[str]
                 problems.append(_problem(item, at=at, model=model))
     except InputError as error:
         problems.append(f"{at}: {error.why or error.message}")
+    except (ArithmeticError, ValueError, RecursionError) as error:  # of numbers that no float holds
+        problems.append(f"{at}: {error}")
     return None
 
 

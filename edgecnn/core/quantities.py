@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -56,7 +57,10 @@ def _quantity(value: object, units: Mapping[str, float], hint: str) -> object:
     match = _QUANTITY.fullmatch(value)
     if match is None or match[2].lower() not in units:
         raise ValueError(hint)
-    return float(match[1]) * units[match[2].lower()]
+    found = float(match[1]) * units[match[2].lower()]
+    if not math.isfinite(found):
+        raise ValueError(hint)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Third-party output: kept off the user's terminal, and one line of it in our errors."""
+"""Third-party output: kept off the user's terminal, and one line of it in our errors; the border around its parsers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import sys
 import unicodedata
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
+
+from edgecnn.core.errors import EdgecnnError, InputError
 
 SHOWN_CHARACTERS = 300
 LONGEST_NOTE = 120
@@ -48,6 +51,23 @@ def quiet(*loggers: str) -> Iterator[None]:
 def _restore(saved: int, descriptor: int) -> None:
     os.dup2(saved, descriptor)
     os.close(saved)
+
+
+@contextlib.contextmanager
+def parsing(path: Path, kind: str) -> Iterator[None]:
+    """The border around whatever reads a file that may come from anywhere: what a parser raises of damaged or hostile
+    content is the InputError `damaged-file`, which names the file."""
+    try:
+        yield
+    except EdgecnnError:
+        raise
+    except Exception as error:  # parsers document few of their errors, and content decides which
+        raise InputError(
+            "damaged-file",
+            f"{path} is not a readable {kind}",
+            why=sanitize(first_line(error)),
+            hint="copy or make the file again",
+        ) from error
 
 
 def first_line(error: BaseException) -> str:

@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edgecnn.core.errors import InputError, did_you_mean
+from edgecnn.core.paths import require_regular
+from edgecnn.core.third_party import sanitize
 from edgecnn.core.units import first_few
 from edgecnn.data.listing import Listing
 
+MOST_DIGITS = 9
 FORMS = "one class name per line, a JSON object of name and index, or CSV lines of name,index"
 
 
@@ -66,6 +69,7 @@ def read_class_map(path: Path, num_classes: int) -> ClassMap:
     Raises InputError naming the first entries that do not fit a network with `num_classes` outputs.
     """
     try:
+        require_regular(path)
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         why = "the file is no text in UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror or str(error)
@@ -109,8 +113,9 @@ def class_map_for(
 
 def _from_data(listing: Listing, num_classes: int) -> ClassMap:
     found = sorted(listing.labels)
-    if listing.form == "table" and all(label.isascii() and label.isdecimal() for label in found):
-        outside = [label for label in found if int(label) >= num_classes]
+    numbers = {label: number for label in found if (number := output_index(label)) is not None}
+    if listing.form == "table" and len(numbers) == len(found):
+        outside = [label for label in found if numbers[label] >= num_classes]
         if outside:
             raise InputError(
                 "class-count",
@@ -118,7 +123,7 @@ def _from_data(listing: Listing, num_classes: int) -> ClassMap:
                 why=f"the network has {num_classes} outputs, 0 to {num_classes - 1}",
                 hint="correct the labels, or give names as labels and their outputs with --class-map FILE",
             )
-        return ClassMap({label: int(label) for label in found}, num_classes, "labels are output indices")
+        return ClassMap(numbers, num_classes, "labels are output indices")
     if len(found) != num_classes:
         raise InputError(
             "class-count",
@@ -129,10 +134,15 @@ def _from_data(listing: Listing, num_classes: int) -> ClassMap:
     return ClassMap({name: index for index, name in enumerate(found)}, num_classes, "sorted names of the classes")
 
 
+def output_index(label: str) -> int | None:
+    """The output that a label names by its number; None where it is no number that an output has."""
+    return int(label) if label.isascii() and label.isdecimal() and len(label) <= MOST_DIGITS else None
+
+
 def _checked(classes: ClassMap, listing: Listing) -> ClassMap:
     """Refuse labels the map lacks; a table's labels may be output indices as well as names."""
     unknown = [label for label in listing.labels if label not in classes.indices]
-    numbers = {label: int(label) for label in unknown if label.isascii() and label.isdecimal()}
+    numbers = {label: number for label in unknown if (number := output_index(label)) is not None}
     if listing.form == "table" and all(numbers.get(label, -1) in range(classes.num_classes) for label in unknown):
         return ClassMap({**classes.indices, **numbers}, classes.num_classes, classes.source)
     if unknown:
@@ -181,9 +191,10 @@ def _from_csv(text: str, path: Path) -> list[tuple[str, int]]:
             row = [cell.strip() for cell in cells]
             if not any(row) or (line == 1 and [cell.lower() for cell in row[1:2]] == ["index"]):
                 continue
-            if len(row) != 2 or not (row[1].isascii() and row[1].isdecimal()):
-                raise _wrong_map(path, f"line {line} is not `name,index`: {','.join(row)}")
-            entries.append((row[0], int(row[1])))
+            index = output_index(row[1]) if len(row) == 2 else None
+            if index is None:
+                raise _wrong_map(path, f"line {line} is not `name,index`: {sanitize(','.join(row))}")
+            entries.append((row[0], index))
     except csv.Error as error:
         raise _wrong_map(path, f"it is no CSV: {error}") from error
     return entries

@@ -95,7 +95,7 @@ def _form(root: Path, sources: list[Path]) -> str:
 def _holds_classes(folder: Path) -> bool:
     """Whether a folder called train or val is one, and not a class of that name: then images lie directly in it."""
     with os.scandir(folder) as entries:
-        return not any(_is_image_name(entry.name) and not entry.is_dir() for entry in entries)
+        return not any(_is_image_name(entry.name) and not _is_folder(entry) for entry in entries)
 
 
 def _subfolders(folder: Path) -> list[Path]:
@@ -109,6 +109,21 @@ def _subfolders(folder: Path) -> list[Path]:
             why=error.strerror or str(error),
             hint="give a folder you may read with --data DIR",
         ) from error
+    return _readable(folder, names)
+
+
+def _readable(folder: Path, names: list[str]) -> list[Path]:
+    """The files or folders of these names. Raises InputError for a name that cannot be written down."""
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                "bad-name",
+                f"a name in {folder} is no text in UTF-8: {os.fsencode(name)!r}",
+                why="reports, labels and class maps are",
+                hint="rename it; for a whole folder: convmv -f latin1 -t utf8 -r --notest DIR",
+            ) from error
     return [folder / name for name in names]
 
 
@@ -139,9 +154,11 @@ def _images_in(folder: Path, skipped: Counter[str]) -> list[Path]:
                 skipped["not an image"] += 1
             elif entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110
                 skipped["broken links"] += 1
+            elif not entry.is_file():  # a pipe or a device: to read one may never end
+                skipped["not files"] += 1
             else:
                 names.append(entry.name)
-    return [folder / name for name in sorted(names)]
+    return _readable(folder, sorted(names))
 
 
 def _files_below(entry: os.DirEntry[str]) -> int:

@@ -24,6 +24,8 @@ Out = TypeVar("Out")
 THREADS = min(8, os.cpu_count() or 1)
 LOOK_AHEAD = 4 * THREADS
 SMALL_FILES_PER_TASK = 64
+DECODED = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WebP")
+"""As `edgecnn.data.pixels.FORMATS`, in words."""
 
 
 class ImageSet:
@@ -181,7 +183,7 @@ def unreadable(path: Path, error: BaseException) -> InputError:
     elif path.is_file() and path.stat().st_size == 0:
         why = "the file is empty"
     elif type(error).__name__ == "UnidentifiedImageError":
-        why = "it is no image in a format Pillow knows"
+        why = f"it is no image of a kind that is decoded: {', '.join(DECODED)}"
     else:
         why = str(error) or type(error).__name__
     return InputError(

@@ -12,7 +12,7 @@ from edgecnn.core.artifact import sha256_of
 from edgecnn.core.errors import InputError
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.units import first_few
-from edgecnn.data.classes import ClassMap, LabelMap, LabelReader, class_map_for
+from edgecnn.data.classes import ClassMap, LabelMap, LabelReader, class_map_for, output_index
 from edgecnn.data.folder import LAYOUT, list_folder
 from edgecnn.data.images import ImageSet
 from edgecnn.data.listing import EVALUATION_NAMES, Listing, Sample
@@ -122,7 +122,7 @@ def classes_in(path: Path) -> tuple[str, ...]:
     label of a table whose labels are output indices. Raises InputError: no images, or a single class."""
     listing = list_images(path)
     require_classes(path, listing)
-    numbers = [int(label) for label in listing.labels if label.isascii() and label.isdecimal()]
+    numbers = [number for label in listing.labels if (number := output_index(label)) is not None]
     if listing.form != "table" or len(numbers) < len(listing.labels):
         return tuple(sorted(listing.labels))
     if max(numbers) >= MOST_CLASSES:

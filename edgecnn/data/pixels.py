@@ -7,6 +7,8 @@ The geometry is that of torchvision's `Resize` and `CenterCrop` on PIL images, p
 
 from __future__ import annotations
 
+import os
+import stat
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
@@ -20,6 +22,10 @@ from PIL import Image
 # Pillow's numbers: the names moved between the versions found on boards, the numbers did not.
 RESAMPLING = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}
 MAX_RESIZED_PIXELS = 1 << 27
+MAX_PIXELS = 1 << 27
+# The kinds that are decoded, whatever a file's name says. Pillow knows more: some hand the file to another program, as
+# PostScript, or to a parser that few have tried.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 ORIENTATION_TAG = 0x0112
 # EXIF orientation to Pillow's transposition: mirror, turn by 180 degrees, flip, transpose, 270, transverse, 90.
 UPRIGHT = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
@@ -54,13 +60,23 @@ def opened(path: str | Path) -> Iterator[Image.Image]:
 
     Raises ValueError or OSError for whatever is wrong with the file, also when that shows only inside the `with`.
     """
+    if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - text or Path
+        raise ValueError("it is no regular file")
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
+            require_size(image)
             yield image
     except Image.DecompressionBombError as error:
         raise ValueError(str(error)) from error
     except DAMAGED as error:
         raise ValueError(f"damaged image: {error or type(error).__name__}") from error
+
+
+def require_size(image: Image.Image) -> None:
+    """Raises ValueError for more pixels than are decoded: a small file can hold any number of equal ones."""
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"{width} x {height} are more than the {MAX_PIXELS >> 20} million pixels that are decoded")
 
 
 def fit(image: Image.Image, preprocessing: Mapping[str, Any]) -> np.ndarray:

@@ -1,15 +1,24 @@
-"""Table of images: a CSV file with the columns `path` and `label`, and optionally `split`."""
+"""Table of images: a CSV file with the columns `path` and `label`, and optionally `split`.
+
+Paths are relative to the table's folder. A table that names files anywhere on the machine says so by calling its column
+`absolute_path`.
+"""
 
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from edgecnn.core.errors import InputError
+from edgecnn.core.paths import irregularity, require_regular
+from edgecnn.core.units import first_few
 from edgecnn.data.listing import EVALUATION_NAMES, Listing, Sample
 
 SHOWN = 3
+SHOWN_CHARACTERS = 80
+ABSOLUTE = "absolute_path"
 
 
 def list_table(path: Path, *, unlabelled: bool = False) -> Listing:
@@ -17,18 +26,19 @@ def list_table(path: Path, *, unlabelled: bool = False) -> Listing:
     without a label. Raises InputError naming the lines to correct."""
     parts: dict[str, list[Sample]] = {"train": [], "evaluation": [], "undivided": []}
     wrong: list[str] = []
+    outside: list[str] = []
     for line, row in rows(path, unlabelled=unlabelled):
         name, label = row["path"], row.get("label", "")
         part = _part(row.get("split"))
-        file = path.parent / name
         if not name or not (label or (unlabelled and part != "evaluation")):
             wrong.append(f"line {line}: path or label is empty")
         elif part is None:
             wrong.append(f"line {line}: split '{row['split']}' is not train or {', '.join(EVALUATION_NAMES)}")
-        elif not file.is_file():
-            wrong.append(f"line {line}: there is no file {name}")
+        elif problem := _path_problem(path.parent, name, absolute=ABSOLUTE in row):
+            wrong.append(f"line {line}: {problem}")
         else:
-            parts[part].append(Sample(file, label))
+            outside += [name] if _leaves(name) else []
+            parts[part].append(Sample(path.parent / name, label))
     if wrong:
         more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
         raise _wrong_table(path, "; ".join(wrong[:SHOWN]) + more)
@@ -49,7 +59,25 @@ def list_table(path: Path, *, unlabelled: bool = False) -> Listing:
         undivided=tuple(parts["undivided"]),
         origin=origin,
         labels=tuple(labels),
+        notes=(f"{len(outside)} images of {path} lie outside its folder: {first_few(outside)}",) if outside else (),
     )
+
+
+def _path_problem(folder: Path, name: str, *, absolute: bool) -> str:
+    """Why the file that a cell names cannot be used; empty where it can."""
+    shown = name if len(name) <= SHOWN_CHARACTERS else f"{name[:SHOWN_CHARACTERS]}..."
+    if Path(name).is_absolute() and not absolute:
+        return f"{shown} is an absolute path, which only a column called {ABSOLUTE} may hold"
+    try:
+        kind = irregularity(folder / name)
+        return f"{shown} is {kind}" if kind else "" if (folder / name).is_file() else f"there is no file {shown}"
+    except (OSError, ValueError) as error:
+        return f"{shown}: {getattr(error, 'strerror', None) or error}"
+
+
+def _leaves(name: str) -> bool:
+    """Whether a relative path climbs out of the table's folder."""
+    return Path(os.path.normpath(name)).parts[:1] == (os.pardir,)
 
 
 def _part(split: str | None) -> str | None:
@@ -63,15 +91,18 @@ def rows(path: Path, *, unlabelled: bool = False) -> Iterator[tuple[int, dict[st
     """(line number, cells by column name). Raises InputError when it is no such table, for which `unlabelled` does
     without labels."""
     try:
+        require_regular(path)
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(stream)
             header = [column.strip().lower() for column in next(reader, [])]
-            if not ({"path"} if unlabelled else {"path", "label"}) <= set(header):
+            named = {"path" if column == ABSOLUTE else column for column in header}
+            if not ({"path"} if unlabelled else {"path", "label"}) <= named:
                 raise _wrong_table(path, f"its first line is '{','.join(header)}'")
             for cells in reader:
                 if any(cell.strip() for cell in cells):
                     padded = [cell.strip() for cell in cells] + [""] * len(header)
-                    yield reader.line_num, dict(zip(header, padded, strict=False))
+                    row = dict(zip(header, padded, strict=False))
+                    yield reader.line_num, {"path": row.get(ABSOLUTE, ""), **row}
     except (UnicodeDecodeError, csv.Error) as error:
         raise _wrong_table(path, f"it is no CSV text in UTF-8: {error}") from error
     except OSError as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from edgecnn.core.artifact import Artifact, sha256_of
 from edgecnn.core.errors import InputError
+from edgecnn.core.paths import irregularity
 from edgecnn.formats.registry import formats_of_suffix, known_formats
 from edgecnn.probe.engines import ELSEWHERE
 
@@ -15,11 +16,11 @@ def open_artifact(path: Path) -> Artifact:
 
     Inputs and outputs are left empty and precision is not looked at: the probe loads the file, where the runtime is.
     """
-    if not path.is_file():
+    if (kind := irregularity(path)) or not path.is_file():
         raise InputError(
             "no-such-file",
-            f"there is no file {path}" if not path.is_dir() else f"{path} is a folder",
-            hint=f"look with: ls {path.parent}",
+            f"{path} is {kind}" if kind else f"there is no file {path}",
+            hint=f"look with: ls -l {path.parent}",
         )
     if path.suffix.lower() in ELSEWHERE:
         raise InputError(

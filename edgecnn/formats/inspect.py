@@ -39,7 +39,7 @@ class ExportedModel:
         """`about` as a dictionary; empty for a file of other origin."""
         try:
             found = json.loads(self.about or "{}")
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
         return found if isinstance(found, dict) else {}
 

@@ -12,6 +12,8 @@ from edgecnn.core.preprocessing import INTERPOLATIONS, Preprocessing
 from edgecnn.models.registry import Entry
 
 _ARCHITECTURE_KEYS = ("architecture", "arch", "model_name", "model_arch", "backbone", "arch_name")
+LARGEST_SIDE = 4096
+"""Pixels, as `--crop` takes them."""
 _NAMES_KEYS = ("class_names", "classes", "labels", "categories")
 
 
@@ -45,6 +47,10 @@ def class_names(metadata: Mapping[str, Any], num_classes: int) -> tuple[tuple[st
 def _checked(names: list[str], key: str, num_classes: int) -> tuple[tuple[str, ...] | None, str]:
     if not names:
         return None, ""
+    try:
+        "".join(names).encode()
+    except UnicodeEncodeError:
+        return None, f"'{key}' in the checkpoint holds names that are no text in UTF-8 and was left aside"
     if len(names) != num_classes:
         return None, f"'{key}' in the checkpoint has {len(names)} names for {num_classes} outputs and was left aside"
     return tuple(names), ""
@@ -58,7 +64,7 @@ def preprocessing_of(metadata: Mapping[str, Any]) -> tuple[Preprocessing | None,
             try:
                 words = {"crop", "resize"} & set(raw)
                 return (Preprocessing.from_dict(raw) if words else _from_timm_words(raw)), ""
-            except (InputError, KeyError, TypeError, ValueError) as error:
+            except (InputError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
                 why = error.why or error.message if isinstance(error, InputError) else f"{error}"
                 return None, f"'{key}' in the checkpoint was left aside: {why}"
     if "mean" in metadata and "std" in metadata and "input_size" in metadata:
@@ -76,20 +82,20 @@ def stated_size(metadata: Mapping[str, Any]) -> tuple[int, int] | None:
 
 
 def size_of(value: Any) -> tuple[int, int] | None:
-    """(height, width) from 224, "224", (224, 224) or (3, 224, 224)."""
+    """(height, width) from 224, "224", (224, 224) or (3, 224, 224); None for more than `--crop` takes."""
     if isinstance(value, str):
         try:
             value = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
             return None
     if isinstance(value, bool):
         return None
-    if isinstance(value, int) and value > 0:
+    if isinstance(value, int) and 0 < value <= LARGEST_SIDE:
         return value, value
     if (
         isinstance(value, Sequence)
         and len(value) in (2, 3)
-        and all(isinstance(item, int) and item > 0 for item in value)
+        and all(isinstance(item, int) and 0 < item <= LARGEST_SIDE for item in value)
     ):
         return int(value[-2]), int(value[-1])
     return None

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from edgecnn.core import plugins
 from edgecnn.core.errors import InputError
+from edgecnn.core.paths import require_regular
 
 FileKind = str
 """`torch-zip`, `torch-legacy`, `safetensors` or `pt2`; for an exported model the name of its format."""
 
+LARGEST_FACTOR, SMALL_BYTES = 16, 1 << 28
 RESAVE = (
     "where the model's code is at hand, save the weights alone: torch.save(model.state_dict(), 'weights.pth'), "
     "then give that file and --model"
@@ -42,12 +44,15 @@ def _head(path: Path) -> bytes:
             hint="name the file in it: .pth, .pt, .safetensors or .pt2",
         )
     try:
+        require_regular(path)
         with path.open("rb") as stream:
             head = stream.read(512)
     except FileNotFoundError as error:
         raise InputError("no-such-file", f"there is no file {path}", hint=_siblings(path)) from error
-    except OSError as error:
-        raise InputError("unreadable-file", f"cannot read {path}", why=error.strerror or str(error)) from error
+    except (OSError, ValueError) as error:
+        raise InputError(
+            "unreadable-file", f"cannot read {path}", why=getattr(error, "strerror", "") or str(error)
+        ) from error
     if not head:
         raise InputError("empty-file", f"{path} is empty", why="0 bytes", hint="save or copy the checkpoint again")
     return head
@@ -67,8 +72,11 @@ def _zip_kind(path: Path) -> FileKind:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.namelist()
-    except (zipfile.BadZipFile, OSError) as error:
+            unpacked_bytes = sum(item.file_size for item in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise truncated(path, "the archive's table of contents is missing") from error
+    if unpacked_bytes > most_bytes(path):
+        raise oversized(path, unpacked_bytes)
     inner = {name.split("/", 1)[1] if "/" in name else name for name in members}
     if "constants.pkl" in inner or any(name.startswith("code/") for name in inner):
         raise InputError(
@@ -86,6 +94,20 @@ def _zip_kind(path: Path) -> FileKind:
         f"{path} is a zip archive, but not one that torch.save writes",
         why="it holds " + (", ".join(members[:3]) or "nothing"),
         hint="unpack it, or give the checkpoint itself: .pth, .pt, .safetensors or .pt2",
+    )
+
+
+def most_bytes(path: Path) -> int:
+    """What a file may come to in memory: float8 becomes float32, and layers may share weights."""
+    return max(LARGEST_FACTOR * path.stat().st_size, SMALL_BYTES)
+
+
+def oversized(path: Path, asked_bytes: int) -> InputError:
+    return InputError(
+        "oversized-file",
+        f"{path} asks for {asked_bytes / 1e9:.1f} GB of memory",
+        why=f"the file has {path.stat().st_size:,} bytes; such a file is damaged, or made to use up the memory",
+        hint=RESAVE,
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -68,8 +69,8 @@ class LoadedModel:
         return replace(self, preprocessing=preprocessing, preprocessing_source="given", input_shape=shape, notes=notes)
 
 
-# Networks of this package that a file may name; anything else with a colon is somebody's code.
 OWN = ("edgecnn.train.resnet_small:resnet_small",)
+"""Networks of this package that a file may name; anything else with a colon is somebody's code."""
 _ASSUMED = "input size not stated"
 
 
@@ -95,16 +96,16 @@ def open_model(path: Path, *, architecture: str | None = None) -> LoadedModel:
     return _opened(read_weights(Path(path)), architecture)
 
 
-def reopen(path: Path, *, near: str | None = None) -> LoadedModel:
-    """Read a file that this program wrote itself: the architecture in it is trusted, also where it is code.
+def reopen(path: Path, *, near: Sequence[str] = ()) -> LoadedModel:
+    """Read a file that this program wrote itself. `near` are architectures that the user has named: where the file
+    names code, it has to be one of theirs, and theirs is run.
 
-    `near` is the architecture of the network it began as: where both name the same code, the code is taken from there.
+    Raises InputError architecture-is-code for other code: somebody may have written into the run's folder.
     """
     weights = read_weights(Path(path))
     text = facts.stated_architecture(weights.metadata)
-    stated, known = (reference.parse(item) if item else None for item in (text, near))
-    if isinstance(stated, reference.Factory) and isinstance(known, reference.Factory) and stated.is_file:
-        text = near if reference.same(stated, known) else text
+    if text is not None and _is_code(text):
+        text = next((known for known in near if _is_same_code(known, text)), None) or _named(weights)
     return _opened(weights, text)
 
 
@@ -144,7 +145,7 @@ def _named_by_user(weights: Weights, text: str) -> _Found:
 def _named(weights: Weights) -> str | None:
     """The registered architecture the file names. Code that a file names is not run."""
     text = facts.stated_architecture(weights.metadata)
-    if text is not None and ":" in text and text.partition(":")[0] not in ("torchvision", "timm") and text not in OWN:
+    if text is not None and _is_code(text):
         raise InputError(
             "architecture-is-code",
             f"the checkpoint says that its network is built by {text}",
@@ -152,6 +153,17 @@ def _named(weights: Weights) -> str | None:
             hint=f"if you trust it: --model {shlex.quote(text)}",
         )
     return text
+
+
+def _is_code(text: str) -> bool:
+    return ":" in text and text.partition(":")[0] not in ("torchvision", "timm") and text not in OWN
+
+
+def _is_same_code(known: str, text: str) -> bool:
+    """Whether an architecture the user named is the code a file names, which may lie elsewhere by now."""
+    with contextlib.suppress(EdgecnnError):
+        return known == text or (_is_code(known) and reference.same(reference.parse(known), reference.parse(text)))
+    return False
 
 
 def _stated(weights: Weights) -> _Found | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 
 from edgecnn.core.errors import InputError
-from edgecnn.models.files import RESAVE, truncated
+from edgecnn.models.files import RESAVE, most_bytes, oversized, truncated
 
 # torch/_export/serde/schema.py, ScalarType
 _DTYPES = {
@@ -65,16 +66,21 @@ def _read(archive: zipfile.ZipFile, path: Path) -> dict[str, torch.Tensor]:
             continue
         if member not in blobs:
             blobs[member] = bytearray(archive.read(member))
-        state[key] = _raw(blobs[member], entry["tensor_meta"])
+        state[key] = _raw(blobs[member], entry["tensor_meta"], path)
     return state
 
 
-def _raw(blob: bytearray, meta: dict[str, Any]) -> torch.Tensor:
+def _raw(blob: bytearray, meta: dict[str, Any], path: Path) -> torch.Tensor:
     sizes = [int(item["as_int"]) for item in meta["sizes"]]
     if meta["dtype"] not in _DTYPES:
         raise ValueError(f"a tensor has the unknown type number {meta['dtype']}")
     dtype = _DTYPES[meta["dtype"]]
+    asked_bytes = math.prod(sizes) * dtype.itemsize
+    if asked_bytes > most_bytes(path):
+        raise oversized(path, asked_bytes)
     if not blob:
+        if asked_bytes:
+            raise ValueError("a tensor has no bytes")
         return torch.zeros(sizes, dtype=dtype)
     flat = torch.frombuffer(blob, dtype=dtype)
     strides = [int(item["as_int"]) for item in meta["strides"]]

@@ -16,14 +16,18 @@ import torch
 
 from edgecnn.core import plugins
 from edgecnn.core.errors import InputError
+from edgecnn.core.third_party import parsing
 from edgecnn.core.units import first_few
 from edgecnn.models.files import RESAVE, kind_of, truncated
+from edgecnn.models.plain_tensors import validate_tensors
 
 # Under which name training scripts keep the state_dict; a moving average is taken only when there is nothing else.
 _HOLDERS = ("model_state_dict", "state_dict", "model_state", "model", "net", "network", "module", "weights", "params")
 _AVERAGES = ("ema", "model_ema", "state_dict_ema", "ema_state_dict", "model_ema_state_dict", "ema_model", "params_ema")
 _PREFIXES = ("module.", "_orig_mod.", "model.")
 METADATA_KEY = "edgecnn"
+DEEPEST = 16
+"""Dictionaries and lists in each other: a hostile file may hold one that contains itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,11 @@ def read_weights(path: Path) -> Weights:
     Raises InputError for anything else, for a file that would have to run code to be read, and for weights not finite.
     """
     path = Path(path)
+    with parsing(path, "checkpoint"):
+        return _read_weights(path)
+
+
+def _read_weights(path: Path) -> Weights:
     kind = kind_of(path)
     if kind in plugins.names("formats"):
         raise InputError(
@@ -63,7 +72,7 @@ def read_weights(path: Path) -> Weights:
         state, metadata, form = read_archive(path), {}, "pt2"
     else:
         state, metadata, form = _unwrap(_load(path), path, notes)
-    state, prefix = _without_prefix(state)
+    state, prefix = _without_prefix(validate_tensors(state, path))
     state, dtype = _as_float32(state, path, notes)
     _check_finite(state, path)
     return Weights(state, metadata, form, prefix, dtype, tuple(notes))
@@ -173,8 +182,12 @@ def _damaged(what: str, why: str) -> InputError:
     )
 
 
-def _unwrap(content: Any, path: Path, notes: list[str]) -> tuple[dict[str, torch.Tensor], dict[str, Any], str]:
+def _unwrap(
+    content: Any, path: Path, notes: list[str], depth: int = 0
+) -> tuple[dict[str, torch.Tensor], dict[str, Any], str]:
     """The state_dict in what torch.load gave, and every plain fact beside it."""
+    if depth > DEEPEST:
+        raise _no_weights(path, f"its dictionaries lie in each other more than {DEEPEST} deep")
     if not isinstance(content, Mapping):
         raise _no_weights(path, f"it holds a {type(content).__name__}, not a dictionary of tensors")
     if _is_state(content):
@@ -192,7 +205,7 @@ def _unwrap(content: Any, path: Path, notes: list[str]) -> tuple[dict[str, torch
     inner = content[name]
     facts = {str(key): value for key, value in content.items() if key not in found}
     if not _is_state(inner):
-        deeper, more, form = _unwrap(inner, path, notes)
+        deeper, more, form = _unwrap(inner, path, notes, depth + 1)
         return deeper, {**more, **_facts(facts)}, f"dict with '{name}' > {form}"
     return _tensors(inner), _facts(facts), f"dict with '{name}'"
 
@@ -231,11 +244,15 @@ def _facts(content: Mapping[str, Any]) -> dict[str, Any]:
     return facts
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: Any, depth: int = 0) -> bool:
+    if depth > DEEPEST:
+        return False
     if isinstance(value, Mapping):
-        return len(value) < 100_000 and all(_is_plain(item) for item in value.values())
+        return len(value) < 100_000 and all(_is_plain(item, depth + 1) for item in value.values())
     if isinstance(value, (list, tuple)):
-        return all(_is_plain(item) for item in value)
+        return all(_is_plain(item, depth + 1) for item in value)
+    if isinstance(value, int) and value.bit_length() > 64:
+        return False
     return isinstance(value, (str, int, float, bool, type(None)))
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from edgecnn.core.errors import InputError
+from edgecnn.core.paths import require_regular
 
 _Archived = TypeVar("_Archived")
 DUMP: Final[dict[str, Any]] = {"mode": "json", "by_alias": True, "warnings": False}
@@ -57,6 +58,7 @@ def load(path: Path, name: str, schema: str, adapter: TypeAdapter[_Archived]) ->
 
 def _read(file: Path, *, hint: str) -> dict[str, Any]:
     try:
+        require_regular(file)
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError("no-report", f"there is no report at {file}", why=str(error), hint=hint) from error

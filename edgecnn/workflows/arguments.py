@@ -5,6 +5,7 @@ A command line has texts (`--crop 224x320`); Python has values as well (`crop=(2
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from edgecnn.data.preprocessing import Source
 
 PathLike = str | Path
+_SIDE = re.compile("[0-9]{1,5}")
 
 
 class PreprocessingArguments(TypedDict, total=False):
@@ -146,7 +148,7 @@ def stated(**arguments: Any) -> dict[str, Any]:
 
 def _pixels(flag: str, text: str) -> tuple[int, ...]:
     parts = text.lower().split("x")
-    if len(parts) > 2 or not all(part.isdigit() and 0 < int(part) <= 4096 for part in parts):
+    if len(parts) > 2 or not all(_SIDE.fullmatch(part) and 0 < int(part) <= 4096 for part in parts):
         raise _unreadable(flag, text, "224 or 224x320, in pixels up to 4096")
     return tuple(int(part) for part in parts)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import os
 import struct
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +194,39 @@ def test_a_decompression_bomb_is_refused(tmp_path: Path) -> None:
     for look in (lambda: pixels.load(path, PLAIN), lambda: pixels.verify(path)):
         with pytest.raises(ValueError, match="decompression bomb"):
             look()
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n", "photo.jpg"),
+        (b"SIMPLE  =                    T" + b" " * 50, "photo.png"),
+        (b"8BPS\0\1" + bytes(100), "photo.tif"),
+        (b"\x00\x00\x01\x00\x01\x00\x08\x08" + bytes(100), "photo.bmp"),
+    ],
+    ids=["PostScript", "FITS", "Photoshop", "icon"],
+)
+def test_a_kind_that_is_not_decoded_is_refused_whatever_its_name_says(
+    tmp_path: Path, content: bytes, name: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    for look in (lambda: pixels.load(tmp_path / name, PLAIN), lambda: pixels.verify(tmp_path / name)):
+        with pytest.raises(OSError, match="cannot identify"):
+            look()
+
+
+def test_more_pixels_than_are_decoded_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(picture(20, 10), tmp_path / "large.png")
+    monkeypatch.setattr(pixels, "MAX_PIXELS", 199)
+    with pytest.raises(ValueError, match="20 x 10 are more"):
+        pixels.load(path, PLAIN)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.mkdir(), lambda path: path.symlink_to("/dev/zero")])
+def test_what_is_no_regular_file_is_not_read(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "photo.png")
+    with pytest.raises(ValueError, match="no regular file"):
+        pixels.load(tmp_path / "photo.png", PLAIN)
 
 
 def test_a_strip_that_would_grow_huge_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,18 @@ def test_a_table_without_a_split_is_divided_here(tmp_path: Path) -> None:
     assert len(data.evaluation) == 6
     assert data.facts()["split"].startswith("made here")
     assert data.facts()["classes"] == "labels are output indices"
+    assert any(
+        "10 images" in note and "lie outside its folder: ../elsewhere/" in note for note in data.facts()["notes"]
+    )
+
+
+def test_a_table_may_say_that_its_paths_are_absolute(tmp_path: Path) -> None:
+    files = add(tmp_path / "elsewhere", 4)
+    (tmp_path / "lists").mkdir()
+    rows = [f"{file},{n % 2}" for n, file in enumerate(files)]
+    data = opened(table(tmp_path / "lists", rows, "absolute_path,label"))
+    assert {*data.calibration.paths, *data.evaluation.paths} == set(files)
+    assert not [note for note in data.facts()["notes"] if "outside" in note]
 
 
 def test_a_table_of_indices_fits_a_larger_network_and_a_class_map(tmp_path: Path) -> None:
@@ -53,11 +66,18 @@ def test_a_table_of_indices_fits_a_larger_network_and_a_class_map(tmp_path: Path
         (["a.png"], "path,label", "line 2: path or label is empty"),
         (["a.png,x,dev"], "path,label,split", "split 'dev'"),
         (["a.png,x"], "path,label,split", "split ''"),
+        (["/etc/hostname,x"], "path,label", "line 2: /etc/hostname is an absolute path"),
+        ([f"{'n' * 5000}.png,x"], "path,label", "line 2: " + "n" * 80 + "...: File name too long"),
+        (["pipe.png,x"], "path,label", "line 2: pipe.png is a named pipe"),
+        ([".,x"], "path,label", "line 2: . is a folder"),
+        (["loop.png,x"], "path,label", "loop.png is a symbolic link that leads back to itself"),
         ([f"gone{n}.png,x" for n in range(9)], "path,label", "and 6 more"),
     ],
 )
 def test_a_wrong_table_says_which_line(tmp_path: Path, rows: list[str], header: str, why: str) -> None:
     add(tmp_path, 1)[0].rename(tmp_path / "a.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "loop.png").symlink_to("loop.png")
     assert why in refusal(table(tmp_path, rows, header), "bad-table").why
 
 

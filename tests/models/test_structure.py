@@ -210,7 +210,7 @@ def test_a_network_of_the_users_own_comes_back_bit_for_bit(factory: str, tmp_pat
 def test_what_this_program_wrote_itself_is_reopened_with_its_code(factory: str, tmp_path: Path) -> None:
     module, path = pruned_net(factory, num_classes=7), tmp_path / "net.safetensors"
     save(path, module, architecture=factory, num_classes=7, plan=NET_PLAN)
-    opened = reopen(path)
+    opened = reopen(path, near=("resnet18", factory))
     assert (opened.num_classes, opened.name) == (7, factory)
     assert_equal(opened.module(), module)
 
@@ -218,11 +218,20 @@ def test_what_this_program_wrote_itself_is_reopened_with_its_code(factory: str, 
 def test_code_that_lies_elsewhere_by_now_is_found_where_the_user_says(factory: str, tmp_path: Path) -> None:
     module, path = pruned_net(factory), tmp_path / "net.safetensors"
     save(path, module, architecture="gone/net.py:net", plan=NET_PLAN)
-    with pytest.raises(InputError):
+    assert_equal(reopen(path, near=(factory,)).module(), module)
+    for near in ((), (factory.replace(":net", ":Net"),), ("resnet18",), ("not a name",)):
+        with pytest.raises(InputError) as raised:
+            reopen(path, near=near)
+        assert raised.value.code == "architecture-is-code"
+
+
+def test_code_that_only_the_file_names_is_not_run(factory: str, tmp_path: Path) -> None:
+    (tmp_path / "planted.py").write_text("raise SystemExit('run')")
+    path = tmp_path / "net.safetensors"
+    save(path, pruned_net(factory), architecture=f"{tmp_path / 'planted.py'}:net", plan=NET_PLAN)
+    with pytest.raises(InputError) as raised:
         reopen(path)
-    assert_equal(reopen(path, near=factory).module(), module)
-    with pytest.raises(InputError):
-        reopen(path, near=factory.replace(":net", ":Net"))
+    assert raised.value.code == "architecture-is-code"
 
 
 def test_a_registered_network_comes_back_bit_for_bit(tmp_path: Path) -> None:

@@ -192,7 +192,7 @@ def test_one_class_is_a_finding_and_a_table_is_data(data: Path, invoke: Invoke, 
     assert ended.code == 1 and "one-class" in codes(ended.json) and ended.json["images"] == {"all": 15}
     lines = [f"{path},{path.parent.name},val" for path in (data / "val").glob("*/*.png")]
     lines += [f"{path},{path.parent.name},train" for path in (data / "train").glob("*/*.png")]
-    (tmp_path / "table.csv").write_text("\n".join(["path,label,split", *lines]))
+    (tmp_path / "table.csv").write_text("\n".join(["absolute_path,label,split", *lines]))
     ended = invoke("data", "audit", str(tmp_path / "table.csv"), "--json")
     assert ended.code == 0 and ended.json["images"] == {"train": 40, "val": 60}
 

@@ -13,8 +13,9 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from edgecnn.core.events import Listener, Progress
+from edgecnn.core.paths import require_regular
 from edgecnn.data import pixels
-from edgecnn.data.images import over_files
+from edgecnn.data.images import DECODED, over_files
 from edgecnn.data.listing import Sample
 
 EDGE = 32
@@ -27,6 +28,7 @@ SMALL_ENOUGH = 4 * EDGE
 """JPEG files are decoded at an eighth, a quarter or half of their size where that leaves so many pixels a side."""
 GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
 BIT = np.uint64(1)
+LARGEST_FILE = 1 << 29
 MARGIN = 0.1
 """Above the median, of the standard deviation of an image's frequencies."""
 NOISE = 64.0
@@ -94,10 +96,14 @@ _NOTHING = np.zeros((EDGE, EDGE, 3), np.uint8)
 def _look(path: Path) -> tuple[ImageScan, np.ndarray]:
     """The facts of one file, and the image at `EDGE` pixels a side in RGB."""
     try:
+        require_regular(path)
+        if path.stat().st_size > LARGEST_FILE:
+            return ImageScan(error=f"the file is larger than {LARGEST_FILE >> 20} MiB"), _NOTHING
         raw = path.read_bytes()
         if not raw:
             return ImageScan(error="the file is empty"), _NOTHING
-        with Image.open(io.BytesIO(raw)) as image:
+        with Image.open(io.BytesIO(raw), formats=pixels.FORMATS) as image:
+            pixels.require_size(image)
             width, height = image.size
             mode, oddities = image.mode, tuple(_oddities(image))
             image.draft(None, (SMALL_ENOUGH, SMALL_ENOUGH))
@@ -108,7 +114,7 @@ def _look(path: Path) -> tuple[ImageScan, np.ndarray]:
             )
         return ImageScan(hashlib.sha256(raw).digest(), width, height, mode, oddities), small
     except UnidentifiedImageError:
-        return ImageScan(error="no image in a format Pillow knows"), _NOTHING
+        return ImageScan(error=f"no image of a kind that is decoded: {', '.join(DECODED)}"), _NOTHING
     except (OSError, ValueError, MemoryError, Image.DecompressionBombError, *pixels.DAMAGED) as error:
         return ImageScan(error=getattr(error, "strerror", None) or str(error) or type(error).__name__), _NOTHING
 

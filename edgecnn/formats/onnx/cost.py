@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from google.protobuf.message import DecodeError
 from onnx import shape_inference
 
-from edgecnn.core.errors import InputError
+from edgecnn.core.third_party import parsing
 from edgecnn.formats.cost import (
     LARGEST_SIDE,
     MOST_AXES,
@@ -54,10 +53,8 @@ class OnnxGraph:
     @classmethod
     def read(cls, path: Path) -> OnnxGraph:
         """The file with its shapes inferred for batch 1. Raises InputError when it is not ONNX."""
-        try:
+        with parsing(path, "ONNX file"):
             model = onnx.load(path, load_external_data=False)
-        except (DecodeError, OSError, ValueError) as error:
-            raise InputError("damaged-file", f"{path} is not a readable ONNX file", why=str(error)) from error
         # Where inference fails, what the file says of its shapes is what there is.
         with contextlib.suppress(shape_inference.InferenceError, ValueError, RuntimeError):
             model = shape_inference.infer_shapes(model, data_prop=True)
@@ -69,7 +66,7 @@ class OnnxGraph:
         model = onnx.ModelProto()
         try:
             model.ParseFromString(raw)
-        except (DecodeError, ValueError):
+        except Exception:  # protobuf documents few of its errors, and a board sends what it likes
             return None
         return cls(model, shapes) if model.graph.node else None
 

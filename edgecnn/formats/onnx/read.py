@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from google.protobuf.message import DecodeError
 
 from edgecnn.core.artifact import TensorSpec
-from edgecnn.core.errors import InputError
+from edgecnn.core.third_party import parsing
 from edgecnn.formats.inspect import METADATA_KEY, ExportedModel
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")
@@ -19,10 +18,11 @@ WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "QLinearConv", "QLinearMa
 
 def read(path: Path) -> ExportedModel:
     """What an ONNX file holds. Raises InputError when it cannot be parsed."""
-    try:
-        model = onnx.load(path, load_external_data=False)
-    except (DecodeError, OSError, ValueError) as error:
-        raise InputError("damaged-file", f"{path} is not a readable ONNX file", why=str(error)) from error
+    with parsing(path, "ONNX file"):
+        return _read(path, onnx.load(path, load_external_data=False))
+
+
+def _read(path: Path, model: Any) -> ExportedModel:
     graph = model.graph
     weights = {item.name: item for item in graph.initializer}
     opsets = ", ".join(f"{item.domain or 'ai.onnx'} {item.version}" for item in model.opset_import)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from edgecnn.core.artifact import TensorSpec
-from edgecnn.core.errors import InputError, MissingError, install_hint
+from edgecnn.core.errors import MissingError, install_hint
+from edgecnn.core.third_party import parsing
 from edgecnn.formats.inspect import METADATA_KEY, ExportedModel
 
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
@@ -25,12 +26,13 @@ def read(path: Path) -> ExportedModel:
             "reading a TFLite file needs LiteRT, which is not installed",
             hint=install_hint("tflite"),
         ) from error
-    try:
-        model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
-        graph = model.subgraphs[0]
-        operators = [_operator(model.operatorCodes[item.opcodeIndex], schema) for item in graph.operators]
-    except Exception as error:
-        raise InputError("damaged-file", f"{path} is not a readable TFLite file", why=f"{error}") from error
+    with parsing(path, "TFLite file"):
+        return _read(path, schema, schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0))
+
+
+def _read(path: Path, schema: Any, model: Any) -> ExportedModel:
+    graph = model.subgraphs[0]
+    operators = [_operator(model.operatorCodes[item.opcodeIndex], schema) for item in graph.operators]
     types = {number: name.lower() for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
     layers: Counter[str] = Counter()
     for name, item in zip(operators, graph.operators, strict=True):

@@ -9,14 +9,16 @@ from typing import Any
 
 from .machine import LIMIT_BYTES, Machine, end
 
+# A number has at most nine digits: a longer one is damage, and left out.
 BYTES = {"kB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
-RAM = re.compile(r"\bRAM (\d+)/(\d+)(kB|MB|GB)\b")
+RAM = re.compile(r"\bRAM ([0-9]{1,9})/([0-9]{1,9})(kB|MB|GB)\b")
 CPU = re.compile(r"\bCPU \[([^\]]*)\]")
-CORE = re.compile(r"^(\d+)%@(\d+)$")
-ENGINE = re.compile(r"\b(EMC|GR3D)_FREQ (?:(\d+)%)?(?:@(?:\[([\d,]+)\]|(\d+)))?")
-ZONE = re.compile(r"\b([A-Za-z][A-Za-z0-9_]*)@(-?\d+(?:\.\d+)?)C(?:/(-?\d+(?:\.\d+)?)C)?")
+CORE = re.compile(r"^([0-9]{1,9})%@([0-9]{1,9})$")
+ENGINE = re.compile(r"\b(EMC|GR3D)_FREQ (?:([0-9]{1,9})%)?(?:@(?:\[([0-9,]{1,99})\]|([0-9]{1,9})))?")
+ZONE = re.compile(r"\b([A-Za-z][A-Za-z0-9_]*)@(-?[0-9]{1,6}(?:\.[0-9]{1,6})?)C(?:/(-?[0-9]{1,6}(?:\.[0-9]{1,6})?)C)?")
 RAIL = re.compile(
-    r"\b((?:VDD|VIN|POM|VDDQ|SYS|CPU|GPU|SOC|CV|NC)[A-Z0-9_]*) (\d+)(?:mW)?/(\d+)(?:mW)?(?:/(\d+)(?:mW)?)?(?=\s|$)"
+    r"\b((?:VDD|VIN|POM|VDDQ|SYS|CPU|GPU|SOC|CV|NC)[A-Z0-9_]*) "
+    r"([0-9]{1,9})(?:mW)?/([0-9]{1,9})(?:mW)?(?:/([0-9]{1,9})(?:mW)?)?(?=\s|$)"
 )
 OFFLINE_C = -100.0
 """A zone that is switched off reads -256."""

@@ -61,7 +61,7 @@ def execute(format: FormatName, stages: Sequence[PlannedStage], *, source: Artif
             try:
                 before = execution.models[planned.source]
                 artifact, cached = fetch_or_run(planned, have[planned.source], context, model=before)
-                execution.models[planned.makes] = _network_of(artifact, before, context)
+                execution.models[planned.makes] = _network_of(planned, artifact, before, context)
             except (InputError, CannotWrite):
                 raise  # the user has to change something: the other artifacts would only hide it
             except EdgecnnError as error:
@@ -78,13 +78,16 @@ def execute(format: FormatName, stages: Sequence[PlannedStage], *, source: Artif
     return execution
 
 
-def _network_of(artifact: Artifact, before: Model, context: RunContext) -> Model:
+def _network_of(planned: PlannedStage, artifact: Artifact, before: Model, context: RunContext) -> Model:
     """What an artifact computes: the network it was made from, unless it is a changed network itself."""
     if artifact.format != "torch":
         return before
     from edgecnn.models import reopen
 
-    model: Model = reopen(artifact.path).with_preprocessing(context.data.preprocessing)
+    student = planned.stage.options().get("student")
+    model: Model = reopen(artifact.path, near=(before.name, *([student] if student else []))).with_preprocessing(
+        context.data.preprocessing
+    )
     return model
 
 
