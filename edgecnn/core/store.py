@@ -86,7 +86,7 @@ def sweep(folder: Path) -> None:
     """
     for left in folder.glob(".*") if folder.is_dir() else ():
         owner = _UNFINISHED.fullmatch(left.name)
-        if owner is None or _is_alive(int(owner[1])):
+        if owner is None or is_alive(int(owner[1])):
             continue
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
@@ -299,7 +299,8 @@ def _try_lock(stream: Any) -> bool:
     return True
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether a process of that number runs here."""
     if sys.platform == "win32":  # signal 0 is Ctrl-C there
         return True
     try:

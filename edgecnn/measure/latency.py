@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +12,7 @@ import numpy as np
 from edgecnn.core.device import DeviceProfile
 from edgecnn.core.errors import EdgecnnError, InputError
 from edgecnn.core.events import Finished, Listener, Progress, Started
+from edgecnn.core.temporary import temporary_folder
 from edgecnn.core.third_party import LONGEST_NOTE, sanitize
 from edgecnn.formats.registry import build_s
 from edgecnn.measure.comparison import Ratio, compare
@@ -123,10 +122,10 @@ class _Bench:
     def process(
         self, candidate: Candidate, at: tuple[int, int], on_event: Callable[[Mapping[str, Any]], None]
     ) -> Process:
-        with tempfile.TemporaryDirectory(prefix="edgecnn-latency-") as folder:
-            outputs = {"output": Path(folder) / "samples.npy"}
+        with temporary_folder("latency") as folder:
+            outputs = {"output": folder / "samples.npy"}
             if candidate.end_to_end:
-                outputs["e2e_output"] = Path(folder) / "end_to_end.npy"
+                outputs["e2e_output"] = folder / "end_to_end.npy"
             result = self.device.run(
                 self._job(candidate),
                 files={"model": candidate.artifact.path},

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +14,7 @@ from edgecnn.core.device import DeviceProfile
 from edgecnn.core.errors import MissingError
 from edgecnn.core.events import Listener, Progress, timed
 from edgecnn.core.result import Result
+from edgecnn.core.temporary import temporary_folder
 from edgecnn.core.third_party import LONGEST_NOTE, sanitize
 from edgecnn.formats.cost import ComputePrecision, Operator, OperatorKind, total
 from edgecnn.formats.registry import format_of_backend
@@ -209,8 +208,8 @@ def profile(
     def on_event(event: Mapping[str, Any]) -> None:
         listener(Progress(STEP, 0, 0, "", sanitize(event.get("name", event.get("event", "")), LONGEST_NOTE)))
 
-    with timed(listener, STEP), tempfile.TemporaryDirectory(prefix="edgecnn-layers-") as folder:
-        graph = Path(folder) / "graph.npy"
+    with timed(listener, STEP), temporary_folder("layers") as folder:
+        graph = folder / "graph.npy"
         answer = device.run(
             {"verb": "layers", "backend": backend, "threads": threads, "runs": runs, "max_s": RUNS_S},
             files={"model": artifact.path},

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
 import io
-import shutil
-import tempfile
 import zipfile
 from functools import cache
 from pathlib import Path
 
 import edgecnn.probe
+from edgecnn.core.temporary import lasting_folder
 from edgecnn.formats.registry import backend_source, known_formats
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -21,9 +19,7 @@ STARTER = f"import sys\n\nfrom {PACKAGE}.__main__ import main\n\nsys.exit(main()
 @cache
 def probe_archive() -> Path:
     """`probe.pyz` in a private folder that goes when this process ends."""
-    folder = Path(tempfile.mkdtemp(prefix="edgecnn-probe-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    path = folder / "probe.pyz"
+    path = lasting_folder("probe") / "probe.pyz"
     path.write_bytes(archive_bytes())
     return path
 

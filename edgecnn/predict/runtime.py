@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import tempfile
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from edgecnn.core.events import Listener, Progress, timed
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Images
 from edgecnn.core.store import CannotWrite
+from edgecnn.core.temporary import temporary_folder
 from edgecnn.core.third_party import LONGEST_NOTE, sanitize
 from edgecnn.formats.registry import format_named
 from edgecnn.measure.device import Device, ThisMachine
@@ -128,7 +128,7 @@ def _write(path: Path, content: bytes, *, mode: str) -> None:
 def _temporary_folder() -> Iterator[Path]:
     with contextlib.ExitStack() as held:
         with _refusals("the folder for temporary files"):
-            name = held.enter_context(tempfile.TemporaryDirectory(prefix="edgecnn-accuracy-"))
+            name = held.enter_context(temporary_folder("accuracy"))
         yield Path(name)
 
 

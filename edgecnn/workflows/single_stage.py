@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from edgecnn.core.errors import InputError, StepError
 from edgecnn.core.events import Listener
 from edgecnn.core.stage import Stage
 from edgecnn.core.store import Store, cannot_write
+from edgecnn.core.temporary import temporary_folder
 from edgecnn.data.preprocessing import Source
 from edgecnn.measure.connection import this_host
 from edgecnn.measure.layer_times import layer_times_on
@@ -106,7 +106,7 @@ def _store(out: Path, name: str, *, resumable: bool) -> Iterator[Store]:
     """A temporary store; one that is `resumable` lies beside `out` and stays there after a failure which another try
     could mend."""
     if not resumable:
-        with tempfile.TemporaryDirectory(prefix="edgecnn-") as folder:
+        with temporary_folder("stage") as folder:
             yield Store(Path(folder))
         return
     store = Store(out.parent / f".{out.stem}.{name}")

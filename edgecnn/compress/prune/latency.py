@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import json
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from edgecnn.core.events import Progress, Warned
 from edgecnn.core.quantities import Amount
 from edgecnn.core.stage import Context
 from edgecnn.core.store import digest_of, write_atomically
+from edgecnn.core.temporary import temporary_folder
 from edgecnn.formats.registry import format_named
 from edgecnn.models.pruned import narrowed
 
@@ -111,8 +111,8 @@ def exported_times(context: Context) -> TimesOf:
     write = plugins.resolve(made.export)
 
     def times_of(module: nn.Module) -> Mapping[str, float]:
-        with tempfile.TemporaryDirectory(prefix="edgecnn-widths-") as folder:
-            file = Path(folder) / f"model{made.suffix}"
+        with temporary_folder("widths") as folder:
+            file = folder / f"model{made.suffix}"
             write(_Network(module, context), file, preprocessing=context.data.preprocessing)
             return layer_times(file, format)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from edgecnn.compress.qat.tflite_operators import MOVES, OPERATORS, TABLED, tabl
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.errors import StepError
 from edgecnn.core.stage import Context
+from edgecnn.core.temporary import temporary_folder
 from edgecnn.formats.tflite import flatbuffer
 from edgecnn.formats.tflite.quantize import (
     BIAS_LIMIT,
@@ -86,8 +86,8 @@ class LookupTable(NamedTuple):
 
 def answers(graph: flatbuffer.Graph, operator: Any) -> np.ndarray:
     """float32 (256,): the codes that LiteRT gives for the codes -128 to 127, in the kernel it takes for them."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "single.tflite"
+    with temporary_folder("tflite") as folder:
+        path = folder / "single.tflite"
         path.write_bytes(graph.alone(operator, shape=(1, 1, 1, 256)))
         loaded = flatbuffer.interpreter(path, delegate=True)
         codes = np.arange(-128, 128, dtype=np.int8).reshape(1, 1, 1, 256)

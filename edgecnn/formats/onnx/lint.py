@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ import onnxruntime
 
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.errors import StepError
+from edgecnn.core.temporary import temporary_folder
 from edgecnn.formats.fusion import FloatLayer, Fusion
 
 INTEGER = frozenset(
@@ -82,8 +82,8 @@ def lint(artifact: Artifact) -> Fusion:
 
 def optimised(path: Path) -> ir.Graph:
     """The graph as ONNX Runtime runs it, before the layout transformation that belongs to one machine."""
-    with tempfile.TemporaryDirectory() as folder:
-        saved = Path(folder) / "optimised.onnx"
+    with temporary_folder("onnx") as folder:
+        saved = folder / "optimised.onnx"
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,6 +19,7 @@ from edgecnn.core.errors import EdgecnnError, StepError
 from edgecnn.core.events import Finished, Started, Warned, scoped
 from edgecnn.core.stage import Images, Model
 from edgecnn.core.store import Work, digest_of
+from edgecnn.core.temporary import temporary_folder
 from edgecnn.formats.fusion import FloatLayer, Fusion
 from edgecnn.formats.quantize_stage import Quantize
 from edgecnn.formats.registry import backend_here, format_of_family, runtime_packages
@@ -208,7 +208,7 @@ def rank(model: Model, format: FormatName, context: RunContext) -> list[str]:
     def errors(_: Path) -> dict[str, Any]:
         from edgecnn.compress.sensitivity import rank_layers
 
-        with tempfile.TemporaryDirectory(prefix="edgecnn-layers-") as folder:
+        with temporary_folder("layers") as folder:
             place = Path(folder)
             stage_context = context.stage_context(place, place, model=model, format=format, name=label)
             return {"errors": list(rank_layers(stage_context, count=RANKED_ON).items())}
