@@ -54,7 +54,8 @@ def command(
                 raise typer.BadParameter("--json and --csv exclude each other")
             arguments = {name: value for name, value in options.items() if name not in (*PRINTED, *printed)}
             if options.get("dry_run"):
-                arguments.pop("remeasure", None)  # a plan measures nothing
+                for name in ("remeasure", "again"):  # a plan measures and replaces nothing
+                    arguments.pop(name, None)
             result = _call(dry_run if options.get("dry_run") else workflow, arguments)
             _print(result, options, printer, note)
             code = getattr(result, "exit_code", 0)

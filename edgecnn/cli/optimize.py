@@ -51,6 +51,9 @@ def optimize(
     threads: options.Threads = 1,
     seed: options.Seed = 0,
     remeasure: Annotated[bool, typer.Option("--remeasure", help="Measure latency again; all else is kept.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Replace the results of another network that --out holds.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be done, as `edgecnn plan` does.")
     ] = False,

@@ -14,6 +14,7 @@ from edgecnn.report.model import Report
 from edgecnn.workflows.arguments import PathLike, budget_of, formats_of, source_of, usage_error
 from edgecnn.workflows.inputs import Inputs
 from edgecnn.workflows.optimize import pipeline
+from edgecnn.workflows.optimize.earlier_run import run_name
 from edgecnn.workflows.optimize.request import Request
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def optimize(
     threads: int = 1,
     seed: int = 0,
     remeasure: bool = False,
+    again: bool = False,
     listener: Listener = ignore,
     **preprocessing: Unpack[PreprocessingArguments],
 ) -> Report:
@@ -49,7 +51,8 @@ def optimize(
 
     `target` is a kind of board, `device` one of yours, on which files are then run. `max_drop` is the largest loss of
     top-1 that passes (0.01 or "1%"), `max_latency` the longest median of one image in ms, `max_size` the largest file
-    in bytes. Results lie in `out`, runs/CKPT-TARGET unless given; a killed run goes on where it stopped.
+    in bytes. Results lie in `out`, runs/CKPT-TARGET unless given (for a training's best.safetensors, CKPT is its run's
+    name); those of another network are replaced `again` only. A killed run goes on where it stopped.
 
     `checkpoint` may be an nn.Module, which is copied and left as it is; its weights are then written to `out`. `data`
     may be an iterable of (images, labels), such as a DataLoader: tensors as the network takes them, float
@@ -78,6 +81,7 @@ def optimize(
         profile=profile,
         threads=threads,
         remeasure=remeasure,
+        again=again,
     )
     if request.source.network is not None:
         request = _with_checkpoint(request)
@@ -178,6 +182,7 @@ def request_of(
     profile: str | None = None,
     threads: int = 1,
     remeasure: bool = False,
+    again: bool = False,
 ) -> Request:
     """The request that the arguments come to. Raises InputError for names that mean nothing."""
     if target is not None and device is not None:
@@ -187,11 +192,12 @@ def request_of(
         source=source,
         target=board,
         recipe=chosen,
-        out=Path(out) if out is not None else Path("runs") / f"{source.checkpoint.stem or 'model'}-{board.name}",
+        out=Path(out) if out is not None else Path("runs") / f"{run_name(source.checkpoint)}-{board.name}",
         budget=budget_of(chosen.budget, **(budget or {})),
         profile=profile or chosen.measure.profile,
         threads=threads,
         formats=formats_of(format),
         remeasure=remeasure,
+        again=again,
         on_device=device is not None,
     )

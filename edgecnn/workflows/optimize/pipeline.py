@@ -21,6 +21,7 @@ from edgecnn.report.search import Search
 from edgecnn.workflows.inputs import Inputs, open_inputs
 from edgecnn.workflows.optimize import file_names
 from edgecnn.workflows.optimize.assessment import Assessment, answer, gather, lint, reference, time_all, verify
+from edgecnn.workflows.optimize.earlier_run import require_same_network
 from edgecnn.workflows.optimize.execution import Execution, execute, finished
 from edgecnn.workflows.optimize.output import write_run
 from edgecnn.workflows.optimize.planning import (
@@ -63,6 +64,8 @@ def run(request: Request, *, listener: Listener) -> Report:
     listener = scoped(listener, on_warning=partial(_note, warnings))
     with _connection(request, listener) as connection:
         inputs, context = _open(request, listener, connection)
+        if not request.again:
+            require_same_network(request.out, request.source.checkpoint, inputs.model.sha256)
         executions = build(request, context)
         found = gather(executions, context)
         _assess(found, context, request)

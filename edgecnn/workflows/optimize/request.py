@@ -19,7 +19,7 @@ from edgecnn.workflows.inputs import Inputs, refuse_among_images
 @dataclass(frozen=True, slots=True)
 class Request:
     """What the user asked for. `formats` None means those the target delivers; `on_device` to run the files on the
-    target itself, which must be reachable then."""
+    target itself, which must be reachable then; `again` to replace the results of another network in `out`."""
 
     source: Source
     target: DeviceProfile
@@ -30,6 +30,7 @@ class Request:
     threads: int = 1
     formats: tuple[FormatName, ...] | None = None
     remeasure: bool = False
+    again: bool = False
     on_device: bool = False
 
     @property

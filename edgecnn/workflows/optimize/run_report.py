@@ -6,6 +6,7 @@ import datetime
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from edgecnn import __version__
@@ -19,6 +20,7 @@ from edgecnn.report.search import Search
 from edgecnn.workflows.inputs import Inputs
 from edgecnn.workflows.optimize import recommendation, results
 from edgecnn.workflows.optimize.assessment import Assessment
+from edgecnn.workflows.optimize.earlier_run import run_name
 from edgecnn.workflows.optimize.execution import Execution
 from edgecnn.workflows.optimize.planning import RunContext, versions
 from edgecnn.workflows.optimize.request import Request
@@ -48,7 +50,7 @@ def build_report(
     records += _first_of_each(record for item in found.values() for record in item.records)
     budget = BudgetFacts(request.budget.max_drop, request.budget.max_latency, request.budget.max_size)
     return Report(
-        title=f"{request.source.checkpoint.name} for {request.target.title}",
+        title=f"{_name(request.source.checkpoint)} for {request.target.title}",
         outcome=outcome,
         outcome_why=why,
         target=request.target.model_dump(mode="json"),
@@ -74,6 +76,12 @@ def build_report(
         searches=tuple(searches),
         metric=task.metric,
     )
+
+
+def _name(checkpoint: Path) -> str:
+    """As a title has it: with its training run where all runs call it the same."""
+    name = run_name(checkpoint)
+    return checkpoint.name if name == checkpoint.stem else f"{name}/{checkpoint.name}"
 
 
 def _first_of_each(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
