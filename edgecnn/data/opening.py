@@ -16,12 +16,16 @@ from edgecnn.data.classes import ClassMap, LabelMap, LabelReader, class_map_for,
 from edgecnn.data.folder import LAYOUT, list_folder
 from edgecnn.data.images import ImageSet
 from edgecnn.data.listing import EVALUATION_NAMES, Listing, Sample
-from edgecnn.data.splits import HELD_OUT, are_classes, first_shared, hold_out, round_robin
+from edgecnn.data.splits import HELD_OUT, VALIDATION, are_classes, first_shared, hold_out, round_robin
 from edgecnn.data.table import list_table
 
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst")
 MOST_CLASSES = 100_000
 """A label beyond it is an identifier, not the index of an output."""
+MIXED = (
+    f"there is no val/ folder: {VALIDATION:.0%} of the images validate and the others are learned from; evaluate and "
+    "optimize would then judge on some of those too: put images of their own under val/"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +157,7 @@ def open_training(
         )
     classes = class_map_for(listing, len(class_names), class_names=class_names)
     sets = _Sets(listing, classes, preprocessing, seed)
-    training, validation = sets.divide()
+    training, validation = sets.divide(VALIDATION)
     assert validation is not None
     training.check()
     validation.check()
@@ -167,7 +171,8 @@ def open_training(
         "digests": {"training": training.digest, "validation": validation.digest},
         "notes": list(listing.notes),
     }
-    return TrainingData(training, validation, classes.names, facts, tuple(_doubts(training, validation, classes.names)))
+    doubts = [*_doubts(training, validation, classes.names), *([MIXED] if listing.undivided else [])]
+    return TrainingData(training, validation, classes.names, facts, tuple(doubts))
 
 
 def _only_judges(path: Path, listing: Listing) -> bool:
@@ -203,8 +208,8 @@ class _Sets:
         self._digests: dict[Path, str] = {}
         self.how_divided = "as the data says"
 
-    def divide(self) -> tuple[ImageSet, ImageSet | None]:
-        """(training, evaluation); no evaluation where no image has a label."""
+    def divide(self, share: float = HELD_OUT) -> tuple[ImageSet, ImageSet | None]:
+        """(training, evaluation), which is that `share` of undivided images; no evaluation where none has a label."""
         if not self._listing.undivided:
             training = self._of(self._listing.train)
             # The order of what judges does not depend on the seed: the same folder is the same set in every run.
@@ -213,7 +218,7 @@ class _Sets:
         if self._listing.is_unlabelled:
             self.how_divided = "nothing judges: no image has a label"
             return self._spread(whole, self._seed), None
-        kept, held = hold_out(whole.labels or (), whole.file_digests(), seed=self._seed)
+        kept, held = hold_out(whole.labels or (), whole.file_digests(), seed=self._seed, share=share)
         if not kept:
             raise InputError(
                 "too-few-images",
@@ -222,7 +227,7 @@ class _Sets:
                 hint="add images, or put different ones under DIR/train/CLASS and DIR/val/CLASS",
             )
         of_each = " of each class" if are_classes(whole.labels or ()) else ""
-        self.how_divided = f"made here: {HELD_OUT:.0%}{of_each} held out by seed {self._seed}"
+        self.how_divided = f"made here: {share:.0%}{of_each} held out by seed {self._seed}"
         return self._spread(whole.select(kept), self._seed), self._spread(whole.select(held), 0)
 
     def _of(self, samples: Sequence[Sample]) -> ImageSet:

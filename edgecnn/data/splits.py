@@ -9,6 +9,9 @@ from numbers import Integral
 from typing import Any
 
 HELD_OUT = 0.5
+"""The share that judges, where the rest calibrates: few images calibrate, and the more that judge the surer."""
+VALIDATION = 0.2
+"""The share that validates a training, where the rest is learned from."""
 
 
 def rank(seed: int, word: str) -> bytes:
@@ -32,11 +35,13 @@ def are_classes(labels: Sequence[Any]) -> bool:
     return all(isinstance(label, Integral) for label in labels)
 
 
-def hold_out(labels: Sequence[Any], digests: Sequence[str], *, seed: int) -> tuple[list[int], list[int]]:
+def hold_out(
+    labels: Sequence[Any], digests: Sequence[str], *, seed: int, share: float = HELD_OUT
+) -> tuple[list[int], list[int]]:
     """Divide positions into (kept, held out) within each class; copies of one file stay together.
 
-    `HELD_OUT` of each class is held out, rounded up, so a class with a single image judges. Labels that are no classes
-    are divided as one class.
+    That `share` of each class is held out, rounded up, so a class with a single image judges; a smaller share is part
+    of a larger one. Labels that are no classes are divided as one class.
     """
     by_class: defaultdict[int, list[str]] = defaultdict(list)
     classes = labels if are_classes(labels) else [0] * len(labels)
@@ -45,7 +50,7 @@ def hold_out(labels: Sequence[Any], digests: Sequence[str], *, seed: int) -> tup
     held: set[str] = set()
     for group in by_class.values():
         ranked = sorted(group, key=lambda digest: rank(seed, digest))
-        held.update(ranked[: -int(-len(ranked) * HELD_OUT // 1)])
+        held.update(ranked[: -int(-len(ranked) * share // 1)])
     positions = range(len(labels))
     kept = [position for position in positions if digests[position] not in held]
     return kept, [position for position in positions if digests[position] in held]

@@ -65,14 +65,26 @@ def test_a_class_folder_without_any_image_is_told_of(tmp_path: Path) -> None:
     assert "no image to train on shows zebra: the network will never answer that" in found.doubts
 
 
-def test_undivided_images_are_divided_as_optimize_divides_them(tmp_path: Path) -> None:
-    """What judges there was never learned here."""
-    write_images(tmp_path / "images", 4, seed=1)
+def test_a_fifth_of_undivided_images_validates(tmp_path: Path) -> None:
+    """What validates here judges there; that some of what was learned here judges there too is said."""
+    write_images(tmp_path / "images", 10, seed=1)
     classes = classes_in(tmp_path / "images")
     here = open_training(tmp_path / "images", preprocessing=AS_IT_IS, class_names=classes, seed=3)
     there = open_data(tmp_path / "images", num_classes=4, preprocessing=AS_IT_IS, seed=3)
-    assert set(here.training.paths) == set(there.training.paths)
-    assert set(here.validation.paths) == set(there.evaluation.paths)
+    assert (len(here.training), len(here.validation)) == (32, 8)
+    assert here.facts["split"] == "made here: 20% of each class held out by seed 3"
+    assert set(here.validation.paths) < set(there.evaluation.paths)
+    assert len(there.evaluation) == 20
+    assert any("no val/ folder" in doubt for doubt in here.doubts)
+
+
+@pytest.mark.parametrize(("count", "validating"), [(2, 1), (3, 1), (5, 1), (6, 2)])
+def test_every_class_validates_however_few_images_it_has(tmp_path: Path, count: int, validating: int) -> None:
+    write_images(tmp_path / "images", count, seed=1)
+    classes = classes_in(tmp_path / "images")
+    found = open_training(tmp_path / "images", preprocessing=AS_IT_IS, class_names=classes)
+    assert len(found.validation) == validating * len(classes)
+    assert len(found.training) == (count - validating) * len(classes)
 
 
 def test_images_to_judge_on_alone_do_not_train(tmp_path: Path) -> None:
