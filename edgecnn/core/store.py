@@ -71,6 +71,13 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         raise cannot_write(path, error) from error
 
 
+def require_folder(path: Path) -> None:
+    """Raises CannotWrite where the folder `path` could not be made: it is, or lies below, something else."""
+    there = next((place for place in (path, *path.absolute().parents) if os.path.lexists(place)), path)
+    if not there.is_dir():
+        raise cannot_write(path, NotADirectoryError(errno.ENOTDIR, f"{os.strerror(errno.ENOTDIR)}: {there}"))
+
+
 def make_folder(path: Path) -> None:
     """Make a folder, with those above it, unless it is there. Raises CannotWrite."""
     try:
@@ -109,7 +116,7 @@ class CannotWrite(StepError):
 
 
 def cannot_write(path: Path, error: OSError) -> CannotWrite:
-    full = error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM, errno.EISDIR)
+    full = error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR)
     return CannotWrite(
         "cannot-write",
         f"cannot write {path}",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from edgecnn.core.errors import InputError
@@ -94,22 +96,29 @@ def _form(root: Path, sources: list[Path]) -> str:
 
 def _holds_classes(folder: Path) -> bool:
     """Whether a folder called train or val is one, and not a class of that name: then images lie directly in it."""
-    with os.scandir(folder) as entries:
+    with _entries(folder) as entries:
         return not any(_is_image_name(entry.name) and not _is_folder(entry) for entry in entries)
 
 
 def _subfolders(folder: Path) -> list[Path]:
+    with _entries(folder) as entries:
+        names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and _is_folder(entry))
+    return _readable(folder, names)
+
+
+@contextlib.contextmanager
+def _entries(folder: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
+    """What lies in a folder. Raises InputError `no-data` for one that cannot be read, a class of the others or not."""
     try:
         with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and _is_folder(entry))
+            yield entries
     except OSError as error:
         raise InputError(
             "no-data",
             f"cannot read the data folder {folder}",
             why=error.strerror or str(error),
-            hint="give a folder you may read with --data DIR",
+            hint=f"ls -ld {folder}; then make it readable, or move it out of the data",
         ) from error
-    return _readable(folder, names)
 
 
 def _readable(folder: Path, names: list[str]) -> list[Path]:
@@ -137,14 +146,14 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def _classes_in(folder: Path, skipped: Counter[str]) -> tuple[tuple[Sample, ...], tuple[str, ...]]:
     classes = _subfolders(folder)
     samples = [Sample(path, group.name) for group in classes for path in _images_in(group, skipped)]
-    with os.scandir(folder) as entries:
+    with _entries(folder) as entries:
         skipped["beside the class folders"] += sum(_is_image_name(entry.name) for entry in entries)
     return tuple(samples), tuple(group.name for group in classes)
 
 
 def _images_in(folder: Path, skipped: Counter[str]) -> list[Path]:
     names = []
-    with os.scandir(folder) as entries:
+    with _entries(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 skipped["hidden"] += 1

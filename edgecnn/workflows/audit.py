@@ -16,7 +16,7 @@ from edgecnn.core.errors import InputError, StepError
 from edgecnn.core.events import Finished, Listener, Started, Warned, ignore
 from edgecnn.core.outcome import EXIT_CODES
 from edgecnn.core.result import Result
-from edgecnn.core.store import cannot_write, write_atomically
+from edgecnn.core.store import cannot_write, require_folder, write_atomically
 from edgecnn.data.audit.classes import balance, oddities, sizes
 from edgecnn.data.audit.copies import exact_copies, near_copies
 from edgecnn.data.audit.images import ScannedImages, look_at
@@ -82,6 +82,8 @@ def audit(
     if checkpoint is None and (model or class_map or device or threads or any(preprocessing.values())):
         raise usage_error("options of a model need --checkpoint FILE", "data audit")
     began = time.monotonic()
+    if out is not None:
+        require_folder(Path(out))
     listing = list_images(Path(folder))
     opened = None
     if checkpoint is not None:

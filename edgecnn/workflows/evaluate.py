@@ -13,7 +13,7 @@ import numpy as np
 from edgecnn import __version__
 from edgecnn.core.events import Listener, Warned, ignore, timed
 from edgecnn.core.stage import Images
-from edgecnn.core.store import cannot_write, write_atomically
+from edgecnn.core.store import cannot_write, require_folder, write_atomically
 from edgecnn.data.evaluation_set import list_labelled, open_evaluation_set
 from edgecnn.data.images import ImageSet
 from edgecnn.data.listing import below
@@ -54,6 +54,8 @@ def evaluate(
     checkpoint, one of your boards for an exported file. Raises InputError or MissingError before any work, StepError
     when it fails on its way.
     """
+    if out is not None:
+        require_folder(Path(out))
     source = source_of(file, model=model, data=data, class_map=class_map, preprocessing=preprocessing)
     views, given = parse(tta), find(task) if task else None
     with timed(listener, "read inputs"):

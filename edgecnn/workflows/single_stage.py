@@ -19,7 +19,7 @@ from edgecnn.core.artifact import Artifact, FormatName
 from edgecnn.core.errors import InputError, StepError
 from edgecnn.core.events import Listener
 from edgecnn.core.stage import Stage
-from edgecnn.core.store import Store, cannot_write
+from edgecnn.core.store import Store, cannot_write, require_folder
 from edgecnn.core.temporary import temporary_folder
 from edgecnn.data.preprocessing import Source
 from edgecnn.measure.connection import this_host
@@ -79,6 +79,7 @@ def run(
     A run that ends in a checkpoint keeps its store beside `out` when it is killed or fails, and continues when it is
     called again. Without `judges` all images may lack labels. Raises InputError, MissingError or StepError.
     """
+    require_folder(out.parent)
     name = stages[-1].kind
     recipe = Recipe(name=name, stages=stages, calibration=Calibration(images=calibration_images))
     inputs = open_inputs(source, recipe, listener=listener, judges=judges)

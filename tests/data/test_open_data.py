@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -288,3 +290,20 @@ def test_knowing_the_room_imports_nothing_heavy() -> None:
     code = "import sys, edgecnn.data, edgecnn.train; print([m for m in ('torch', 'numpy', 'PIL') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("closed", ["train/ant", "val", "val/bee", "."])
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: str) -> None:
+    """The super-user may read every folder, so the system's answer is put in its place."""
+    tree(tmp_path, {"train/ant": 2, "train/bee": 2, "val/ant": 2, "val/bee": 2})
+    scandir, secret = os.scandir, tmp_path / closed
+
+    def refusing(path: Path) -> object:
+        if Path(path) == secret:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    error = refusal(tmp_path, "no-data")
+    assert str(secret) in error.message
+    assert error.why == "Permission denied"

@@ -62,3 +62,29 @@ def test_irregular_files_in_a_data_folder_are_passed_over(invoke: Invoke, bench:
     before = invoke("data", "audit", str(bench.data), "--json")
     assert ended.json["images"] == before.json["images"]
     assert not [finding for finding in ended.json["findings"] if "broken" in finding["code"]]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["optimize", "CHECKPOINT", "--data", "DATA", "--out", "file/out"],
+        ["optimize", "CHECKPOINT", "--data", "DATA", "--out", "file"],
+        ["train", "DATA", "--arch", "resnet18", "--out", "file/deeper/out"],
+        ["export", "CHECKPOINT", "--out", "file/model.onnx"],
+        ["evaluate", "CHECKPOINT", "--data", "DATA", "--out", "file/out"],
+        ["data", "audit", "DATA", "--out", "file"],
+    ],
+    ids=" ".join,
+)
+def test_results_below_a_file(
+    invoke: Invoke, bench: Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("text")
+    known = {"DATA": str(bench.data), "CHECKPOINT": str(bench.checkpoint)}
+    model = ["--model", bench.model] if "CHECKPOINT" in words else []
+    ended = invoke(*(known.get(word, word) for word in words), *model)
+    assert (ended.code, ended.error) == (5, "cannot-write")
+    assert "Not a directory" in ended.err and "free some space" not in ended.err
+    assert "read inputs" not in ended.err and "read images" not in ended.err, "it should be said before any work"
+    assert (tmp_path / "file").read_text() == "text"

@@ -12,6 +12,7 @@ from edgecnn.core.device import DeviceProfile
 from edgecnn.core.errors import InputError
 from edgecnn.core.quantities import in_words
 from edgecnn.core.stage import Stage
+from edgecnn.core.store import require_folder
 from edgecnn.data.preprocessing import Source
 from edgecnn.workflows.inputs import Inputs, refuse_among_images
 
@@ -52,6 +53,7 @@ def validate(request: Request) -> None:
                 f"{request.target.name} does not run {format}",
                 hint="it runs: " + ", ".join(item.format for item in request.target.deployments),
             )
+    require_folder(request.out)
     refuse_among_images(request.out, request.source.data)
     _validate_measurable(request)
     _validate_pruning(request)

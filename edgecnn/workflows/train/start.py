@@ -11,6 +11,7 @@ from typing import Any
 from edgecnn.core.errors import EdgecnnError, InputError
 from edgecnn.core.events import Finished, Listener, Started, Warned
 from edgecnn.core.preprocessing import Preprocessing
+from edgecnn.core.store import require_folder
 from edgecnn.data.opening import TrainingData, classes_in, open_training
 from edgecnn.data.preprocessing import guess, in_words
 from edgecnn.models.building import BuiltNetwork, build, with_training_flags
@@ -37,6 +38,7 @@ def prepare(request: TrainRequest, *, listener: Listener) -> TrainingInputs:
     """Read the images, build the network. Raises EdgecnnError before any work starts; tells what is doubtful."""
     began = time.monotonic()
     listener(Started("read images"))
+    require_folder(request.out)
     refuse_among_images(request.out, request.data)
     classes = classes_in(request.data)
     built = network(request, classes)
