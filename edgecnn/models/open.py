@@ -97,11 +97,8 @@ def open_model(path: Path, *, architecture: str | None = None) -> LoadedModel:
 
 
 def reopen(path: Path, *, near: Sequence[str] = ()) -> LoadedModel:
-    """Read a file that this program wrote itself. `near` are architectures that the user has named: where the file
-    names code, it has to be one of theirs, and theirs is run.
-
-    Raises InputError architecture-is-code for other code: somebody may have written into the run's folder.
-    """
+    """Read a file that this program wrote itself. Code that it names is run only where it is one of `near`, which the
+    user has named: somebody may have written into the run's folder. Raises InputError architecture-is-code."""
     weights = read_weights(Path(path))
     text = facts.stated_architecture(weights.metadata)
     if text is not None and _is_code(text):
