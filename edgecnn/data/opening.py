@@ -10,6 +10,7 @@ from typing import Any
 
 from edgecnn.core.artifact import sha256_of
 from edgecnn.core.errors import InputError
+from edgecnn.core.paths import irregularity
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.units import first_few
 from edgecnn.data.classes import ClassMap, LabelMap, LabelReader, class_map_for, output_index
@@ -250,8 +251,9 @@ def list_images(path: Path, *, unlabelled: bool = False) -> Listing:
     `unlabelled` those that do not judge may be without one."""
     if path.is_dir():
         return list_folder(path, unlabelled=unlabelled)
-    if not path.exists():
-        raise InputError("no-data", f"there is no data at {path}", hint=f"give --data DIR; {LAYOUT}")
+    if (kind := irregularity(path)) or not path.exists():
+        message = f"the data {path} is {kind}" if kind else f"there is no data at {path}"
+        raise InputError("no-data", message, hint=f"give --data DIR; {LAYOUT}")
     if path.suffix.lower() in ARCHIVES:
         unpack = f"unzip {path}" if path.suffix.lower() == ".zip" else f"tar -xf {path}"
         raise InputError(

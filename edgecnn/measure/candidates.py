@@ -21,11 +21,12 @@ LARGEST_BATCH = 4096
 
 def open_models(paths: Sequence[Path]) -> list[Artifact]:
     """The files as artifacts. Raises InputError for one that is no model, or is given twice."""
+    artifacts = [open_artifact(path) for path in paths]
     real = [path.resolve() for path in paths]
     twice = [path for path, where in zip(paths, real, strict=True) if real.count(where) > 1]
     if twice:
         raise InputError("duplicate-model", f"{twice[0]} is given twice", hint="name each model once")
-    return [open_artifact(path) for path in paths]
+    return artifacts
 
 
 def batches_of(text: str) -> tuple[int, ...]:

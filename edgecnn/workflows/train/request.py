@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +38,7 @@ def out_for(data: Path, architecture: str | None, pretrained: Path | None, *, fo
     """`runs/NETWORK-DATA`, where nothing else is asked for; a cross-validation has a folder of its own."""
     network = (architecture or (pretrained.stem if pretrained else "network")).partition("(")[0]
     network = network.rpartition(":")[2].rpartition("/")[2]
-    return Path("runs") / f"{network}-{data.resolve().stem}{f'-{folds}-folds' if folds else ''}"
+    return Path("runs") / f"{network}-{Path(os.path.realpath(data)).stem}{f'-{folds}-folds' if folds else ''}"
 
 
 def settings_of(

@@ -37,8 +37,8 @@ class TrainingInputs:
 def prepare(request: TrainRequest, *, listener: Listener) -> TrainingInputs:
     """Read the images, build the network. Raises EdgecnnError before any work starts; tells what is doubtful."""
     began = time.monotonic()
-    listener(Started("read images"))
     require_folder(request.out)
+    listener(Started("read images"))
     refuse_among_images(request.out, request.data)
     classes = classes_in(request.data)
     built = network(request, classes)
