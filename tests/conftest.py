@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import preloaded
 import pytest
 
 # On networks as small as these, torch's threads spend ten times the work's time waiting for each other.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# A shell starts what runs in the background with SIGINT ignored, and a process passes that on to its children.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -20,6 +26,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("xdist_group") is None:
                 item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
+def pytest_runtest_setup() -> None:
+    preloaded.keep_operator_table()
 
 
 @pytest.fixture

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import json
+import multiprocessing
+import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +173,52 @@ def make_workbench(folder: Path) -> Workbench:
     return made
 
 
-def in_process_of_its_own(*words: str, **options: Any) -> Ended:
-    command = [sys.executable, "-m", "edgecnn", *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, **options)
-    return Ended(done.returncode, done.stdout, done.stderr)
+def in_process_of_its_own(*words: str, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Ended:
+    """The command in a process that shares nothing with this one. With another environment it is a fresh Python;
+    otherwise a fork of one that has imported the packages already."""
+    if env is not None:
+        command = [sys.executable, "-m", "edgecnn", *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env=env, cwd=cwd)
+        return Ended(done.returncode, done.stdout, done.stderr)
+    context = _forks()
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = Path(folder, "out"), Path(folder, "err")
+        place = str(cwd or Path.cwd())
+        process = context.Process(target=_run, args=(words, dict(os.environ), place, str(out), str(err)))
+        process.start()
+        process.join(300)
+        if process.exitcode is None:
+            process.kill()
+            raise TimeoutError(f"edgecnn {' '.join(words)}: no end in 300 s")
+        return Ended(process.exitcode, out.read_text(errors="replace"), err.read_text(errors="replace"))
+
+
+@cache
+def _forks() -> Any:
+    """Processes forked from one that has imported `forked`, which it looks for where this module lies."""
+    context, paths = multiprocessing.get_context("forkserver"), os.environ.get("PYTHONPATH")
+    context.set_forkserver_preload(["forked"])
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *([paths] if paths else [])])
+    forkserver.ensure_running()
+    os.environ.pop("PYTHONPATH")
+    os.environ.update({"PYTHONPATH": paths} if paths else {})
+    return context
+
+
+def _run(words: Sequence[str], env: Mapping[str, str], cwd: str, out: str, err: str) -> None:
+    from edgecnn.cli.main import main
+
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(cwd)
+    for stream, path in enumerate((os.devnull, out, err)):
+        opened = os.open(path, os.O_RDWR | os.O_CREAT)
+        os.dup2(opened, stream)
+        os.close(opened)
+    sys.argv = ["edgecnn", *words]
+    try:
+        main()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        atexit._run_exitfuncs()
