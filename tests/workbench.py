@@ -8,7 +8,6 @@ import json
 import multiprocessing
 import os
 import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -174,17 +173,12 @@ def make_workbench(folder: Path) -> Workbench:
 
 
 def in_process_of_its_own(*words: str, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Ended:
-    """The command in a process that shares nothing with this one. With another environment it is a fresh Python;
-    otherwise a fork of one that has imported the packages already."""
-    if env is not None:
-        command = [sys.executable, "-m", "edgecnn", *words]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env=env, cwd=cwd)
-        return Ended(done.returncode, done.stdout, done.stderr)
+    """The command in a process that shares nothing with this one: a fork of one that has imported the packages."""
     context = _forks()
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
         place = str(cwd or Path.cwd())
-        process = context.Process(target=_run, args=(words, dict(os.environ), place, str(out), str(err)))
+        process = context.Process(target=_run, args=(words, dict(env or os.environ), place, str(out), str(err)))
         process.start()
         process.join(300)
         if process.exitcode is None:
@@ -210,6 +204,7 @@ def _run(words: Sequence[str], env: Mapping[str, str], cwd: str, out: str, err: 
 
     os.environ.clear()
     os.environ.update(env)
+    sys.path[:0] = [folder for folder in env.get("PYTHONPATH", "").split(os.pathsep) if folder]
     os.chdir(cwd)
     for stream, path in enumerate((os.devnull, out, err)):
         opened = os.open(path, os.O_RDWR | os.O_CREAT)

@@ -40,6 +40,7 @@ def claims(blocks: int, slowdown: float, *, seed: int, **world: float) -> dict[s
     return {word: count / EXPERIMENTS for word, count in said.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("blocks", [3, 5])
 @pytest.mark.parametrize("world", WORLDS)
 def test_the_same_file_twice_is_told_apart_in_three_of_a_hundred_at_most(world: str, blocks: int) -> None:

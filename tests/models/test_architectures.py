@@ -174,6 +174,7 @@ def test_equal_weights_of_different_networks_are_ambiguous(tmp_path: Path) -> No
     assert open_model(path, architecture="resnet18").name == "torchvision:resnet18"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "resnetblur18"])
 def test_recorded_statistics_tell_networks_with_equal_weights_apart(tmp_path: Path, name: str) -> None:
     timm = pytest.importorskip("timm")

@@ -91,7 +91,7 @@ GOLDEN = {
 }
 
 
-SLOW = {"resnet50": (pytest.mark.slow,)}
+SLOW = dict.fromkeys(("resnet50", "resnet50-quarter-width", "mobilenet_v2"), (pytest.mark.slow,))
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,7 @@ def test_a_calibration_state_that_is_damaged_is_started_anew(
     assert digest(int8(out)) == digest(int8(finished.out))
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_in_one_folder(finished: Run, bench: Workbench, tmp_path: Path) -> None:
     out = tmp_path / "both"
     command = [sys.executable, "-m", "edgecnn", *bench.optimize(out, "--target", "jetson", "--json")]

@@ -193,6 +193,7 @@ def test_cross_validation(bench: Workbench, tmp_path: Path, invoke: Invoke) -> N
     assert cached == {"1": True, "2": False}
 
 
+@pytest.mark.slow
 def test_two_processes_write_and_print_once(bench: Workbench, tmp_path: Path) -> None:
     out = tmp_path / "out"
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
