@@ -10,6 +10,7 @@ import typer
 
 from edgecnn.cli import options
 from edgecnn.cli.command import command
+from edgecnn.core.units import alternatives
 
 if TYPE_CHECKING:
     from edgecnn.core.device import Deployment, DeviceProfile, Hardware, PowerMode
@@ -240,8 +241,7 @@ def _hardware(hardware: Hardware) -> list[tuple[str, str]]:
     if dla := hardware.dla:
         lines.append(("dla", _facts(f"{dla.count} of version {dla.version}", (dla.int8_tops, "TOPS INT8 together"))))
     sizes = memory.gb if isinstance(memory.gb, tuple) else (memory.gb,)
-    *most, last = [f"{size:g}" for size in sizes]
-    first = f"{', '.join(most)} or {last} GB" if most else f"{last} GB"
+    first = alternatives(f"{size:g}" for size in sizes) + " GB"
     lines.append(
         (
             "memory",

@@ -64,7 +64,7 @@ def _conclusion(found: HostCheckup) -> Any:
     if not commands:
         return Text("everything works", "green")
     first = ("the core works", "green") if found.ok else ("the core does not work", "bold red")
-    lines = Text.assemble(first, ("; for what is missing, type:" if found.ok else "; type:"))
+    lines = Text.assemble(first, ("; for the rest, type:" if found.ok else "; type:"))
     for line in commands:
         lines.append(f"\n  {line}", "bold")
     return lines

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperOption
 
+from edgecnn.core.units import alternatives
+
 Checkpoint = Annotated[
     Path, typer.Argument(metavar="CKPT", help="A checkpoint: .pth, .pt or .safetensors; never unpickled.")
 ]
@@ -56,10 +58,10 @@ class FormatCommand(TyperCommand):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         from edgecnn.formats.registry import formats
 
-        *names, last = [item.name for item in formats()]
+        names = alternatives(item.name for item in formats()) or "no format is installed"
         for param in self.params:
             if isinstance(param, TyperOption) and param.help:
-                param.help = param.help.replace("{formats}", f"{', '.join(names)} or {last}")
+                param.help = param.help.replace("{formats}", names)
         super().format_help(ctx, formatter)
 
 

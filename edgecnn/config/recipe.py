@@ -141,7 +141,8 @@ def _stages(entries: Any, problems: list[str]) -> tuple[Stage, ...]:
 
 def _without_effect(stages: Sequence[Stage]) -> list[str]:
     """Stages in an order in which, whatever the format, one has nothing to work on or works for nothing."""
-    links = [link for format in plugins.names("formats") if format != "torch" for link in _links(stages, format)]
+    names = [format.name for format in plugins.every("formats") if format.export]
+    links = [link for name in names for link in _links(stages, name)]
     applied, taken = {index for index, _, _ in links}, {source for _, source, _ in links}
     passed_on = {index for index, _, makes in links if makes.format == "torch" or not stages[index].delivers}
     problems = []

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 from edgecnn.core import plugins
 from edgecnn.core.artifact import FormatName, Precision
 from edgecnn.core.paths import at_home
+from edgecnn.core.units import alternatives
 
 Throttle = Literal["soctherm_oc", "dmesg_soctherm", "frequency", "vcgencmd"]
 Word = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
@@ -30,8 +31,10 @@ def registered_family(name: str) -> str:
 
 def _one_of(name: str, known: list[str]) -> str:
     if name not in known:
-        words = [f"'{word}'" for word in known]
-        raise ValueError(f"has to be {', '.join(words[:-1])} or {words[-1]}")
+        left_out = "".join(f"; {item.name} cannot be loaded: {item.why}" for item in plugins.broken("formats"))
+        words = alternatives(f"'{word}'" for word in known)
+        allowed = f"has to be {words}" if words else "no format is installed that it could be"
+        raise ValueError(f"{allowed}{left_out}")
     return name
 
 

@@ -83,6 +83,12 @@ def short(text: str, width: int = 48) -> str:
     return f"{text[: width - 1 - tail]}…{text[-tail:]}"
 
 
+def alternatives(words: Iterable[str]) -> str:
+    """`a`, `a or b`, `a, b or c`; nothing for none."""
+    every = list(words)
+    return " or ".join(filter(None, (", ".join(every[:-1]), *every[-1:])))
+
+
 def first_few(items: Iterable[str], most: int = 3) -> str:
     """The first few, and how many more: `a, b, c and 5 more`."""
     every = list(items)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgecnn.core import plugins
 from edgecnn.core.artifact import Artifact, sha256_of
 from edgecnn.core.errors import InputError
 from edgecnn.core.paths import irregularity
@@ -31,10 +32,13 @@ def open_artifact(path: Path) -> Artifact:
         )
     formats = formats_of_suffix(path.suffix)
     if not formats:
+        broken = [f"{item.name} files are not, for {item.why}" for item in plugins.broken("formats")]
         raise InputError(
             "unknown-format",
             f"{path.name}: '{path.suffix}' is not a model file that can be measured",
-            why="measurable: " + ", ".join(dict.fromkeys(item.suffix for item in known_formats())),
+            why="; ".join(
+                ("measurable: " + ", ".join(dict.fromkeys(item.suffix for item in known_formats())), *broken)
+            ),
             hint=f"export it first: edgecnn export {path}" if path.suffix in (".pth", ".pt", ".safetensors") else "",
         )
     if not path.stat().st_size:

@@ -17,7 +17,7 @@ from typing import Any
 
 from edgecnn.core import plugins
 from edgecnn.core.artifact import FormatName, Precision
-from edgecnn.core.errors import InputError, MissingError, did_you_mean
+from edgecnn.core.errors import EdgecnnError, InputError, MissingError, did_you_mean
 from edgecnn.core.packages import Package
 from edgecnn.probe import backends
 
@@ -155,12 +155,20 @@ def formats() -> tuple[Format, ...]:
 
 
 def format_named(name: FormatName) -> Format:
-    """Raises InputError unknown-format with the nearest names."""
+    """Raises InputError unknown-format with the nearest names, MissingError broken-plugin."""
     found = next((item for item in known_formats() if item.name == name), None)
     if found is None:
-        names = [item.name for item in formats()]
-        raise InputError("unknown-format", f"no format is called '{name}'", hint=did_you_mean(name, names))
+        raise no_format(name)
     return found
+
+
+def no_format(name: str) -> EdgecnnError:
+    """Why there is no format of that name: its plug-in is broken, or nothing is called so."""
+    for item in plugins.broken(GROUP):
+        if item.name == name:
+            return item.error()
+    names = [item.name for item in formats()]
+    return InputError("unknown-format", f"no format is called '{name}'", hint=did_you_mean(name, names))
 
 
 def format_of_family(family: str) -> Format:

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from edgecnn.core.errors import InputError, did_you_mean
-from edgecnn.formats.registry import formats
+from edgecnn.core.errors import InputError
+from edgecnn.formats.registry import formats, no_format
 
 if TYPE_CHECKING:
     from edgecnn.config.recipe import Budget
@@ -111,10 +111,9 @@ def formats_of(names: str | Sequence[str] | None) -> tuple[FormatName, ...] | No
 
 
 def format_of(name: str) -> FormatName:
-    """A checked format name. Raises InputError unknown-format."""
-    known = [item.name for item in formats()]
-    if name not in known:
-        raise InputError("unknown-format", f"no format is called '{name}'", hint=did_you_mean(name, known))
+    """A checked format name. Raises InputError unknown-format, MissingError broken-plugin."""
+    if name not in [item.name for item in formats()]:
+        raise no_format(name)
     return name
 
 

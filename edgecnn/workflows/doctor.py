@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+from edgecnn.core import plugins
 from edgecnn.core.events import Listener, Progress, ignore, timed
 from edgecnn.core.packages import Package, packages
 from edgecnn.core.paths import user_folder
@@ -32,7 +33,8 @@ TIMEOUT_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at. `group` is core, an extra's name, runtimes or folders; `command` mends it."""
+    """One thing that was looked at. `group` is core, an extra's name, runtimes, plug-ins or folders; `command`
+    mends it."""
 
     group: str
     name: str
@@ -51,10 +53,13 @@ class HostCheckup:
 
     @property
     def ok(self) -> bool:
-        """Whether the core works: its packages, ONNX Runtime and the folders. Extras may be missing, not broken."""
+        """Whether the core works: its packages, ONNX Runtime and the folders. Extras may be missing, not broken;
+        plug-ins of others may be either."""
         needed = ("core", "folders")
         return not any(
-            check.status == "broken" or (check.status == "missing" and check.group in needed) for check in self.checks
+            check.status == "broken" or (check.status == "missing" and check.group in needed)
+            for check in self.checks
+            if check.group != "plug-ins"
         )
 
     @property
@@ -85,6 +90,8 @@ def doctor(*, out: PathLike = Path("runs"), listener: Listener = ignore) -> Host
         for index, (name, check) in enumerate(checked):
             listener(Progress(step, index, len(checked), note=name))
             checks.append(_runtime(name, check))
+    for plugin in plugins.broken(*plugins.GROUPS):
+        checks.append(Check("plug-ins", plugin.name, "broken", detail=plugin.why, command=plugin.command))
     places = {"output": Path(out), "recipes and devices": user_folder(), "temporary files": Path(tempfile.gettempdir())}
     checks += [_folder(name, folder) for name, folder in places.items()]
     return HostCheckup(host_facts(), checks)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from plugin_packages import installed
 
 from edgecnn.cli import console, failures, main
 from edgecnn.core.errors import install_hint
@@ -84,6 +86,61 @@ def test_doctor_on_a_host_where_the_core_works(
     assert [check["status"] for check in found["checks"] if check["group"] == "runtimes"] == ["ok"]
     assert run("doctor", "--out", str(tmp_path)) == 0
     assert "onnxruntime" in capsys.readouterr().out
+
+
+@pytest.fixture
+def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A format, a task and a stage of somebody else's, none of which can be imported."""
+    (tmp_path / "broken_toy.py").write_text("import no_such_runtime\n")
+    groups = {"formats": "toy", "tasks": "count", "stages": "shrink"}
+    points = {group: {name: "broken_toy:IT"} for group, name in groups.items()}
+    with installed(tmp_path, "edgecnn-toy", points, monkeypatch):
+        yield
+
+
+def test_doctor_names_broken_plugins_and_what_removes_them(
+    broken: None, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "known_formats", lambda: formats()[:1])
+    assert run("doctor", "--out", str(tmp_path), "--json") == 0
+    checks = json.loads(capsys.readouterr().out)["checks"]
+    found = [check for check in checks if check["group"] == "plug-ins"]
+    assert [(check["name"], check["status"]) for check in found] == [
+        ("toy", "broken"),
+        ("shrink", "broken"),
+        ("count", "broken"),
+    ]
+    assert all("edgecnn-toy: ModuleNotFoundError: No module named 'no_such_runtime'" in one["detail"] for one in found)
+    assert run("doctor", "--out", str(tmp_path)) == 0
+    out = capsys.readouterr().out
+    assert "the core works; for the rest, type:" in out and out.count("pip uninstall edgecnn-toy") == 1
+
+
+def test_a_broken_plugin_is_named_where_it_is_asked_for_and_only_there(
+    broken: None, tmp_path: Path, capsys: Captured, make_onnx: Callable[..., Path]
+) -> None:
+    (tmp_path / "mine.yaml").write_text("stages:\n- export\n- shrink\n")
+    (tmp_path / "model.toy").write_bytes(b"TOY1" * 10)
+    checkpoint = str(tmp_path / "a.pth")
+    for words, code, says in (
+        (("export", checkpoint, "--format", "toy"), 4, "error[broken-plugin]: the format 'toy' is installed, but"),
+        (("optimize", checkpoint, "--format", "toy"), 4, "error[broken-plugin]: the format 'toy' is installed, but"),
+        (("evaluate", checkpoint, "--data", ".", "--task", "count"), 4, "error[broken-plugin]: the task 'count' is"),
+        (("recipes", "check", str(tmp_path / "mine.yaml")), 2, "stages[1].shrink: the stage cannot be loaded: "),
+        (("benchmark", str(tmp_path / "model.toy")), 2, "error[unknown-format]: model.toy"),
+    ):
+        assert run(*words) == code
+        err = " ".join(capsys.readouterr().err.split())
+        assert says in err and "edgecnn-toy: ModuleNotFoundError" in err
+    for words in (
+        ("devices", "list"),
+        ("recipes", "list"),
+        ("inspect", str(make_onnx("a.onnx"))),
+        ("export", "--help"),
+    ):
+        assert run(*words) == 0
+        ended = capsys.readouterr()
+        assert "toy" not in ended.out + ended.err
 
 
 def test_doctor_exits_4_and_says_what_to_type(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from plugin_packages import write_metadata
 from workbench import Ended, Workbench, in_process_of_its_own, make_workbench
 
 PACKAGE = Path(__file__).parent / "toy" / "edgecnn_toy"
@@ -28,10 +29,7 @@ def edgecnn(tmp_path_factory: pytest.TempPathFactory) -> Edgecnn:
     """The command where the toy's package is installed, and nothing else is different."""
     site = tmp_path_factory.mktemp("site")
     shutil.copytree(PACKAGE, site / PACKAGE.name)
-    info = site / "edgecnn_toy-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: edgecnn-toy\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[edgecnn.formats]\ntoy = edgecnn_toy:FORMAT\n")
+    write_metadata(site, "edgecnn-toy", {"formats": {"toy": "edgecnn_toy:FORMAT"}})
     environment = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
 
     def call(*words: str) -> Ended:

@@ -12,13 +12,13 @@ from typing import Any
 
 import brightness
 import numpy as np
+import plugin_packages
 import pytest
 import torch
 from PIL import Image
 
 from edgecnn.compress.fallbacks.calibrate import Calibrate
 from edgecnn.config.recipe import Budget, Calibration, Recipe
-from edgecnn.core import plugins
 from edgecnn.core.device import Deployment, DeviceProfile
 from edgecnn.core.errors import InputError
 from edgecnn.core.events import ignore
@@ -45,14 +45,10 @@ FLAGS = {"resize": None, "crop": (brightness.SIDE, brightness.SIDE), "mean": (0.
 @pytest.fixture(autouse=True)
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The task, installed as pip would."""
-    about = tmp_path / "site" / "brightness-1.0.dist-info"
-    about.mkdir(parents=True)
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: brightness\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text("[edgecnn.tasks]\nbrightness = brightness:TASK\n")
-    monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    plugins._registered.cache_clear()
-    yield
-    plugins._registered.cache_clear()
+    with plugin_packages.installed(
+        tmp_path / "site", "brightness", {"tasks": {"brightness": "brightness:TASK"}}, monkeypatch
+    ):
+        yield
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import plugin_packages
 import pytest
 
-from edgecnn.core import plugins
 from edgecnn.core.artifact import Artifact
 
 if TYPE_CHECKING:
@@ -68,16 +68,11 @@ class Stumble(Stage):
 def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Two stages of somebody else's, installed as pip would: `collapse` and `stumble`."""
     site = tmp_path / "site"
-    about = site / "edgecnn_mishaps-1.0.dist-info"
-    about.mkdir(parents=True)
+    site.mkdir()
     (site / "edgecnn_mishaps.py").write_text(PLUGIN)
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: edgecnn-mishaps\nVersion: 1.0\n")
-    points = "collapse = edgecnn_mishaps:Collapse\nstumble = edgecnn_mishaps:Stumble\n"
-    (about / "entry_points.txt").write_text(f"[edgecnn.stages]\n{points}")
-    monkeypatch.syspath_prepend(str(site))
-    plugins._registered.cache_clear()
-    yield
-    plugins._registered.cache_clear()
+    points = {"collapse": "edgecnn_mishaps:Collapse", "stumble": "edgecnn_mishaps:Stumble"}
+    with plugin_packages.installed(site, "edgecnn-mishaps", {"stages": points}, monkeypatch):
+        yield
 
 
 @pytest.fixture
