@@ -49,9 +49,47 @@ class Errors:
         return {"images": self.images, "mean_absolute_error": float(self.absolute.mean())}
 
 
+class Sums:
+    """Satisfies `edgecnn.train.task_training.Meter`: the loss is the metric."""
+
+    def __init__(self) -> None:
+        self.error, self.images = 0.0, 0
+
+    def add(self, outputs: torch.Tensor, labels: torch.Tensor) -> None:
+        self.error += float((outputs[:, 0] - labels).abs().sum())
+        self.images += len(outputs)
+
+    def figures(self) -> tuple[float, float]:
+        return self.error / self.images, self.error / self.images
+
+
+class Training:
+    """Satisfies `edgecnn.train.task_training.TaskTraining`."""
+
+    def output_names(self, data: Path) -> tuple[str, ...]:
+        return ("brightness",)
+
+    def require_fit(self, shape: tuple[int, ...], labels: Sequence[float]) -> None:
+        if shape[1:] != (1,):
+            raise InputError("bad-outputs", f"the network gives {shape[1:]} numbers for an image, not one")
+
+    def loss(self, settings: Any, labels: Sequence[float], *, width: int) -> Any:
+        return lambda outputs, levels: (outputs[:, 0] - levels).abs().mean()
+
+    def correct(self, outputs: torch.Tensor, labels: torch.Tensor) -> None:
+        return None
+
+    def meter(self, device: torch.device) -> Sums:
+        return Sums()
+
+
+TRAINING = Training()
+
+
 class Brightness:
     name = "brightness"
-    metric = Metric("mean absolute error", unit="levels")
+    metric = Metric("mean absolute error", unit="levels", drop_limit=4.0, lower_is_better=True)
+    training = "brightness:TRAINING"
     decoder = Path(__file__).with_name("brightness_decode.py")
 
     def read_labels(

@@ -21,6 +21,7 @@ def export(
     data: options.DataDir = None,
     model: options.ModelName = None,
     class_map: options.ClassMapFile = None,
+    task: options.TaskName = "classification",
     precision: Annotated[str, typer.Option("--precision", metavar="WORD", help="fp32, or fp16 for tensorrt.")] = "fp32",
     json: options.Json = False,
 ) -> None:

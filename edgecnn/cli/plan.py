@@ -32,13 +32,14 @@ def page(plan: Plan, given: Mapping[str, Any]) -> Any:
     evaluation = len(inputs.data.evaluation) if inputs.data.evaluation is not None else 0
     ladder = ", ".join(fallback.kind for fallback in request.recipe.ladder)
     threads = f"{request.threads} thread{'s' if request.threads > 1 else ''}"
+    drop, metric = request.budget.max_drop, inputs.task.metric
+    largest = f"{drop:.2%}" if metric.share else f"{drop:g} {metric.unit}".rstrip()
     lines = [
         f"model   {inputs.model.name}, {inputs.model.num_classes} classes",
         f"target  {request.target.title}",
         f"images  {len(inputs.data.calibration)} to calibrate, {evaluation} to judge",
         f"input   {in_words(inputs.data.preprocessing)} ({inputs.preprocessing_source})",
-        f"then    lint, verify, measure ({request.profile}, {threads}), "
-        f"judge (at most {request.budget.max_drop:.2%} drop), report",
+        f"then    lint, verify, measure ({request.profile}, {threads}), judge (at most {largest} drop), report",
         *([f"ladder  where that misses the budget: {ladder}"] if ladder else []),
         f"out     {request.out}",
     ]

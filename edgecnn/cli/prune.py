@@ -67,6 +67,7 @@ def prune(
     data: options.DataDir = None,
     model: options.ModelName = None,
     class_map: options.ClassMapFile = None,
+    task: options.TaskName = "classification",
     seed: options.Seed = 0,
     json: options.Json = False,
 ) -> None:

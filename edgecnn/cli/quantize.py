@@ -21,6 +21,7 @@ def quantize(
     ] = None,
     model: options.ModelName = None,
     class_map: options.ClassMapFile = None,
+    task: options.TaskName = "classification",
     observer: Annotated[
         str | None,
         typer.Option("--observer", metavar="WORD", help="minmax, percentile, mse or entropy. Default: minmax."),

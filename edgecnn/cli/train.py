@@ -29,6 +29,7 @@ def train(
             "--pretrained", metavar="FILE", help="Weights to begin with; the head starts anew for other classes."
         ),
     ] = None,
+    task: options.TaskName = "classification",
     config: Annotated[
         Path | None,
         typer.Option("--config", "-c", metavar="FILE", help="YAML with settings; --set and options go before it."),

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 
 from edgecnn.core.errors import InputError
 from edgecnn.data.images import ImageSet
-from edgecnn.data.splits import rank
+from edgecnn.data.splits import are_classes, rank
 
 
 def folds(images: ImageSet, count: int, *, seed: int = 0) -> list[tuple[ImageSet, ImageSet]]:
     """`count` pairs of (training, validation) that divide each class as evenly as can be.
 
     Copies of one file are in one fold, and count once. Both sets keep the order of `images`. Raises InputError for
-    fewer than two folds, images without labels, or a class with fewer different images than folds. Source: R. Kohavi,
+    fewer than two folds, images without labels, or a class with fewer different images than folds; labels that are no
+    classes are divided as one. Source: R. Kohavi,
     A Study of Cross-Validation and Bootstrap for Accuracy Estimation and Model Selection, IJCAI 1995.
     """
     if count < 2:
@@ -32,10 +33,11 @@ def folds(images: ImageSet, count: int, *, seed: int = 0) -> list[tuple[ImageSet
             hint="give images in a folder per class, or a table with the column label",
         )
     digests = images.file_digests()
+    labels = images.labels if are_classes(images.labels) else [0] * len(digests)
     by_class: defaultdict[int, list[str]] = defaultdict(list)
-    for digest, label in dict(zip(digests, images.labels, strict=True)).items():
+    for digest, label in dict(zip(digests, labels, strict=True)).items():
         by_class[label].append(digest)
-    _require_enough(images, by_class, count)
+    _require_enough(images, labels, by_class, count)
     fold_of = _deal(by_class, count, seed)
     return [
         (
@@ -69,21 +71,16 @@ def _deal(by_class: dict[int, list[str]], count: int, seed: int) -> dict[str, in
     return {digest: position % count for position, digest in enumerate(shuffled)}
 
 
-def _require_enough(images: ImageSet, by_class: dict[int, list[str]], count: int) -> None:
+def _require_enough(images: ImageSet, labels: Sequence[int], by_class: dict[int, list[str]], count: int) -> None:
     if not by_class:
         raise InputError("no-images", "there are no images to divide", hint="give a folder with images: --data DIR")
     smallest = min(by_class, key=lambda label: len(by_class[label]))
     found = len(by_class[smallest])
     if found >= count:
         return
-    name = _folder_of(images, smallest)
+    name = images.paths[labels.index(smallest)].parent.name
     raise InputError(
         "too-few-images",
         f"{count} folds need {count} different images of each class; class {smallest} ({name}) has {found}",
         hint=f"give --folds {found}, or add images of it" if found > 1 else f"add images to {name}, or leave it out",
     )
-
-
-def _folder_of(images: ImageSet, label: int) -> str:
-    labels: Sequence[int] = images.labels or ()
-    return images.paths[labels.index(label)].parent.name

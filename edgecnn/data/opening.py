@@ -141,7 +141,12 @@ def classes_in(path: Path) -> tuple[str, ...]:
 
 
 def open_training(
-    path: Path, *, preprocessing: Preprocessing, class_names: Sequence[str], seed: int = 0
+    path: Path,
+    *,
+    preprocessing: Preprocessing,
+    class_names: Sequence[str],
+    seed: int = 0,
+    read_labels: LabelReader = class_map_for,
 ) -> TrainingData:
     """Open an image folder or a CSV table to train on; `class_names` are in the order of the outputs.
 
@@ -156,7 +161,7 @@ def open_training(
             f"{path} holds images to judge on, {listing.origin['undivided']}, and none to train on",
             hint=LAYOUT,
         )
-    classes = class_map_for(listing, len(class_names), class_names=class_names)
+    classes = read_labels(listing, len(class_names), class_names=class_names)
     sets = _Sets(listing, classes, preprocessing, seed)
     training, validation = sets.divide(VALIDATION)
     assert validation is not None
@@ -182,8 +187,9 @@ def _only_judges(path: Path, listing: Listing) -> bool:
 
 
 def _doubts(training: ImageSet, validation: ImageSet, names: Sequence[str]) -> Iterator[str]:
-    counts = Counter(training.labels or ())
-    absent = [name for label, name in enumerate(names) if label not in counts]
+    labels = training.labels or ()
+    counts = Counter(labels if are_classes(labels) else ())
+    absent = [name for label, name in enumerate(names) if counts and label not in counts]
     single = [names[label] for label, count in sorted(counts.items()) if count == 1]
     if absent:
         yield f"no image to train on shows {first_few(absent)}: the network will never answer that"

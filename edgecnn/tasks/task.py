@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgecnn.core import plugins
-from edgecnn.core.errors import StepError
+from edgecnn.core.errors import InputError, StepError
 from edgecnn.core.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -28,17 +28,26 @@ DEFAULT = "classification"
 class Metric:
     """The figure that a budget is about, and how a report writes it.
 
-    `name` heads a column, `title` stands in a sentence where it is another. A `share` is written in percent and its
-    drop in points; every other figure as it is, in `unit`.
+    `name` heads a column, `title` stands in a sentence where it is another. A `share` of one is written in percent and
+    its drop in points; every other figure as it is, in `unit`. What may be lost
+    is less than `drop_limit`, in the same unit.
     """
 
     name: str
     title: str = ""
     unit: str = ""
     share: bool = False
+    drop_limit: float | None = None
+    lower_is_better: bool = False
+
+    def text(self, value: float | None) -> str:
+        """A value with its unit: `98.33%`, `0.0312 levels`."""
+        if value is None:
+            return "unknown"
+        return f"{value:.2%}" if self.share else f"{value:.4g} {self.unit}".rstrip()
 
 
-TOP_1 = Metric("top-1", "top-1 accuracy", share=True)
+TOP_1 = Metric("top-1", "top-1 accuracy", share=True, drop_limit=1.0)
 """What a report is about that names no metric."""
 
 
@@ -177,6 +186,12 @@ class Task(Protocol):
         """
         ...
 
+    @property
+    def training(self) -> str:
+        """`package.module:NAME` of how it is trained (`train.task_training.TaskTraining`), imported when training
+        begins; empty for a task that is only evaluated and compressed."""
+        ...
+
     def read_labels(
         self, listing: Listing, num_classes: int, *, path: Path | None = None, class_names: Sequence[str] | None = None
     ) -> LabelMap:
@@ -240,6 +255,17 @@ def find(name: str) -> Task:
     """The task of that name. Raises InputError for an unknown one."""
     task: Task = plugins.load("tasks", name)
     return task
+
+
+def require_classes(name: str, what: str) -> None:
+    """Raise InputError where `what` compares probabilities of classes and the task of that name has none."""
+    if name != DEFAULT:
+        raise InputError(
+            "needs-classes",
+            f"{what} is for classification, not for the task {name}",
+            why="it compares the probabilities of classes",
+            hint=f"leave {what} out of the recipe",
+        )
 
 
 def require_finite(outputs: np.ndarray) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from edgecnn.tasks.task import TOP_1, Metric
 from edgecnn.train.settings import Epoch
 
 
@@ -19,22 +20,29 @@ def snapshot(module: nn.Module) -> dict[str, Any]:
     }
 
 
+def rank(epoch: Epoch, metric: Metric) -> tuple[float, float]:
+    """What makes an epoch better than another on the validation images: the metric, then the loss."""
+    score = -math.inf if epoch.score is None else epoch.score
+    loss = math.inf if epoch.validation_loss is None else epoch.validation_loss
+    return (-score if metric.lower_is_better else score, -loss)
+
+
 class BestWeights:
-    """The best epoch so far: highest validation accuracy, then lowest validation loss, then the earliest.
+    """The best epoch so far: best in the task's metric, then lowest validation loss, then the earliest.
 
     `weights` are those of epoch `number`, or of the start while there is none.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, metric: Metric = TOP_1) -> None:
         self.number = 0
+        self._metric = metric
         self.weights = snapshot(module)
         self._score = (-math.inf, -math.inf)
 
     def offer(self, number: int, epoch: Epoch, module: nn.Module) -> bool:
         """Whether epoch `number`, whose weights `module` holds, is now the one that is kept."""
-        if epoch.validation_accuracy is not None:
-            loss = epoch.validation_loss
-            score = (epoch.validation_accuracy, -math.inf if loss is None else -loss)
+        if epoch.score is not None:
+            score = rank(epoch, self._metric)
             if self.number and score <= self._score:
                 return False
             self._score = score

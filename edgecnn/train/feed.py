@@ -18,6 +18,7 @@ from edgecnn.train import augment, mixing, sampling
 from edgecnn.train.decoding import BatchTask, DecodedImages, PixelSource, decode_all
 from edgecnn.train.loading import InProcessLoader, Loader, WorkerLoader, worker_count
 from edgecnn.train.settings import Feed, TrainSettings
+from edgecnn.train.validation import label_tensor
 
 HELD_IN_MEMORY_BYTES = 1 << 29
 PURPOSES = ("order", "vary", "mix")
@@ -82,7 +83,7 @@ class ImageFeed:
         self._device = device
         self._seed = seed & ((1 << 64) - 1)
         self._rank, self._world = place
-        self._labels = None if images.labels is None else torch.tensor(images.labels, dtype=torch.int64)
+        self._labels = None if images.labels is None else label_tensor(images.labels)
         self._classes = classes or (0 if self._labels is None else int(self._labels.max()) + 1)
         self._mean, self._std = self._row(images.preprocessing.mean), self._row(images.preprocessing.std)
         # A tensor, for CUDA divides by a Python number as a multiplication by its rounded inverse.

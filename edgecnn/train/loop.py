@@ -11,11 +11,13 @@ from torch import nn
 from edgecnn.core.errors import InputError
 from edgecnn.core.events import Listener, ignore
 from edgecnn.core.stage import LabelledImages
+from edgecnn.tasks.task import DEFAULT, Task, find
 from edgecnn.train import heap, interruption, optimizer, parallel, randomness
 from edgecnn.train.losses import Labels
 from edgecnn.train.session import EpochCallback, RunInputs, TrainingRun
 from edgecnn.train.settings import Feed, History, Objective, TrainingImages, TrainSettings
 from edgecnn.train.state import RunState, identity
+from edgecnn.train.task_training import TaskTraining, training_of, validate_settings
 from edgecnn.train.validation import measure, measure_accuracy, require_labels
 
 __all__ = ["fit", "measure", "measure_accuracy"]
@@ -27,6 +29,7 @@ def fit(
     *,
     settings: TrainSettings,
     objective: Objective | None = None,
+    task: Task | None = None,
     scratch: Path | None = None,
     listener: Listener = ignore,
     seed: int = 0,
@@ -35,8 +38,9 @@ def fit(
     """Train `module` in place; it is left in eval mode, where it was, with the kept weights.
 
     Kept is the epoch that is best on the validation images, the last one without them; of the moving average where
-    `settings.ema` asks for one. `objective` is what is made small, by default the loss of the labels that `settings`
-    says. The same seed on the same machine gives the same weights; torch's global random state is as before afterwards.
+    `settings.ema` asks for one. `task` is what the network is for, classification unless given; `objective` is what is
+    made small, by default the task's loss of the labels as `settings` say. The same seed on the same machine gives the
+    same weights; torch's global random state is as before afterwards.
 
     With `scratch` the state is written there after every epoch: a killed run that is started again with the same
     arguments ends with the weights, bit for bit, of one that was not. Ctrl-C once ends the step, saves and raises
@@ -49,6 +53,9 @@ def fit(
     loss or gradient are no longer numbers (the module then has the last good weights) or when the disk refuses.
     """
     images = images if isinstance(images, TrainingImages) else TrainingImages(images)
+    task = task or find(DEFAULT)
+    training = training_of(task)
+    validate_settings(task, settings)
     _require(images, settings, objective)
     home = _home(module)
     with ExitStack() as around:
@@ -58,17 +65,19 @@ def fit(
         around.callback(lambda: module.eval().to(home).to(memory_format=torch.contiguous_format))
         still = around.enter_context(optimizer.frozen(module, settings.freeze))
         module.to(group.device).to(memory_format=torch.channels_last)
-        classes = _outputs(module, images, group.device)
+        width = _outputs(module, images, training, group.device)
         if objective is None:
-            goal: Objective = Labels(settings, require_labels(images.train), classes=classes)
+            goal: Objective = Labels(training.loss(settings, require_labels(images.train), width=width))
         else:
             goal = objective
         goal.to(str(group.device))
-        feed = _open(images.train, settings, group, seed, classes)
+        feed = _open(images.train, settings, group, seed, width)
         around.callback(feed.close)
-        run = TrainingRun(RunInputs(module, images, settings, goal, feed, seed, still), group)
+        run = TrainingRun(RunInputs(module, images, settings, goal, feed, seed, still, training, task.metric), group)
         if scratch is not None:
             about = {"seed": seed, "objective": _name(goal), "processes": group.world, "arithmetic": run.arithmetic}
+            if task.name != DEFAULT:
+                about["task"] = task.name
             run.resume(
                 RunState(scratch, identity(module, settings, images=images, **about)) if group.is_first else None
             )
@@ -102,25 +111,18 @@ def _home(module: nn.Module) -> torch.device:
     raise InputError("nothing-to-train", "this network has no weights")
 
 
-def _outputs(module: nn.Module, images: TrainingImages, device: torch.device) -> int:
-    """How many classes the network tells apart. Raises InputError where that does not fit the images."""
+def _outputs(module: nn.Module, images: TrainingImages, training: TaskTraining, device: torch.device) -> int:
+    """How many outputs the network has. Raises InputError where they do not fit the labels."""
     prepared = images.train.preprocessing
     module.eval()
     with torch.no_grad():
-        logits = module(torch.zeros(1, prepared.channels, *prepared.crop, device=device))
-    if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
-        shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise InputError("bad-outputs", f"the network gives {shape} for a batch, not (images, classes)")
-    classes = int(logits.shape[1])
+        outputs = module(torch.zeros(1, prepared.channels, *prepared.crop, device=device))
+    if not isinstance(outputs, torch.Tensor) or outputs.ndim < 2:
+        shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+        raise InputError("bad-outputs", f"the network gives {shape} for a batch, not one row for each image")
     for labels in (images.train.labels, images.validation.labels if images.validation else None):
-        wrong = [label for label in labels or () if not 0 <= label < classes]
-        if wrong:
-            raise InputError(
-                "class-count",
-                f"label {max(wrong)} is outside the network's {classes} outputs",
-                hint="give a checkpoint with as many outputs as the data has classes",
-            )
-    return classes
+        training.require_fit(tuple(outputs.shape), labels or ())
+    return int(outputs.shape[1])
 
 
 def _open(

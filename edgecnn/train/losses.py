@@ -69,17 +69,17 @@ def label_loss(settings: TrainSettings, labels: Sequence[int] | None, *, classes
 
 
 class Labels:
-    """The objective that learns from labels alone, as `TrainSettings` says."""
+    """The objective that learns from labels alone, by their loss."""
 
     needs_labels = True
 
-    def __init__(self, settings: TrainSettings, labels: Sequence[int], *, classes: int) -> None:
-        self._loss = label_loss(settings, labels, classes=classes)
+    def __init__(self, loss: LabelLoss) -> None:
+        self._loss = loss
 
     def __call__(self, module: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        logits: Tensor = module(batch.x)
+        outputs: Tensor = module(batch.x)
         assert batch.targets is not None  # `fit` has seen to it
-        return self._loss(logits, batch.targets), logits
+        return self._loss(outputs, batch.targets), outputs
 
     def to(self, device: str) -> None:
         pass

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from edgecnn.core.events import Listener, Progress, Warned
 from edgecnn.core.units import estimate
+from edgecnn.tasks.task import Metric
 from edgecnn.train.settings import Epoch, TrainSettings
 
 STEP = "train"
@@ -21,7 +22,8 @@ WAITING_S = 1.0
 
 @dataclass(slots=True)
 class EpochSums:
-    """Over an epoch's batches so far, on the device: nothing waits for them. `labelled` images have a label."""
+    """Over an epoch's batches so far, on the device: nothing waits for them. `labelled` images have a
+    label, and answers that are right or wrong."""
 
     lost: Tensor
     right: Tensor
@@ -34,12 +36,12 @@ class EpochSums:
         start = torch.tensor([lost, right], dtype=torch.float64).to(device)
         return cls(start[0], start[1], int(seen), int(labelled))
 
-    def add(self, loss: Tensor, logits: Tensor, labels: Tensor | None) -> None:
-        count = len(logits)
+    def add(self, loss: Tensor, count: int, right: Tensor | None) -> None:
+        """A batch of `count` images, of which so many are answered right; None where that is not known."""
         self.lost += loss * count
         self.seen += count
-        if labels is not None:
-            self.right += (logits.argmax(1) == labels).sum()
+        if right is not None:
+            self.right += right
             self.labelled += count
 
     def values(self) -> tuple[float, ...]:
@@ -49,8 +51,11 @@ class EpochSums:
 class ProgressReporter:
     """Tells Progress: often within an epoch (steps of the whole run), once for each epoch; warns once of waiting."""
 
-    def __init__(self, listener: Listener, settings: TrainSettings, *, batches: int, world: int) -> None:
+    def __init__(
+        self, listener: Listener, settings: TrainSettings, metric: Metric, *, batches: int, world: int
+    ) -> None:
         self._tell = listener
+        self._metric = metric
         self._epochs = settings.epochs
         self._batches = batches
         self._world = world
@@ -88,8 +93,9 @@ class ProgressReporter:
         words = [f"loss {epoch.loss:.3f}"]
         if epoch.train_accuracy is not None:
             words.append(f"training {epoch.train_accuracy:.2%}")
+        if epoch.score is not None:
+            words.append(f"validation {self._metric.text(epoch.score)}")
         if epoch.validation_accuracy is not None:
-            words.append(f"validation {epoch.validation_accuracy:.2%}")
             self._validation = f" (val {epoch.validation_accuracy:.1%})"
         words.append(f"{epoch.images_per_second:.0f} images/s")
         if number < self._epochs:

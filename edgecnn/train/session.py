@@ -14,6 +14,7 @@ from torch import nn
 
 from edgecnn.core.errors import StepError
 from edgecnn.core.events import Listener, ignore
+from edgecnn.tasks.task import TOP_1, Metric
 from edgecnn.train import norms
 from edgecnn.train.best_weights import BestWeights
 from edgecnn.train.divergence import CODE, DivergenceCheck
@@ -24,6 +25,7 @@ from edgecnn.train.progress import EpochSums, ProgressReporter
 from edgecnn.train.randomness import Randomness
 from edgecnn.train.settings import Batch, Epoch, Feed, History, Objective, TrainingImages, TrainSettings
 from edgecnn.train.state import RunState, unpack
+from edgecnn.train.task_training import CLASSIFICATION, TaskTraining
 from edgecnn.train.validation import Validator
 
 EpochCallback = Callable[[int, Epoch, nn.Module], None]
@@ -35,7 +37,8 @@ AGREE_EVERY = 8
 
 @dataclass(frozen=True, slots=True)
 class RunInputs:
-    """What a run works on. `still` are the batch-norm layers whose statistics stay."""
+    """What a run works on. `still` are the batch-norm layers whose statistics stay; `training` and `metric` are the
+    task's."""
 
     module: nn.Module
     images: TrainingImages
@@ -44,6 +47,8 @@ class RunInputs:
     feed: Feed
     seed: int
     still: Sequence[nn.Module] = ()
+    training: TaskTraining = CLASSIFICATION
+    metric: Metric = TOP_1
 
 
 class TrainingRun:
@@ -58,8 +63,8 @@ class TrainingRun:
         self._lookout = DivergenceCheck(task.images.train, group.device)
         self._judge: Validator | None = None
         if validation is not None and group.is_first:
-            self._judge = Validator(validation, hold=settings.cache != "off")
-        self._kept = BestWeights(task.module)
+            self._judge = Validator(validation, task.training, hold=settings.cache != "off")
+        self._kept = BestWeights(task.module, task.metric)
         self._epochs: list[Epoch] = []
         self._stopped = ""
         self._done = 0
@@ -67,12 +72,16 @@ class TrainingRun:
         self._sums = EpochSums.of(group.device)
         self._disk: RunState | None = None
         self._asked = Interruption()
-        self._teller = ProgressReporter(ignore, settings, batches=len(task.feed), world=group.world)
+        self._teller = self._reporter(ignore)
 
     @property
     def arithmetic(self) -> str:
         """Kind of device and number format: with another, the same run ends with other weights."""
         return f"{self._group.device.type} {self._stepper.format}"
+
+    def _reporter(self, listener: Listener) -> ProgressReporter:
+        task = self._task
+        return ProgressReporter(listener, task.settings, task.metric, batches=len(task.feed), world=self._group.world)
 
     def resume(self, disk: RunState | None) -> None:
         """Go on from the state on the first process's disk, if there is one, and save there from now on."""
@@ -93,7 +102,7 @@ class TrainingRun:
         """Train to the end. Raises KeyboardInterrupt when `asked`, StepError when the loss is no number."""
         settings = self._task.settings
         self._asked = asked
-        self._teller = ProgressReporter(listener, settings, batches=len(self._task.feed), world=self._group.world)
+        self._teller = self._reporter(listener)
         try:
             while len(self._epochs) < settings.epochs and not self._stopped:
                 self._epoch(len(self._epochs) + 1, watch if self._group.is_first else None)
@@ -153,7 +162,8 @@ class TrainingRun:
         self._done, self._sums = 0, EpochSums.of(self._group.device)
         patience = self._task.settings.early_stopping
         if patience is not None and number - self._kept.number >= patience and number < self._task.settings.epochs:
-            self._stopped = f"no better validation accuracy for {patience} epoch{'s' * (patience > 1)}"
+            name = "accuracy" if epoch.validation_score is None else self._task.metric.name
+            self._stopped = f"no better validation {name} for {patience} epoch{'s' * (patience > 1)}"
         self._save()
         self._teller.epoch(number, epoch)
         self._teller.waited(number, waited_s, trained_s)
@@ -176,7 +186,8 @@ class TrainingRun:
             drawn.append(batch)
             last = len(drawn) == parts
             loss, logits = self._stepper.part(objective, batch, parts=parts, last=last)
-            self._sums.add(loss, logits, batch.labels)
+            right = None if batch.labels is None else self._task.training.correct(logits, batch.labels)
+            self._sums.add(loss, len(logits), right)
             when = f"in step {self._stepper.taken + 1} (epoch {number})"
             self._lookout.note("loss", loss, [batch.indices], when)
             if last:
@@ -214,18 +225,20 @@ class TrainingRun:
     def _judged(self) -> dict[str, Any]:
         """The figures on the validation images, which the first process measures for all; asked to stop meanwhile, it
         stops all. Raises _Asked."""
+        scored = "validation_accuracy" if self._task.metric == TOP_1 else "validation_score"
+        figures: dict[str, Any] = {"validation_loss": None, "validation_accuracy": None}
         if self._task.images.validation is None:
-            return {"validation_loss": None, "validation_accuracy": None}
+            return figures
         found, asked = (0.0, 0.0), False
         if self._judge is not None:
             try:
                 found = self._judge(self._task.module, between=self._look_up)
             except _StopRequested:
                 asked = True
-        loss, accuracy, asked_first = self._group.of_first(*found, asked)
+        loss, score, asked_first = self._group.of_first(*found, asked)
         if asked_first:
             raise _StopRequested
-        return {"validation_loss": loss, "validation_accuracy": accuracy}
+        return {**figures, "validation_loss": loss, scored: score}
 
     def _require_numbers(self, number: int, loss: float | None) -> None:
         """Raise StepError where the last step, which no training loss follows, has ruined the network."""

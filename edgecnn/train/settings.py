@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -117,9 +117,18 @@ def followed_by_a_stage(settings: TrainSettings, *, at: str, builds: bool = Fals
             raise ValueError(f"`{at}.{name}` has no place here: {AS_IT_IS}")
 
 
+def class_settings(settings: TrainSettings) -> list[str]:
+    """The settings that differ from their defaults and mean something where labels are classes alone."""
+    names = ("loss", "focal_gamma", "label_smoothing", "class_weights", "sampling")
+    default = TrainSettings()
+    changed = [name for name in names if getattr(settings, name) != getattr(default, name)]
+    return changed + [f"augment.{name}" for name in ("mixup", "cutmix") if getattr(settings.augment, name)]
+
+
 class Batch(Protocol):
-    """One step's images on the device: `x` float32 (N, C, H, W) normalised; `labels` int64 (N,); `targets` the labels,
-    or float32 (N, classes) where images were mixed. Labels and targets are None for images without labels."""
+    """One step's images on the device: `x` float32 (N, C, H, W) normalised; `labels` int64 (N,), or float32 where they
+    are no classes; `targets` the labels, or float32 (N, classes) where images were mixed. Both are None for
+    images without labels."""
 
     x: Tensor
     labels: Tensor | None
@@ -171,6 +180,7 @@ class TrainingImages:
 class Epoch:
     """`loss` is the mean over the epoch's training steps; accuracies are shares in [0, 1], None without labels.
 
+    `validation_score` is in place of accuracies where the task is another than classification: its own metric.
     `waited_s` of `seconds` the loop waited for images.
     """
 
@@ -182,6 +192,16 @@ class Epoch:
     images_per_second: float = 0.0
     waited_s: float = 0.0
     validation_loss: float | None = None
+    validation_score: float | None = None
+
+    @property
+    def score(self) -> float | None:
+        """The task's metric on the validation images; None where there are none."""
+        return self.validation_accuracy if self.validation_score is None else self.validation_score
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; a classifier has no score beside its accuracy."""
+        return {key: value for key, value in asdict(self).items() if key != "validation_score" or value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +215,15 @@ class History:
     stopped: str = ""
 
     @property
+    def kept(self) -> Epoch:
+        """The epoch whose weights were kept."""
+        return self.epochs[(self.best or len(self.epochs)) - 1]
+
+    @property
     def validation_accuracy(self) -> float | None:
         """Of the weights that were kept; None when no validation images were given."""
-        return self.epochs[(self.best or len(self.epochs)) - 1].validation_accuracy
+        return self.kept.validation_accuracy
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**asdict(self), "epochs": [epoch.to_dict() for epoch in self.epochs]}

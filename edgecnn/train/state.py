@@ -33,6 +33,7 @@ WORDS = {
     "settings": "other settings",
     "seed": "another seed",
     "objective": "another objective",
+    "task": "another task",
     "processes": "another number of processes",
     "arithmetic": "another kind of device or number format",
 }

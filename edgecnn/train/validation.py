@@ -1,8 +1,9 @@
-"""Validation of a network on labelled images: mean loss and top-1 accuracy."""
+"""Validation of a network on labelled images: mean loss and the task's metric, for a classifier top-1 accuracy."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 
 from edgecnn.core.errors import InputError
 from edgecnn.core.stage import LabelledImages
+from edgecnn.data.splits import are_classes
+from edgecnn.train.task_training import CLASSIFICATION, TaskTraining
 
 BATCH = 256
 HELD_IN_MEMORY_BYTES = 1 << 29
@@ -20,20 +23,25 @@ def measure_accuracy(module: nn.Module, images: LabelledImages, *, batch: int = 
     return measure(module, images, batch=batch)[1]
 
 
-def measure(module: nn.Module, images: LabelledImages, *, batch: int = BATCH) -> tuple[float, float]:
-    """(mean cross-entropy, top-1 accuracy in [0, 1]) of `module` where it is, in float32.
+def measure(
+    module: nn.Module, images: LabelledImages, *, training: TaskTraining = CLASSIFICATION, batch: int = BATCH
+) -> tuple[float, float]:
+    """(mean loss, the task's metric) of `module` where it is, in float32: cross-entropy and top-1 accuracy in [0, 1]
+    unless `training` is another task's.
 
     Its mode is as before afterwards. Raises InputError for images without labels.
     """
-    return Validator(images, batch=batch, hold=False)(module)
+    return Validator(images, training, batch=batch, hold=False)(module)
 
 
 class Validator:
     """`measure` again and again on the same images: with `hold` their pixels stay in memory, up to 0.5 GB."""
 
-    def __init__(self, images: LabelledImages, *, batch: int = BATCH, hold: bool = True) -> None:
-        labels = require_labels(images)
-        self._labels = torch.tensor(labels)
+    def __init__(
+        self, images: LabelledImages, training: TaskTraining, *, batch: int = BATCH, hold: bool = True
+    ) -> None:
+        self._labels = label_tensor(require_labels(images))
+        self._training = training
         self._images = images
         self._batch = batch
         prepared = images.preprocessing
@@ -47,20 +55,17 @@ class Validator:
         """`between` is called after every batch, and may raise to end it."""
         device, mode = next(module.parameters()).device, module.training
         module.eval()
-        lost = torch.zeros((), dtype=torch.float64, device=device)
-        right, done = torch.zeros_like(lost), 0
+        meter, done = self._training.meter(device), 0
         try:
             with torch.no_grad():
                 for x in self._batches(device):
                     labels = self._labels[done : done + len(x)].to(device, non_blocking=True)
-                    logits = module(x).float()
-                    lost += nn.functional.cross_entropy(logits, labels, reduction="sum")
-                    right += (logits.argmax(1) == labels).sum()
+                    meter.add(module(x).float(), labels)
                     done += len(x)
                     between()
         finally:
             module.train(mode)
-        return float(lost) / done, float(right) / done
+        return meter.figures()
 
     def _batches(self, device: torch.device) -> Iterator[Tensor]:
         """The arithmetic of `probe.normalise`, on the device."""
@@ -81,7 +86,12 @@ class Validator:
         self._cached_pixels = held
 
 
-def require_labels(images: LabelledImages) -> tuple[int, ...]:
+def label_tensor(labels: Sequence[Any]) -> Tensor:
+    """Labels as a tensor: int64 where they are classes, else float32."""
+    return torch.tensor(labels, dtype=torch.int64 if are_classes(labels) else torch.float32)
+
+
+def require_labels(images: LabelledImages) -> tuple[Any, ...]:
     """The labels. Raises InputError when there are none, or no images."""
     if not len(images):
         raise InputError("no-images", "there are no images to train on")

@@ -5,6 +5,7 @@ A command line has texts (`--crop 224x320`); Python has values as well (`crop=(2
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from edgecnn.config.recipe import Budget
     from edgecnn.core.artifact import FormatName
     from edgecnn.data.preprocessing import Source
+    from edgecnn.tasks.task import Metric
 
 PathLike = str | Path
 _SIDE = re.compile("[0-9]{1,5}")
@@ -117,13 +119,21 @@ def format_of(name: str) -> FormatName:
     return name
 
 
-def budget_of(recipe: Budget, **arguments: float | str | None) -> Budget:
-    """The recipe's budget with what the arguments say instead. Raises InputError for what cannot be read."""
+def budget_of(
+    recipe: Budget, metric: Metric, *, max_drop: float | str | None = None, **arguments: float | str | None
+) -> Budget:
+    """The recipe's budget with what the arguments say instead.
+
+    A recipe's `max_drop` is a share: where the task's metric is none, `max_drop` is needed, in the metric's own unit.
+    Raises InputError for what cannot be read, and for a loss that is not less than the metric's limit.
+    """
     from pydantic import ValidationError
 
     stated = {name: value for name, value in arguments.items() if value is not None}
+    if metric.share and max_drop is not None:
+        stated = {"max_drop": max_drop, **stated}
     try:
-        return type(recipe).model_validate({**recipe.model_dump(), **stated})
+        budget = type(recipe).model_validate({**recipe.model_dump(), **stated})
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]).replace("_", "-")
@@ -133,6 +143,34 @@ def budget_of(recipe: Budget, **arguments: float | str | None) -> Budget:
             f"--{name} {stated.get(str(first['loc'][0]))} makes no sense",
             hint=f"write {examples[name]}",
         ) from None
+    largest = budget.max_drop if metric.share else _drop_of(max_drop, metric)
+    if metric.drop_limit is not None and largest >= metric.drop_limit:
+        raise InputError(
+            "bad-max-drop",
+            f"a loss of {largest:g} cannot be allowed",
+            why=f"{metric.name} can lose less than {metric.drop_limit:g} {metric.unit}".rstrip(),
+            hint="give a smaller --max-drop",
+        )
+    return budget.model_copy(update={"max_drop": largest})
+
+
+def _drop_of(value: float | str | None, metric: Metric) -> float:
+    """The largest loss that passes, in the metric's own unit: 0.5, or "0.5 levels"."""
+    unit = metric.unit or "its own unit"
+    if value is None:
+        raise InputError(
+            "no-budget",
+            f"nothing says how much worse the {metric.name} may be",
+            why="a recipe's budget is a share, and this is none",
+            hint=f"--max-drop NUMBER, in {unit}",
+        )
+    try:
+        number = float(value.removesuffix(metric.unit) if isinstance(value, str) else value)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < math.inf:
+        raise InputError("bad-max-drop", f"--max-drop {value} makes no sense", hint=f"write a number, in {unit}")
+    return number
 
 
 def usage_error(message: str, command: str) -> InputError:

@@ -18,6 +18,7 @@ from edgecnn.formats.export_stage import Export
 from edgecnn.formats.quantize_stage import Quantize, meant_for
 from edgecnn.formats.registry import format_named, formats
 from edgecnn.report.model import Parity
+from edgecnn.tasks.task import TOP_1
 from edgecnn.workflows.arguments import PathLike, format_of, path_or_none, source_of, stated
 from edgecnn.workflows.optimize.assessment import answer, gather, lint, reference, verify
 from edgecnn.workflows.optimize.planning import HERE
@@ -34,12 +35,14 @@ COMPARED_IMAGES = 32
 
 @dataclass(frozen=True, slots=True)
 class ConvertResult(Result):
-    """A file and what was checked of it. `images` says on which: evaluation, calibration or synthetic ones."""
+    """A file and what was checked of it. `images` says on which: evaluation, calibration or synthetic ones; `agreeing`
+    what agrees where two answers do."""
 
     artifact: Artifact
     parity: Parity | None
     fusion: Mapping[str, Any] | None
     images: str
+    agreeing: str = "top-1"
 
     def to_dict(self) -> dict[str, Any]:
         parity = asdict(self.parity) if self.parity else None
@@ -52,7 +55,7 @@ class ConvertResult(Result):
         if self.parity:
             sqnr = "exact" if self.parity.sqnr_db is None else f"{self.parity.sqnr_db:.1f} dB"
             lines.append(
-                f"against PyTorch on {self.parity.images} {self.images} images: top-1 agreement "
+                f"against PyTorch on {self.parity.images} {self.images} images: {self.agreeing} agreement "
                 f"{self.parity.agreement:.1%}, SQNR {sqnr}, largest difference {self.parity.max_abs_diff:.3g}"
             )
         skipped = fusion.get("status") == "skipped"
@@ -71,6 +74,7 @@ def export(
     data: PathLike | None = None,
     model: str | None = None,
     class_map: PathLike | None = None,
+    task: str = "classification",
     precision: str = "fp32",
     listener: Listener = ignore,
     **preprocessing: Unpack[PreprocessingArguments],
@@ -82,7 +86,7 @@ def export(
         raise InputError(
             "unknown-precision", f"export writes fp32 or fp16, not '{precision}'", hint="INT8: edgecnn quantize"
         )
-    source = source_of(checkpoint, model=model, data=data, class_map=class_map, preprocessing=preprocessing)
+    source = source_of(checkpoint, model=model, data=data, class_map=class_map, task=task, preprocessing=preprocessing)
     stages: tuple[Stage, ...] = (Export(),)
     if precision == "fp16":
         if not format_named(written).cast:
@@ -101,6 +105,7 @@ def quantize(
     out: PathLike | None = None,
     model: str | None = None,
     class_map: PathLike | None = None,
+    task: str = "classification",
     observer: str | None = None,
     percentile: float | None = None,
     io: str | None = None,
@@ -114,7 +119,9 @@ def quantize(
     """Export and quantize a checkpoint, calibrated on so many `images`; judges nothing. Raises InputError, MissingError
     or StepError."""
     written = format_of(format)
-    source = source_of(checkpoint, model=model, data=data, class_map=class_map, seed=seed, preprocessing=preprocessing)
+    source = source_of(
+        checkpoint, model=model, data=data, class_map=class_map, task=task, seed=seed, preprocessing=preprocessing
+    )
     options = stated(
         observer=observer, percentile=percentile, io=io, weight_bits=weight_bits, keep_float=keep_float or None
     )
@@ -156,4 +163,5 @@ def _convert(
         verify(assessment, reference(assessment.model, compared, context)[0], context.task)
     fusion = asdict(assessment.fusion) if assessment.fusion else None
     kind = "synthetic" if source.data is None else "evaluation" if data.evaluation else "calibration"
-    return ConvertResult(assessment.artifact.at(out), assessment.parity, fusion, kind)
+    agreeing = "top-1" if context.task.metric == TOP_1 else context.task.name
+    return ConvertResult(assessment.artifact.at(out), assessment.parity, fusion, kind, agreeing)

@@ -9,7 +9,7 @@ from colours import net, settings
 from torch import Tensor
 
 from edgecnn.train.feed import FedBatch
-from edgecnn.train.losses import Labels, cross_entropy, focal
+from edgecnn.train.losses import Labels, cross_entropy, focal, label_loss
 
 LOGITS = torch.tensor([[2.0, 0.5, -1.0], [0.1, 1.2, 0.7], [-0.6, 0.2, 1.5], [3.0, -2.0, 0.0]])
 LABELS = torch.tensor([0, 2, 1, 0])
@@ -70,11 +70,12 @@ def test_rare_classes_weigh_more() -> None:
     x = torch.randn(4, 3, 8, 8)
     labels = torch.tensor([0, 0, 0, 1])
     batch = FedBatch(x, labels, labels, torch.arange(4))
-    balanced = Labels(settings(class_weights="balanced"), labels.tolist(), classes=2)
+    balanced = Labels(label_loss(settings(class_weights="balanced"), labels.tolist(), classes=2))
     balanced.to("cpu")
     module.eval()
     loss, logits = balanced(module, batch)
     weights = torch.tensor([2 / 3, 2.0])
     assert float(loss) == pytest.approx(float(cross_entropy(logits, labels, weights=weights)))
-    plain, _ = Labels(settings(loss="focal", focal_gamma=1.0), labels.tolist(), classes=2)(module, batch)
+    wanted = label_loss(settings(loss="focal", focal_gamma=1.0), labels.tolist(), classes=2)
+    plain, _ = Labels(wanted)(module, batch)
     assert float(plain) == pytest.approx(float(focal(logits, labels, gamma=1.0)))

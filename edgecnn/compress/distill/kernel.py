@@ -17,6 +17,7 @@ from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Context, LabelledImages, Model
 from edgecnn.models import open_model, save
 from edgecnn.models.pruned import PruningPlan
+from edgecnn.tasks.task import require_classes
 from edgecnn.train.distillation_loss import (
     WARMUP_SHARE,
     CachedLogits,
@@ -49,6 +50,7 @@ def distill(source: Artifact, context: Context, *, options: Distill) -> Artifact
 
     Raises InputError `no-training-images`, `classes-differ`, and what opening the files that the options name raises.
     """
+    require_classes(context.task, Distill.kind)
     images = training_images(context)
     teacher = teacher_of(options, context.teacher, images.preprocessing, listener=context.listener)
     student = _student(options, context, teacher)

@@ -21,6 +21,7 @@ from edgecnn.core.stage import Context, LabelledImages
 from edgecnn.core.store import write_atomically
 from edgecnn.core.units import first_few
 from edgecnn.models import save
+from edgecnn.tasks.task import find
 
 BATCH = 64
 NAMED = 4
@@ -41,7 +42,7 @@ def run(source: Artifact, context: Context, *, options: Prune) -> Artifact:
         max_layer=options.max_layer,
         ignore=options.ignore,
         seed=context.seed,
-        losses=None if images is None else losses(images, options.importance_images, context.seed),
+        losses=None if images is None else losses(images, options.importance_images, context),
         images=None if images is None else batches(images, options.importance_images, context.seed),
     )
     check_names(module, ranking)
@@ -85,17 +86,22 @@ def batches(images: LabelledImages, count: int, seed: int) -> Batches:
     return lambda: (torch.from_numpy(pixels) for pixels in part.batches(BATCH))
 
 
-def losses(images: LabelledImages, count: int, seed: int) -> Callable[[nn.Module], Iterator[Tensor]]:
-    """The loss of the labels, batch by batch, on images chosen by the seed."""
-    part = _chosen(images, count, seed)
+def losses(images: LabelledImages, count: int, context: Context) -> Callable[[nn.Module], Iterator[Tensor]]:
+    """The task's loss of the labels, batch by batch, on images chosen by the seed."""
+    part = _chosen(images, count, context.seed)
 
     def of(module: nn.Module) -> Iterator[Tensor]:
+        from edgecnn.train.settings import TrainSettings
+        from edgecnn.train.task_training import training_of
+        from edgecnn.train.validation import label_tensor
+
         assert part.labels is not None
-        done = 0
+        training = training_of(find(context.task))
+        loss = training.loss(TrainSettings(), part.labels, width=context.model.num_classes)
+        labels, done = label_tensor(part.labels), 0
         for pixels in part.batches(BATCH):
-            labels = torch.tensor(part.labels[done : done + len(pixels)])
+            yield loss(module(torch.from_numpy(pixels)), labels[done : done + len(pixels)])
             done += len(pixels)
-            yield nn.functional.cross_entropy(module(torch.from_numpy(pixels)), labels)
 
     return of
 
@@ -103,13 +109,13 @@ def losses(images: LabelledImages, count: int, seed: int) -> Callable[[nn.Module
 def _between(options: Prune, context: Context) -> Between:
     from edgecnn.train.loop import fit
 
-    settings, images = options.finetune, context.data.training
+    settings, images, task = options.finetune, context.data.training, find(context.task)
     assert settings is not None and images is not None
 
     def train(module: nn.Module, number: int, rounds: int) -> None:
         scratch = context.scratch / f"round-{number}"
         scratch.mkdir(parents=True, exist_ok=True)
-        fit(module, images, settings=settings, scratch=scratch, listener=context.listener, seed=context.seed)
+        fit(module, images, settings=settings, task=task, scratch=scratch, listener=context.listener, seed=context.seed)
 
     return train
 

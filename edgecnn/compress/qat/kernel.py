@@ -19,6 +19,7 @@ from edgecnn.core.events import scoped
 from edgecnn.core.stage import Context, LabelledImages
 from edgecnn.formats.registry import format_named
 from edgecnn.quantize.trained_ranges import leave
+from edgecnn.tasks.task import require_classes
 from edgecnn.train.distillation_loss import Distilled
 from edgecnn.train.loop import fit
 from edgecnn.train.losses import label_loss
@@ -36,6 +37,7 @@ def train(source: Artifact, context: Context, *, options: Qat, rounds: Sequence[
     Raises InputError without images to train on, StepError where the graph cannot be computed in torch, and what
     `train.fit` raises.
     """
+    require_classes(context.task, Qat.kind)
     images = _images(context)
     name = f"model.{VARIANT}{format_named(context.format).suffix}"
     begun, seen = source, 0.0

@@ -23,6 +23,7 @@ class Classification:
     name = "classification"
     metric = TOP_1
     decoder = Path(__file__).with_name("decode.py")
+    training = "edgecnn.train.task_training:CLASSIFICATION"
 
     read_labels = staticmethod(class_map_for)
 

@@ -11,6 +11,7 @@ from edgecnn.config.devices import load_device
 from edgecnn.config.recipe import load_recipe
 from edgecnn.core.events import Listener, ignore
 from edgecnn.report.model import Report
+from edgecnn.tasks import task as tasks
 from edgecnn.workflows.arguments import PathLike, budget_of, formats_of, source_of, usage_error
 from edgecnn.workflows.inputs import Inputs
 from edgecnn.workflows.optimize import pipeline
@@ -50,9 +51,10 @@ def optimize(
     """Take a checkpoint to verified INT8 files for a board: export, quantize, verify, measure, judge, report.
 
     `target` is a kind of board, `device` one of yours, on which files are then run. `max_drop` is the largest loss of
-    top-1 that passes (0.01 or "1%"), `max_latency` the longest median of one image in ms, `max_size` the largest file
-    in bytes. Results lie in `out`, runs/CKPT-TARGET unless given (for a training's best.safetensors, CKPT is its run's
-    name); those of another network are replaced `again` only. A killed run goes on where it stopped.
+    top-1 that passes (0.01 or "1%"), or of another task's metric in its own unit; `max_latency` the longest median of
+    one image in ms, `max_size` the largest file in bytes. Results lie in `out`, runs/CKPT-TARGET unless given (for a
+    training's best.safetensors, CKPT is its run's name); those of another network are replaced `again` only. A killed
+    run goes on where it stopped.
 
     `checkpoint` may be an nn.Module, which is copied and left as it is; its weights are then written to `out`. `data`
     may be an iterable of (images, labels), such as a DataLoader: tensors as the network takes them, float
@@ -193,7 +195,7 @@ def request_of(
         target=board,
         recipe=chosen,
         out=Path(out) if out is not None else Path("runs") / f"{run_name(source.checkpoint)}-{board.name}",
-        budget=budget_of(chosen.budget, **(budget or {})),
+        budget=budget_of(chosen.budget, tasks.find(source.task).metric, **(budget or {})),
         profile=profile or chosen.measure.profile,
         threads=threads,
         formats=formats_of(format),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgecnn.core.events import Finished, Listener, ignore
 from edgecnn.models.building import BuiltNetwork
+from edgecnn.tasks.task import DEFAULT
 from edgecnn.train.parallel import joined, place
 from edgecnn.train.trackers import Trackers
 from edgecnn.workflows.arguments import PathLike, path_or_none, preprocessing_fields, stated
@@ -31,6 +32,7 @@ def train(
     *,
     arch: str | None = None,
     pretrained: PathLike | None = None,
+    task: str = DEFAULT,
     config: PathLike | None = None,
     set: Mapping[str, Any] | Sequence[str] | None = None,
     out: PathLike | None = None,
@@ -52,8 +54,9 @@ def train(
 ) -> Trained:
     """Train a network on an image folder or a CSV table; the best epoch is kept for `optimize`.
 
-    `arch` is resnet18, timm:NAME, path/file.py:factory or pkg.module:factory; `pretrained` holds weights to begin with.
-    Settings are those of `edgecnn.train.settings.TrainSettings`: in the YAML file `config`, before it in `set`
+    `arch` is resnet18, timm:NAME, path/file.py:factory or pkg.module:factory; `pretrained` holds weights to begin with;
+    `task` is what the network is for: it decides the loss, and the figure by which the best epoch is chosen. Settings
+    are those of `edgecnn.train.settings.TrainSettings`: in the YAML file `config`, before it in `set`
     (`{"augment.cutmix": 1.0}`), and before that in arguments of their own. A killed run goes on where it stopped when
     the same is asked for again. Raises EdgecnnError; KeyboardInterrupt when interrupted, with the last step saved.
     """
@@ -84,6 +87,7 @@ def train(
         folds=folds,
         seed=seed,
         again=again,
+        task=task,
     )
     return replace(run(request, listener), is_first=place()[0] == 0)
 
@@ -122,4 +126,4 @@ def run(request: TrainRequest, listener: Listener = ignore) -> Trained:
 
 def _next(request: TrainRequest, built: BuiltNetwork, out: Path) -> str:
     model = built.architecture if built.needs_model else None
-    return optimize_command(out, request.data, model=model, seed=request.seed)
+    return optimize_command(out, request.data, model=model, task=request.task, seed=request.seed)

@@ -12,7 +12,7 @@ import contextlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ WORDS = {
     "settings": "the settings",
     "seed": "the seed",
     "folds": "the number of folds",
+    "task": "the task",
 }
 
 
@@ -53,6 +54,7 @@ def identity(described: Mapping[str, Any], folds: int) -> dict[str, Any]:
         "data": described["data"]["digests"],
         "settings": settings,
         "folds": folds,
+        **({"task": described["task"]} if "task" in described else {}),
     }
 
 
@@ -158,7 +160,7 @@ class RunFolder:
 
     def note(self, epochs: list[Epoch], *, device: str = "", best: int = 0, stopped: str = "") -> None:
         """Write history.json anew."""
-        about = {"device": device, "best": best, "stopped": stopped, "epochs": [asdict(epoch) for epoch in epochs]}
+        about = {"device": device, "best": best, "stopped": stopped, "epochs": [epoch.to_dict() for epoch in epochs]}
         write_atomically(self.out / HISTORY, json.dumps({"schema": SCHEMA, **about}, indent=2) + "\n")
 
     def finish(self, about: Mapping[str, Any], result: Mapping[str, Any], files: tuple[str, ...]) -> dict[str, Any]:

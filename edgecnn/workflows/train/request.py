@@ -10,6 +10,7 @@ from typing import Any
 
 from edgecnn.config import yaml_file
 from edgecnn.core.errors import InputError
+from edgecnn.tasks.task import DEFAULT
 from edgecnn.train.settings import Augment, TrainSettings
 
 AUGMENT = "augment"
@@ -20,7 +21,7 @@ NONE_IS_NOTHING = ("clip_norm", "ema", "early_stopping", "dropout", "stochastic_
 @dataclass(frozen=True, slots=True)
 class TrainRequest:
     """One `edgecnn train`. `architecture` None is the one of `pretrained`; `preprocessing` holds the fields given as
-    flags; `folds` 0 is no cross-validation; `again` forgets what is in `out`."""
+    flags; `folds` 0 is no cross-validation; `again` forgets what is in `out`; `task` is what the network is for."""
 
     data: Path
     out: Path
@@ -32,6 +33,7 @@ class TrainRequest:
     folds: int = 0
     seed: int = 0
     again: bool = False
+    task: str = DEFAULT
 
 
 def out_for(data: Path, architecture: str | None, pretrained: Path | None, *, folds: int = 0) -> Path:

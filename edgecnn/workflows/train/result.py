@@ -11,6 +11,7 @@ from typing import Any
 
 from edgecnn.core.result import Result
 from edgecnn.core.units import duration
+from edgecnn.tasks.task import DEFAULT, TOP_1, Task, find
 from edgecnn.train.settings import History
 from edgecnn.workflows.train.folder import BEST, HISTORY, LAST, RESULT
 
@@ -25,6 +26,15 @@ class Fold:
     validation_images: int
     history: History
     cached: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            **asdict(self),
+            "out": str(self.out),
+            "history": self.history.to_dict(),
+            "accuracy": self.history.validation_accuracy,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +54,30 @@ class Trained(Result):
 
     @property
     def accuracy(self) -> float | None:
-        """Of the kept weights on the validation images; of a cross-validation the mean over its folds."""
+        """`score`, where it is an accuracy: of a classifier."""
+        return self.score if self._task.name == DEFAULT else None
+
+    @property
+    def score(self) -> float | None:
+        """The task's metric of the kept weights on the validation images; of a cross-validation the mean over its
+        folds."""
         if self.history is not None:
-            return self.history.validation_accuracy
-        found = [fold.history.validation_accuracy for fold in self.folds]
-        known = [value for value in found if value is not None]
-        return statistics.fmean(known) if known else None
+            return self.history.kept.score
+        scores = self._fold_scores()
+        return statistics.fmean(scores) if scores else None
 
     @property
     def deviation(self) -> float | None:
-        """Standard deviation of the accuracy over the folds (of a sample: n - 1)."""
-        found = [fold.history.validation_accuracy for fold in self.folds]
-        known = [value for value in found if value is not None]
-        return statistics.stdev(known) if len(known) > 1 else None
+        """Standard deviation of the score over the folds (of a sample: n - 1)."""
+        scores = self._fold_scores()
+        return statistics.stdev(scores) if len(scores) > 1 else None
+
+    def _fold_scores(self) -> list[float]:
+        return [score for fold in self.folds if (score := fold.history.kept.score) is not None]
+
+    @property
+    def _task(self) -> Task:
+        return find(self.about.get("task", DEFAULT))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -68,11 +89,9 @@ class Trained(Result):
             "next_command": self.next_command,
             "files": {} if self.folds else {name: str(self.out / name) for name in (BEST, LAST, HISTORY, RESULT)},
             "trackers": dict(self.where),
-            "history": asdict(self.history) if self.history else None,
-            "folds": [
-                {**asdict(fold), "out": str(fold.out), "accuracy": fold.history.validation_accuracy}
-                for fold in self.folds
-            ],
+            "history": self.history.to_dict() if self.history else None,
+            "folds": [fold.to_dict() for fold in self.folds],
+            **({} if self._task.name == DEFAULT else {"score": self.score, "metric": self._task.metric.name}),
             **self.about,
         }
 
@@ -84,14 +103,14 @@ class Trained(Result):
         assert self.history is not None
         history = self.history
         best = history.best or len(history.epochs)
-        kept = history.epochs[best - 1]
-        judged = f"{_share(kept.validation_accuracy)} of {self.about['data']['images']['validation']} validation images"
+        kept = history.kept
+        judged = f"{self._text(kept.score)} {self.about['data']['images']['validation']} validation images"
         early = f" ({history.stopped})" if history.stopped else ""
         speed = statistics.median(epoch.images_per_second for epoch in history.epochs)
         lines = [
             f"{self._network()}: {judged}",
-            f"epoch {best} of {len(history.epochs)} was kept{early}: loss {kept.loss:.3f}, "
-            f"training {_share(kept.train_accuracy)}",
+            f"epoch {best} of {len(history.epochs)} was kept{early}: loss {kept.loss:.3f}"
+            + (f", training {TOP_1.text(kept.train_accuracy)}" if self._task.name == DEFAULT else ""),
             f"{duration(_seconds(history))} on {history.device}, {speed:.0f} images/s"
             + (", found finished" if self.cached else ""),
             "",
@@ -102,8 +121,12 @@ class Trained(Result):
         return [*lines, *self._closing()]
 
     def _of_folds(self) -> list[str]:
-        spread = "" if self.deviation is None else f", standard deviation {self.deviation * 100:.2f} points"
-        rows = [("fold", "train", "judge", "accuracy", "kept epoch", "time", "weights")]
+        metric, spread = self._task.metric, ""
+        if self.deviation is not None:
+            deviation = f"{self.deviation * 100:.2f} points" if metric.share else metric.text(self.deviation)
+            spread = f", standard deviation {deviation}"
+        scored = "accuracy" if self._task.name == DEFAULT else metric.name
+        rows = [("fold", "train", "judge", scored, "kept epoch", "time", "weights")]
         for fold in self.folds:
             count = len(fold.history.epochs)
             rows.append(
@@ -111,7 +134,7 @@ class Trained(Result):
                     str(fold.number),
                     str(fold.training_images),
                     str(fold.validation_images),
-                    _share(fold.history.validation_accuracy),
+                    metric.text(fold.history.kept.score),
                     f"{fold.history.best or count} of {count}",
                     duration(_seconds(fold.history)) + (" (cached)" if fold.cached else ""),
                     str(fold.out / BEST),
@@ -119,29 +142,32 @@ class Trained(Result):
             )
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        mean = f"{self._network()}: {_share(self.accuracy)} on average over {len(self.folds)} folds{spread}"
+        mean = f"{self._network()}: {metric.text(self.score)} on average over {len(self.folds)} folds{spread}"
         last = "next: the same command without --folds trains one network on all of these images"
         return [mean, "", *table, "", last]
 
+    def _text(self, score: float | None) -> str:
+        """The score of the validation images, up to their number."""
+        metric = self._task.metric
+        return f"{metric.text(score)} of" if metric.share else f"{metric.name} {metric.text(score)} on"
+
     def _network(self) -> str:
-        return f"{self.about['architecture']} on {len(self.about['class_names'])} classes"
+        task, outputs = self._task.name, len(self.about["class_names"])
+        return f"{self.about['architecture']} {f'on {outputs} classes' if task == DEFAULT else f'for {task}'}"
 
     def _closing(self) -> list[str]:
         trackers = [f"{name:<15}{line}" for name, line in self.where.items()]
         return [*trackers, "", f"next: {self.next_command}"]
 
 
-def optimize_command(out: Path, data: Path, *, model: str | None, seed: int) -> str:
+def optimize_command(out: Path, data: Path, *, model: str | None, seed: int, task: str = DEFAULT) -> str:
     """What is typed next: `edgecnn optimize` of the best weights, with `--model` where code builds the network."""
     words = ["edgecnn", "optimize", str(out / BEST), "--data", str(data)]
     words += ["--model", model] if model is not None else []
+    words += ["--task", task] if task != DEFAULT else []
     words += ["--seed", str(seed)] if seed else []
     return shlex.join(words)
 
 
 def _seconds(history: History) -> float:
     return sum(epoch.seconds for epoch in history.epochs)
-
-
-def _share(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.2%}"

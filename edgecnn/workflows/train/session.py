@@ -7,7 +7,6 @@ import platform
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +18,9 @@ from edgecnn.data.images import ImageSet
 from edgecnn.models import save
 from edgecnn.models.building import BuiltNetwork
 from edgecnn.report.evaluation.confusion import picture
+from edgecnn.tasks.task import DEFAULT, Metric, find
 from edgecnn.train import fit
+from edgecnn.train.best_weights import rank
 from edgecnn.train.settings import Epoch, TrainingImages
 from edgecnn.train.trackers import Trackers
 from edgecnn.workflows.optimize.planning import versions
@@ -55,6 +56,7 @@ class TrainingSession:
     ) -> None:
         self._request, self._built, self._about = request, built, about
         self._folder, self._tell, self._trackers, self._step = folder, listener, trackers, step
+        self._task = find(request.task)
         self._epochs = folder.noted() if folder.scratch.is_dir() else []
 
     def go(self, images: TrainingImages, *, run_of: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,6 +68,7 @@ class TrainingSession:
                 self._built.module,
                 images,
                 settings=self._request.settings,
+                task=self._task,
                 scratch=self._folder.scratch,
                 listener=scoped(self._tell, self._step),
                 seed=self._request.seed,
@@ -74,7 +77,7 @@ class TrainingSession:
             self._epochs = list(history.epochs)
             result = {
                 **self._about,
-                "history": asdict(history),
+                "history": history.to_dict(),
                 "trackers": self._trackers.where,
                 "versions": {"edgecnn": __version__, "python": platform.python_version(), **versions(PACKAGES)},
                 "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -87,8 +90,8 @@ class TrainingSession:
             written = self._folder.finish(run_of, result, (BEST, LAST, HISTORY))
             for name in (BEST, HISTORY, "train.json"):
                 self._trackers.artifact(self._folder.out / name)
-        accuracy = history.validation_accuracy
-        note = "" if accuracy is None else f"validation {accuracy:.2%} in epoch {history.best}"
+        score = history.kept.score
+        note = "" if score is None else f"validation {self._task.metric.text(score)} in epoch {history.best}"
         self._tell(Finished(self._step, time.monotonic() - began, note=note))
         return written
 
@@ -96,7 +99,7 @@ class TrainingSession:
         """After every epoch, in the first process: the weights so far, the history so far, the trackers."""
         self._epochs = [*self._epochs[: number - 1], epoch]
         self._save(LAST, module)
-        if _best(self._epochs) == number:
+        if _best(self._epochs, self._task.metric) == number:
             self._save(BEST, module)
         self._folder.note(self._epochs)
         self._trackers.epoch(number, epoch)
@@ -117,7 +120,7 @@ class TrainingSession:
 
     def _pictures(self, images: TrainingImages) -> None:
         """The confusion matrix of the kept weights on the validation images."""
-        if images.validation is None or images.validation.labels is None:
+        if images.validation is None or images.validation.labels is None or self._task.name != DEFAULT:
             return
         path = self._folder.out / CONFUSION
         picture(
@@ -143,17 +146,12 @@ class TrainingSession:
             self._trackers.end(status)
 
 
-def _best(epochs: list[Epoch]) -> int:
-    """The number of the epoch whose weights are kept, as `train.keeping` chooses it; the last without validation."""
-
-    def score(number: int) -> tuple[float, float, int]:
-        epoch = epochs[number - 1]
-        loss = epoch.validation_loss
-        return (epoch.validation_accuracy or 0.0, -np.inf if loss is None else -loss, -number)
-
-    if epochs[-1].validation_accuracy is None:
+def _best(epochs: list[Epoch], metric: Metric) -> int:
+    """The number of the epoch whose weights are kept, as `train.best_weights` chooses it: the earliest of the best; the
+    last without validation."""
+    if epochs[-1].score is None:
         return len(epochs)
-    return max(range(1, len(epochs) + 1), key=score)
+    return max(range(1, len(epochs) + 1), key=lambda number: (*rank(epochs[number - 1], metric), -number))
 
 
 def _confusion(module: nn.Module, images: TrainingImages, classes: int) -> np.ndarray:

@@ -12,11 +12,14 @@ from edgecnn.core.errors import EdgecnnError, InputError
 from edgecnn.core.events import Finished, Listener, Started, Warned
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.store import require_folder
-from edgecnn.data.opening import TrainingData, classes_in, open_training
+from edgecnn.core.units import count
+from edgecnn.data.opening import TrainingData, open_training
 from edgecnn.data.preprocessing import guess, in_words
 from edgecnn.models.building import BuiltNetwork, build, with_training_flags
 from edgecnn.models.cost import smallest_feature_map
+from edgecnn.tasks.task import DEFAULT, find
 from edgecnn.train.optimizer import frozen
+from edgecnn.train.task_training import training_of, validate_settings
 from edgecnn.workflows.inputs import refuse_among_images
 from edgecnn.workflows.train.request import TrainRequest
 
@@ -39,12 +42,21 @@ def prepare(request: TrainRequest, *, listener: Listener) -> TrainingInputs:
     began = time.monotonic()
     require_folder(request.out)
     listener(Started("read images"))
+    task = find(request.task)
+    training = training_of(task)
+    validate_settings(task, request.settings)
     refuse_among_images(request.out, request.data)
-    classes = classes_in(request.data)
+    classes = training.output_names(request.data)
     built = network(request, classes)
     preprocessing, origin = choose(request, built, listener=listener)
     names = _in_order_of(built, classes)
-    data = open_training(request.data, preprocessing=preprocessing, class_names=names, seed=request.seed)
+    data = open_training(
+        request.data,
+        preprocessing=preprocessing,
+        class_names=names,
+        seed=request.seed,
+        read_labels=task.read_labels,
+    )
     for doubt in data.doubts:
         listener(Warned("doubtful-images", doubt, f"edgecnn data audit {request.data}"))
     if "made here" in data.facts["split"]:
@@ -60,7 +72,8 @@ def prepare(request: TrainRequest, *, listener: Listener) -> TrainingInputs:
     _look_at_size(built, preprocessing, listener=listener)
     if built.taken is not None:
         listener(Finished("read weights", 0.0, note=str(built.taken)))
-    note = f"{len(data.training)} to train on, {len(data.validation)} to judge on, {len(names)} classes"
+    outputs = f"{len(names)} classes" if task.name == DEFAULT else count(len(names), "output")
+    note = f"{len(data.training)} to train on, {len(data.validation)} to judge on, {outputs}"
     listener(Finished("read images", time.monotonic() - began, note=note))
     return TrainingInputs(built, data, preprocessing, origin)
 
@@ -166,6 +179,7 @@ def described(inputs: TrainingInputs, request: TrainRequest) -> Mapping[str, Any
     """What the run is made of, as JSON values: for train.json and for trackers."""
     built, taken = inputs.built, inputs.built.taken
     return {
+        **({} if request.task == DEFAULT else {"task": request.task}),
         "architecture": built.architecture,
         "source_files": [list(item) for item in built.source_files],
         "pretrained": None if taken is None else {"file": str(taken.file), "sha256": taken.sha256, "taken": str(taken)},
