@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
+
+from edgecnn.core.artifact import FormatName
 
 Facts = Mapping[str, Any]
 """Plain JSON values whose keys are another's to choose: a board's description of itself, a stage's options."""
@@ -100,6 +102,59 @@ class BudgetFacts:
 
 
 NO_BUDGET = BudgetFacts()
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointFacts:
+    """The file a run began with."""
+
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFacts:
+    """What was asked for, as far as it can be typed; `formats` are those that were made."""
+
+    target: str
+    formats: tuple[FormatName, ...]
+    budget: BudgetFacts
+    profile: str
+    threads: int
+    seed: int
+    model: str | None = None
+    data: str | None = None
+    class_map: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceFacts:
+    """Where files were run: this host (`local`) or a board, what it says of itself, and its runtimes' versions."""
+
+    local: bool
+    facts: Facts
+    runtimes: Facts
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What went into a run and where it ran, as `run.json` holds it. `device` is the profile of the target, `versions`
+    are of the packages here, None where one is not installed."""
+
+    checkpoint: CheckpointFacts
+    request: RequestFacts
+    model: ModelFacts
+    data: Facts
+    preprocessing: Facts
+    recipe: RecipeFacts
+    versions: Mapping[str, str | None]
+    host: Facts
+    device: Facts
+    ran_on: PlaceFacts
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)

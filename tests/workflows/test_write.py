@@ -14,7 +14,16 @@ import pytest
 from edgecnn.core.artifact import Artifact, FormatName, Kind, Precision
 from edgecnn.core.device import Deployment
 from edgecnn.core.store import one_at_a_time
-from edgecnn.report.facts import DataFacts, ModelFacts, RecipeFacts
+from edgecnn.report.facts import (
+    BudgetFacts,
+    CheckpointFacts,
+    DataFacts,
+    ModelFacts,
+    PlaceFacts,
+    Provenance,
+    RecipeFacts,
+    RequestFacts,
+)
 from edgecnn.report.model import Report
 from edgecnn.tasks.classification.task import TASK
 from edgecnn.workflows.optimize.assessment import Assessment
@@ -56,10 +65,28 @@ def made(tmp_path: Path) -> dict[Kind, Assessment]:
     return found
 
 
-def write(out: Path, found: dict[Kind, Assessment], kinds: Sequence[tuple[FormatName, Precision]], **more: Any) -> None:
+def provenance(host: str) -> Provenance:
+    return Provenance(
+        checkpoint=CheckpointFacts("model.pth", "0" * 64),
+        request=RequestFacts("host", ("onnx",), BudgetFacts(), "smoke", threads=1, seed=0),
+        model=report().model,
+        data={},
+        preprocessing={},
+        recipe=report().recipe,
+        versions={},
+        host={"name": host},
+        device={},
+        ran_on=PlaceFacts(local=True, facts={}, runtimes={}),
+    )
+
+
+def write(
+    out: Path, found: dict[Kind, Assessment], kinds: Sequence[tuple[FormatName, Precision]], *, host: str = "here"
+) -> None:
     chosen = {Kind(*kind): found[Kind(*kind)] for kind in kinds}
     data: Any = SimpleNamespace(preprocessing=None, class_names=())
-    write_run(out, report(), found=chosen, networks={}, data=data, decoder=TASK.decoder, provenance=more, samples=None)
+    made = provenance(host)
+    write_run(out, report(), found=chosen, networks={}, data=data, decoder=TASK.decoder, provenance=made, samples=None)
 
 
 def test_artifacts_of_an_earlier_run_are_removed(tmp_path: Path, made: dict[Kind, Assessment]) -> None:
@@ -74,14 +101,14 @@ def test_artifacts_of_an_earlier_run_are_removed(tmp_path: Path, made: dict[Kind
 
 def test_two_runs_do_not_mix_their_results(tmp_path: Path, made: dict[Kind, Assessment]) -> None:
     out = tmp_path / "out"
-    write(out, made, KINDS[:1], run="first")
+    write(out, made, KINDS[:1], host="first")
     with one_at_a_time(out / ".store" / "write.lock"):
-        second = threading.Thread(target=lambda: write(out, made, KINDS, run="second"))
+        second = threading.Thread(target=lambda: write(out, made, KINDS, host="second"))
         second.start()
         second.join(0.3)
         assert second.is_alive()
-        assert json.loads((out / "run.json").read_text())["run"] == "first"
+        assert json.loads((out / "run.json").read_text())["host"] == {"name": "first"}
         assert len(list((out / "artifacts").iterdir())) == 1
     second.join(10)
-    assert json.loads((out / "run.json").read_text())["run"] == "second"
+    assert json.loads((out / "run.json").read_text())["host"] == {"name": "second"}
     assert len(list((out / "artifacts").iterdir())) == 3

@@ -8,13 +8,13 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from edgecnn.core import plugins
 from edgecnn.core.artifact import Artifact, Kind
 from edgecnn.core.stage import Data
 from edgecnn.core.store import beside, cannot_write, one_at_a_time, write_atomically
 from edgecnn.formats.registry import backend_here, formats_of_suffix
+from edgecnn.report.facts import Provenance
 from edgecnn.report.model import Report, Row
 from edgecnn.workflows.optimize.assessment import Assessment
 from edgecnn.workflows.optimize.bundle import write_bundle
@@ -34,7 +34,7 @@ def write_run(
     networks: Mapping[str, Artifact],
     data: Data,
     decoder: Path,
-    provenance: Mapping[str, Any],
+    provenance: Provenance,
     samples: Path | None,
 ) -> None:
     """Write everything under `out`, of two runs one after the other: what lies there is of one run.
@@ -45,7 +45,8 @@ def write_run(
         _deliver(out / "artifacts", found, networks)
         for reporter, name in REPORTS.items():
             write_atomically(out / name, plugins.load("reporters", reporter)(report))
-        run = {**provenance, "outcome": report.outcome, "created": report.created, "stages": report.to_dict()["stages"]}
+        ended = {"outcome": report.outcome, "created": report.created, "stages": report.to_dict()["stages"]}
+        run = {**provenance.to_dict(), **ended}
         write_atomically(out / "run.json", json.dumps(run, indent=2, ensure_ascii=False, default=str) + "\n")
         if samples is not None:
             copy_into_place(samples / "samples.json", out / "samples.json")

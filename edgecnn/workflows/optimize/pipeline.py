@@ -80,7 +80,7 @@ def run(request: Request, *, listener: Listener) -> Report:
             networks=file_names.network_files(executions),
             data=inputs.data,
             decoder=context.task.decoder,
-            provenance=provenance(request, inputs, connection),
+            provenance=provenance(request, inputs, context),
             samples=samples,
         )
     return report

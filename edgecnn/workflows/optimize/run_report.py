@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,18 @@ from edgecnn.core.artifact import sha256_of
 from edgecnn.formats.registry import format_packages
 from edgecnn.measure.connection import Connection
 from edgecnn.probe import facts
-from edgecnn.report.facts import BudgetFacts, DataFacts, ModelFacts, RecipeFacts, StageFacts, facts_of
+from edgecnn.report.facts import (
+    BudgetFacts,
+    CheckpointFacts,
+    DataFacts,
+    ModelFacts,
+    PlaceFacts,
+    Provenance,
+    RecipeFacts,
+    RequestFacts,
+    StageFacts,
+    facts_of,
+)
 from edgecnn.report.model import Report
 from edgecnn.report.search import Search
 from edgecnn.workflows.inputs import Inputs
@@ -48,7 +58,7 @@ def build_report(
     doubts = results.doubts(found, task) if judged else []
     records = [record for execution in executions for record in execution.records]
     records += _first_of_each(record for item in found.values() for record in item.records)
-    budget = BudgetFacts(request.budget.max_drop, request.budget.max_latency, request.budget.max_size)
+    budget = _budget_facts(request)
     return Report(
         title=f"{_name(request.source.checkpoint)} for {request.target.title}",
         outcome=outcome,
@@ -132,31 +142,37 @@ def _model_facts(inputs: Inputs) -> ModelFacts:
     )
 
 
-def provenance(request: Request, inputs: Inputs, connection: Connection) -> dict[str, Any]:
-    """What went into a run and where it ran, as `run.json` holds it."""
-    return {
-        "checkpoint": {"file": str(request.source.checkpoint), "sha256": sha256_of(request.source.checkpoint)},
-        "request": {
-            "target": request.target.name,
-            "formats": list(request.wanted),
-            "budget": request.budget.model_dump(mode="json"),
-            "profile": request.profile,
-            "threads": request.threads,
-            "seed": request.source.seed,
-            "model": request.source.architecture,
-            "data": str(request.source.data) if request.source.data else None,
-            "class_map": str(request.source.class_map) if request.source.class_map else None,
-        },
-        "model": asdict(_model_facts(inputs)),
-        "data": _data_facts(request, inputs),
-        "preprocessing": inputs.data.preprocessing.to_dict(),
-        "recipe": request.recipe.to_dict(),
-        "versions": {
+def provenance(request: Request, inputs: Inputs, context: RunContext) -> Provenance:
+    """What went into a run and where it ran."""
+    source, connection = request.source, context.connection
+    return Provenance(
+        checkpoint=CheckpointFacts(str(source.checkpoint), sha256_of(source.checkpoint)),
+        request=RequestFacts(
+            target=request.target.name,
+            formats=tuple(request.wanted),
+            budget=_budget_facts(request),
+            profile=request.profile,
+            threads=request.threads,
+            seed=source.seed,
+            model=source.architecture,
+            data=str(source.data) if source.data else None,
+            class_map=str(source.class_map) if source.class_map else None,
+        ),
+        model=_model_facts(inputs),
+        data=_data_facts(request, inputs),
+        preprocessing=inputs.data.preprocessing.to_dict(),
+        recipe=facts_of(RecipeFacts, request.recipe.to_dict()),
+        versions={
             "edgecnn": __version__,
             "python": platform.python_version(),
             **versions((*PACKAGES, *format_packages())),
         },
-        "host": facts.describe(),
-        "device": request.target.model_dump(mode="json"),
-        "ran_on": {"local": connection.local, "facts": dict(connection.facts), "runtimes": dict(connection.runtimes)},
-    }
+        host=facts.describe(),
+        device=request.target.model_dump(mode="json"),
+        ran_on=PlaceFacts(connection.local, dict(connection.facts), dict(connection.runtimes)),
+    )
+
+
+def _budget_facts(request: Request) -> BudgetFacts:
+    budget = request.budget
+    return BudgetFacts(budget.max_drop, budget.max_latency, budget.max_size)
