@@ -9,12 +9,13 @@ import typer
 
 from edgecnn.cli import options
 from edgecnn.cli.command import command
+from edgecnn.core.artifact import DEFAULT_FORMAT
 
 
 @command("edgecnn.workflows.convert:export", preprocessing_before="json")
 def export(
     checkpoint: options.Checkpoint,
-    format: Annotated[str, typer.Option("--format", "-f", metavar="FORMAT", help="{formats}.")] = "onnx",
+    format: Annotated[str, typer.Option("--format", "-f", metavar="FORMAT", help="{formats}.")] = DEFAULT_FORMAT,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="Default: beside the checkpoint.")
     ] = None,

@@ -9,13 +9,14 @@ import typer
 
 from edgecnn.cli import options
 from edgecnn.cli.command import command
+from edgecnn.core.artifact import DEFAULT_FORMAT
 
 
 @command("edgecnn.workflows.convert:quantize", preprocessing_before="seed")
 def quantize(
     checkpoint: options.Checkpoint,
     data: options.DataDir = None,
-    format: Annotated[str, typer.Option("--format", "-f", metavar="FORMAT", help="{formats}.")] = "onnx",
+    format: Annotated[str, typer.Option("--format", "-f", metavar="FORMAT", help="{formats}.")] = DEFAULT_FORMAT,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="Default: beside the checkpoint.")
     ] = None,

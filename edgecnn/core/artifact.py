@@ -10,6 +10,8 @@ from typing import Any, Literal, NamedTuple
 
 FormatName = str
 """A format that is registered under `edgecnn.formats`: `onnx`, `tensorrt`, `tflite`; `torch` is a checkpoint."""
+DEFAULT_FORMAT: FormatName = "onnx"
+"""What a single step writes unless another format is asked for."""
 Precision = Literal["fp32", "fp16", "int8"]
 
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from edgecnn.core import plugins
 from edgecnn.core.artifact import Artifact, FormatName, Kind
 from edgecnn.core.device import registered_format
 from edgecnn.core.stage import Context, Stage
-from edgecnn.formats.registry import format_named
+from edgecnn.formats.registry import format_named, formats
+
+
+def cast_unasked() -> tuple[FormatName, ...]:
+    """The formats that are cast unless others are asked for: those that run on GPUs, where half precision is fast."""
+    return tuple(item.name for item in formats() if item.cast and item.on_gpu)
 
 
 class Cast(Stage):
@@ -19,7 +24,7 @@ class Cast(Stage):
     kind: ClassVar[str] = "cast"
 
     precision: Literal["fp16"] = "fp16"
-    formats: tuple[Annotated[FormatName, AfterValidator(registered_format)], ...] = ("tensorrt",)
+    formats: tuple[Annotated[FormatName, AfterValidator(registered_format)], ...] = Field(default_factory=cast_unasked)
 
     def tools_for(self, wanted: FormatName) -> tuple[str, ...]:
         return format_named(wanted).tools

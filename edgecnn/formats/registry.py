@@ -110,7 +110,7 @@ class Format:
     lint_counts_pairs: bool = False
     """Whether `lint` counts layers with Q/DQ pairs, for the runtime chooses its kernels on the board."""
     board_check: str = ""
-    """`function(seen) -> Finding`, in place of a look at `board_packages`."""
+    """`function(device) -> Iterator[Diagnostic]`, the runtime first, in place of a look at `board_packages`."""
     board_packages: tuple[str, ...] = ()
     """Packages on a board that run the backend: the first that works does."""
     wheels: str = ""
@@ -217,8 +217,9 @@ def runtime_packages() -> tuple[str, ...]:
 
 
 def format_packages() -> tuple[str, ...]:
-    """The distributions that formats add to the core."""
-    return tuple(dict.fromkeys(package.distribution for item in known_formats() for package in item.packages))
+    """The distributions that formats need, those of the core among them."""
+    names = [(*item.tools, *(package.distribution for package in item.packages)) for item in known_formats()]
+    return tuple(dict.fromkeys(name for group in names for name in group))
 
 
 def backend_source(backend: str) -> Path:

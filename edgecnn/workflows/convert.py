@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgecnn.core.artifact import Artifact, FormatName, Kind
+from edgecnn.core.artifact import DEFAULT_FORMAT, Artifact, FormatName, Kind
 from edgecnn.core.errors import InputError
 from edgecnn.core.events import Listener, ignore
 from edgecnn.core.result import Result
@@ -69,7 +69,7 @@ class ConvertResult(Result):
 def export(
     checkpoint: PathLike,
     *,
-    format: str = "onnx",
+    format: str = DEFAULT_FORMAT,
     out: PathLike | None = None,
     data: PathLike | None = None,
     model: str | None = None,
@@ -101,7 +101,7 @@ def quantize(
     checkpoint: PathLike,
     *,
     data: PathLike | None = None,
-    format: str = "onnx",
+    format: str = DEFAULT_FORMAT,
     out: PathLike | None = None,
     model: str | None = None,
     class_map: PathLike | None = None,

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from edgecnn.config.recipe import Calibration, Recipe
 from edgecnn.config.yaml_file import bad_option
-from edgecnn.core.artifact import Artifact, FormatName
+from edgecnn.core.artifact import DEFAULT_FORMAT, Artifact, FormatName
 from edgecnn.core.errors import InputError, StepError
 from edgecnn.core.events import Listener
 from edgecnn.core.stage import Stage
@@ -70,7 +70,7 @@ def run(
     out: Path,
     *,
     listener: Listener,
-    format: FormatName = "onnx",
+    format: FormatName = DEFAULT_FORMAT,
     calibration_images: int = 1,
     judges: bool = False,
 ) -> Iterator[StageRun]:

@@ -48,6 +48,6 @@ FORMAT = Format(
     on_gpu=True,
     build_s=3600.0,
     lint_counts_pairs=True,
-    board_check="edgecnn.measure.checkup.software:tensorrt",
+    board_check="edgecnn.measure.checkup.tensorrt:check",
     readme="edgecnn.formats.tensorrt.readme:readme",
 )

@@ -13,9 +13,6 @@ from edgecnn.measure.checkup.wheels import OLDEST, Platform, install, version_of
 from edgecnn.measure.wire.answers import DeviceFacts, RuntimePackage
 from edgecnn.probe.ending import signal_name
 
-TENSORRT = "sudo apt update\nsudo apt install -y nvidia-jetpack"
-BINDINGS = "sudo apt install -y python3-libnvinfer"
-
 
 def system(device: DeviceUnderTest) -> Iterator[Diagnostic]:
     """Operating system and width, JetPack, Python."""
@@ -63,27 +60,27 @@ def runtimes(device: DeviceUnderTest) -> Iterator[Diagnostic]:
     """numpy, and what runs each deployment of the profile; `fail` where nothing could be run at all."""
     numpy = _package(device, "numpy", ("numpy",))
     found = [_deployment(device, item) for item in device.profile.deployments]
-    works = any(diagnostic.level in ("ok", "unknown") for diagnostic in found)
+    works = any(runtime.level in ("ok", "unknown") for runtime, *_ in found)
     yield numpy
-    for diagnostic in found:
-        stops = not works and diagnostic.level == "warn"
-        yield Diagnostic(diagnostic.code, "fail" if stops else diagnostic.level, diagnostic.message, diagnostic.command)
-    yield from _bindings(device)
+    for runtime, *_ in found:
+        stops = not works and runtime.level == "warn"
+        yield Diagnostic(runtime.code, "fail" if stops else runtime.level, runtime.message, runtime.command)
+    for _, *more in found:
+        yield from more
 
 
-def _deployment(device: DeviceUnderTest, deployment: Deployment) -> Diagnostic:
+def _deployment(device: DeviceUnderTest, deployment: Deployment) -> list[Diagnostic]:
+    """The runtime of a deployment, and what else its format asks of a board."""
     format = format_of_backend(deployment.backend)
     if format is not None and format.board_check:
-        checked: Diagnostic = plugins.resolve(format.board_check)(device)
-        return checked
+        return list(plugins.resolve(format.board_check)(device))
     if format is None or not format.board_packages:
-        return Diagnostic(
-            f"runtime-{deployment.backend}", "ok", f"{deployment.backend}, for {deployment.format}: built in"
-        )
-    diagnostic = _package(device, deployment.backend, format.board_packages)
-    return Diagnostic(
-        diagnostic.code, diagnostic.level, f"{diagnostic.message}, for {deployment.format} files", diagnostic.command
-    )
+        said = f"{deployment.backend}, for {deployment.format}: built in"
+        return [Diagnostic(f"runtime-{deployment.backend}", "ok", said)]
+    package = _package(device, deployment.backend, format.board_packages)
+    return [
+        Diagnostic(package.code, package.level, f"{package.message}, for {deployment.format} files", package.command)
+    ]
 
 
 def _package(device: DeviceUnderTest, backend: str, packages: tuple[str, ...]) -> Diagnostic:
@@ -133,36 +130,3 @@ def _lacking(device: DeviceUnderTest) -> list[str]:
         for backend, packages in wanted.items()
         if backend in used and all(device.facts.package(package).installed is False for package in packages)
     ]
-
-
-def tensorrt(device: DeviceUnderTest) -> Diagnostic:
-    """Whether trtexec is there, and which TensorRT it belongs to."""
-    tool, code, expected = device.facts.tensorrt, "runtime-tensorrt", device.profile.jetpack
-    if tool is None:
-        return Diagnostic(code, "unknown", "whether trtexec works was not told")
-    found = tool.version
-    if not tool.trtexec:
-        if device.profile.local:
-            return Diagnostic(code, "warn", "no trtexec here: TensorRT files are judged in a stand-in, and not timed")
-        return Diagnostic(code, "warn", tool.error or "trtexec is missing", TENSORRT)
-    numbers = version_of(found)
-    listed = expected.tensorrt if expected else []
-    known = [version_of(text) for text in listed]
-    if numbers and known and not any(one and numbers[: len(one)] == one for one in known):
-        return Diagnostic(code, "ok", f"TensorRT {found}, which is new here: the profile knows {', '.join(listed)}")
-    return Diagnostic(code, "ok", f"TensorRT {found or 'of an unknown version'}")
-
-
-def _bindings(device: DeviceUnderTest) -> Iterator[Diagnostic]:
-    """Accuracy on the board needs TensorRT's Python bindings; latency does not."""
-    needed = any(item.backend == "tensorrt" for item in device.profile.deployments) and not device.profile.local
-    one, tool = device.facts.package("tensorrt"), device.facts.tensorrt
-    if not needed or tool is None or not tool.trtexec or one.installed is None:
-        return
-    if one.works:
-        yield Diagnostic("tensorrt-python", "ok", f"TensorRT's Python bindings {one.version or ''}".strip())
-    else:
-        what = "missing" if not one.installed else f"broken: {one.error}"
-        yield Diagnostic(
-            "tensorrt-python", "warn", f"TensorRT's Python bindings are {what}: accuracy needs them", BINDINGS
-        )

@@ -35,7 +35,7 @@ from edgecnn.workflows.optimize.execution import Execution
 from edgecnn.workflows.optimize.planning import RunContext, versions
 from edgecnn.workflows.optimize.request import Request
 
-PACKAGES = ("torch", "torchvision", "timm", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy", "pillow")
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow")
 """Whose versions a run records, beside those of the formats."""
 
 
