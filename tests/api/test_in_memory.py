@@ -121,6 +121,7 @@ def test_what_cannot_be_read_is_refused(data: Any, says: str, network: torch.nn.
     with pytest.raises(edgecnn.EdgecnnError) as refused:
         edgecnn.optimize(network, data=data, out="run")
     assert refused.value.code == "bad-tensors" and says in refused.value.why
+    assert not (here / "run").exists()
 
 
 def test_nobody_said_how_tensors_were_normalised(

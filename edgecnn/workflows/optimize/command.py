@@ -85,21 +85,7 @@ def optimize(
         remeasure=remeasure,
         again=again,
     )
-    if request.source.network is not None:
-        request = _with_checkpoint(request)
     return replace(pipeline.run(request, listener=listener), out=request.out)
-
-
-def _with_checkpoint(request: Request) -> Request:
-    """The network in memory as a file of the run, so that its report has something to be about."""
-    from edgecnn.core.store import make_folder
-    from edgecnn.models import save
-
-    make_folder(request.out)
-    file = request.out / f"{request.source.checkpoint}.safetensors"
-    network = request.source.network
-    save(file, network, architecture=f"{type(network).__module__}:{type(network).__qualname__}")
-    return replace(request, source=replace(request.source, checkpoint=file))
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ def require_same_network(out: Path, checkpoint: Path, network_sha256: str) -> No
         file = str(earlier["checkpoint"]["file"])
     except (OSError, ValueError, LookupError, TypeError):
         return
-    digest = sha256_of(checkpoint)
+    digest = sha256_of(checkpoint) if checkpoint.is_file() else network_sha256  # a network in memory is no file yet
     if of_file != digest and of_network != network_sha256:
         raise InputError(
             "other-run",

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from edgecnn.core.artifact import Kind
 from edgecnn.core.errors import EdgecnnError, InputError
 from edgecnn.core.events import Finished, Listener, Started, Warned, scoped
-from edgecnn.core.store import CannotWrite, Store, sweep
+from edgecnn.core.store import CannotWrite, Store, make_folder, sweep
 from edgecnn.measure.connection import Connection, connect, this_host
 from edgecnn.measure.effort import profile_named
 from edgecnn.measure.layer_times import layer_times_on
@@ -66,6 +66,8 @@ def run(request: Request, *, listener: Listener) -> Report:
         inputs, context = _open(request, listener, connection)
         if not request.again:
             require_same_network(request.out, request.source.checkpoint, inputs.model.sha256)
+        if request.source.network is not None:
+            request = _with_checkpoint(request, inputs)
         executions = build(request, context)
         found = gather(executions, context)
         _assess(found, context, request)
@@ -148,6 +150,17 @@ def _open(request: Request, listener: Listener, connection: Connection) -> tuple
     return inputs, RunContext(
         inputs.model, inputs.data, request.target, store, listener, seed, connection, times, inputs.task
     )
+
+
+def _with_checkpoint(request: Request, inputs: Inputs) -> Request:
+    """The network in memory as a file of the run, so that its report has something to be about; written when the inputs
+    are known to be right."""
+    from edgecnn.models import save
+
+    make_folder(request.out)
+    file = request.out / f"{request.source.checkpoint}.safetensors"
+    save(file, request.source.network, architecture=inputs.model.name)
+    return replace(request, source=replace(request.source, checkpoint=file))
 
 
 def _assess(found: Mapping[Kind, Assessment], context: RunContext, request: Request) -> None:
