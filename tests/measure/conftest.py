@@ -6,6 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from profile_networks import macs, onnx_net, tflite_net
+
+__all__ = ["macs", "onnx_net", "tflite_net"]
+"""Fixtures that other rooms use too."""
 
 
 @pytest.fixture

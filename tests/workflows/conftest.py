@@ -10,11 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from profile_networks import onnx_net, tflite_net
 from trainings import words
 from workbench import Ended, Workbench, in_process_of_its_own, make_workbench, once
 
 from edgecnn.cli import console, failures
 from edgecnn.cli.main import run
+
+__all__ = ["onnx_net", "tflite_net"]
+"""Fixtures that other rooms use too."""
 
 
 @pytest.fixture(scope="session")

@@ -228,13 +228,3 @@ class _TFLite:
         builder.Finish(self.model.Pack(builder), b"TFL3")
         path.write_bytes(bytes(builder.Output()))
         return path
-
-
-@pytest.fixture
-def quiet_events() -> Callable[[], Any]:
-    """The probe's events, written nowhere."""
-    from io import StringIO
-
-    from edgecnn.probe.events import Events
-
-    return lambda: Events(StringIO())

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edgecnn.probe.errors import ProbeError
+from edgecnn.probe.events import Events
 from edgecnn.probe.layers import find, litert, onnxruntime, tensorrt, timing
 from edgecnn.probe.layers.litert_c import ProfilerEvent
 
 DATA = Path(__file__).parent / "data"
+
+
+@pytest.fixture
+def quiet_events() -> Callable[[], Any]:
+    """The probe's events, written nowhere."""
+    return lambda: Events(StringIO())
 
 
 def node(name: str, us: int, at: int = 0, **more: Any) -> dict[str, Any]:
