@@ -15,13 +15,14 @@ from edgecnn.data.folder import LAYOUT, SUFFIXES
 from edgecnn.data.images import ImageSet
 from edgecnn.data.listing import Listing, Sample
 from edgecnn.data.opening import list_images, require_classes
+from edgecnn.data.tensors import TensorImages, open_judging
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSet:
     """Labelled images, the names of the outputs, and where both come from as plain JSON values."""
 
-    images: ImageSet
+    images: ImageSet | TensorImages
     class_names: tuple[str, ...]
     facts: Mapping[str, Any]
     notes: tuple[str, ...]
@@ -77,6 +78,23 @@ def open_evaluation_set(
         "digest": images.digest,
     }
     return EvaluationSet(images, classes.names, facts, tuple(_notes(listing)))
+
+
+def open_tensor_set(
+    data: Any, *, num_classes: int, stated: Mapping[str, Any], class_names: Sequence[str] | None = None
+) -> EvaluationSet:
+    """Tensors in memory to judge on; labels are output indices. Raises InputError for what cannot be read."""
+    images = open_judging(data, num_classes=num_classes, stated=stated)
+    facts = {
+        "source": "tensors in memory",
+        "form": "tensors",
+        "images": len(images),
+        "classes": "the labels are output indices",
+        "class_map_sha256": None,
+        "skipped": {},
+        "digest": images.digest,
+    }
+    return EvaluationSet(images, tuple(class_names or map(str, range(num_classes))), facts, ())
 
 
 def _lies_flat(folder: Path) -> bool:

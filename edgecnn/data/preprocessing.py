@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgecnn.core.events import Listener, Warned
 from edgecnn.core.preprocessing import Preprocessing
-
-if TYPE_CHECKING:
-    pass
+from edgecnn.data.tensors import preprocessing_of, shape_of
 
 SMALL = 96
 """Data sets whose images all have one size of at most this many pixels are fed as they are (CIFAR, MNIST, digits)."""
@@ -40,8 +38,10 @@ def settle_preprocessing(
     stated: tuple[Preprocessing, str] | None, input_shape: tuple[int, int, int], source: Source, *, listener: Listener
 ) -> tuple[Preprocessing, str]:
     """Flags over what is `stated` and by whom; guessed from the input shape (C, H, W), with a warning, when nobody
-    says."""
+    says. Tensors in memory are as the network takes them."""
     flags = dict(source.preprocessing or {})
+    if source.tensors is not None:
+        return preprocessing_of(shape_of(source.tensors), flags), "tensors as the network takes them"
     base, origin = stated if stated is not None else (guess(input_shape, source.data), "guessed")
     if "crop" in flags and "resize" not in flags:
         flags["resize"] = max(flags["crop"])

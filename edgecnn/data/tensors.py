@@ -122,6 +122,16 @@ def open_tensors(
     return TensorData(calibration, evaluation, facts)
 
 
+def open_judging(data: Any, *, num_classes: int, stated: Mapping[str, Any]) -> TensorImages:
+    """The labelled images that judge a finished model: `val` of a mapping, else all. Raises InputError."""
+    if isinstance(data, Mapping) and "val" not in data:
+        raise _unreadable("there is no part val, which judges")
+    images = _read(data["val"] if isinstance(data, Mapping) else data, num_classes, stated)
+    if images.labels is None:
+        raise _unreadable("what judges needs labels")
+    return images
+
+
 def shape_of(data: Any) -> tuple[int, int, int]:
     """(C, H, W) of the first image. Raises InputError."""
     part = _training(data) if isinstance(data, Mapping) else data

@@ -16,6 +16,7 @@ from edgecnn.core.events import Listener
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Images
 from edgecnn.data.preprocessing import Source, settle_preprocessing
+from edgecnn.data.tensors import shape_of
 from edgecnn.formats.registry import format_named, formats_of_suffix, known_formats, runtime_title
 from edgecnn.models.files import kind_of
 from edgecnn.probe.facts import usable_cores
@@ -125,19 +126,21 @@ Predictor = TorchPredictor | RuntimePredictor
 
 
 def open_predictor(source: Source, *, device: str | None, threads: int | None, listener: Listener) -> Predictor:
-    """Open what `source.checkpoint` names; its preprocessing from the flags, the file, or a guess with a warning.
+    """Open what `source.checkpoint` names, or the network in memory.
+
+    Its preprocessing is from the flags, the file, or a guess with a warning.
 
     `device` is this host unless given: PyTorch's name for a checkpoint (cpu, cuda, cuda:1, mps), one of the user's
     boards for an exported file. `threads` are all usable cores unless given. Raises InputError or MissingError.
     """
-    kind = kind_of(source.checkpoint)
+    kind = None if source.network is not None else kind_of(source.checkpoint)
     if kind in [item.name for item in known_formats()]:
         return _exported(source, kind, device=device, threads=threads, listener=listener)
     return _checkpoint(source, device=device, threads=threads or usable_cores(), listener=listener)
 
 
 def _checkpoint(source: Source, *, device: str | None, threads: int, listener: Listener) -> TorchPredictor:
-    from edgecnn.models import open_model
+    from edgecnn.models.open import in_memory, open_model
 
     where = "cpu" if device in (None, "host") else device
     if not TORCH_DEVICE.fullmatch(where):
@@ -146,7 +149,11 @@ def _checkpoint(source: Source, *, device: str | None, threads: int, listener: L
             f"a checkpoint is evaluated in PyTorch, on this host, not on {device}",
             hint=f"edgecnn export {source.checkpoint}, then evaluate that file; or --device cuda",
         )
-    model = open_model(source.checkpoint, architecture=source.architecture)
+    if source.network is not None:
+        size = None if source.tensors is None else shape_of(source.tensors)[1:]
+        model = in_memory(source.network, size or (source.preprocessing or {}).get("crop"))
+    else:
+        model = open_model(source.checkpoint, architecture=source.architecture)
     stated = (model.preprocessing, model.preprocessing_source) if model.preprocessing is not None else None
     preprocessing, origin = settle_preprocessing(stated, model.input_shape, source, listener=listener)
     return TorchPredictor(model.with_preprocessing(preprocessing), preprocessing, origin, where, threads)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,10 +15,11 @@ from edgecnn import __version__
 from edgecnn.core.events import Listener, Warned, ignore, timed
 from edgecnn.core.stage import Images
 from edgecnn.core.store import cannot_write, require_folder, write_atomically
-from edgecnn.data.evaluation_set import list_labelled, open_evaluation_set
+from edgecnn.data.evaluation_set import EvaluationSet, list_labelled, open_evaluation_set, open_tensor_set
 from edgecnn.data.images import ImageSet
-from edgecnn.data.listing import below
+from edgecnn.data.listing import Listing, below
 from edgecnn.data.preprocessing import Source
+from edgecnn.data.tensors import TensorImages
 from edgecnn.predict.predictor import Predictor, open_predictor
 from edgecnn.predict.tta import Views, enlarged, in_words, parse
 from edgecnn.report.evaluation.model import Evaluation, Mistake
@@ -25,6 +27,7 @@ from edgecnn.tasks.task import DEFAULT, Answers, Task, WrongAnswer, find, requir
 from edgecnn.workflows.arguments import PathLike, source_of
 
 if TYPE_CHECKING:
+    from torch import nn
     from typing_extensions import Unpack
 
     from edgecnn.workflows.arguments import PreprocessingArguments
@@ -34,9 +37,9 @@ ROWS_BYTES = 256 << 20
 
 
 def evaluate(
-    file: PathLike,
+    file: PathLike | nn.Module,
     *,
-    data: PathLike,
+    data: PathLike | Iterable[Any] | Mapping[str, Iterable[Any]],
     model: str | None = None,
     class_map: PathLike | None = None,
     task: str | None = None,
@@ -51,25 +54,19 @@ def evaluate(
 
     `task` is what the file says unless given, and classification where it says nothing. `tta` averages
     views of each image: flip, shift, five-crop or several with commas between. `device` is cpu or cuda for a
-    checkpoint, one of your boards for an exported file. Raises InputError or MissingError before any work, StepError
-    when it fails on its way.
+    checkpoint, one of your boards for an exported file. `file` may be an nn.Module, and `data` an iterable of (images,
+    labels) as `optimize` takes it: the part `val` of a mapping, or all of it, judges. Raises InputError or MissingError
+    before any work, StepError when it fails on its way.
     """
     if out is not None:
         require_folder(Path(out))
     source = source_of(file, model=model, data=data, class_map=class_map, preprocessing=preprocessing)
     views, given = parse(tta), find(task) if task else None
     with timed(listener, "read inputs"):
-        listing = list_labelled(Path(data))
+        listing = None if source.data is None else list_labelled(source.data)
         predictor = open_predictor(source, device=device, threads=threads, listener=listener)
         purpose = given or find(predictor.task or DEFAULT)
-        judging = open_evaluation_set(
-            listing,
-            num_classes=predictor.num_classes,
-            preprocessing=enlarged(views, predictor.preprocessing),
-            class_map=source.class_map,
-            class_names=predictor.class_names,
-            read_labels=purpose.read_labels,
-        )
+        judging = _evaluation_set(source, listing, predictor, purpose, views)
         notes = (*predictor.notes, *judging.notes)
         for note in notes:
             listener(Warned("assumed", note))
@@ -98,6 +95,28 @@ def evaluate(
     return evaluation
 
 
+def _evaluation_set(
+    source: Source, listing: Listing | None, predictor: Predictor, task: Task, views: tuple[str, ...]
+) -> EvaluationSet:
+    """The images that judge: of a folder or table, which `listing` has read, or tensors in memory."""
+    preprocessing = enlarged(views, predictor.preprocessing)
+    if listing is None:
+        return open_tensor_set(
+            source.tensors,
+            num_classes=predictor.num_classes,
+            stated=source.preprocessing or {},
+            class_names=predictor.class_names,
+        )
+    return open_evaluation_set(
+        listing,
+        num_classes=predictor.num_classes,
+        preprocessing=preprocessing,
+        class_map=source.class_map,
+        class_names=predictor.class_names,
+        read_labels=task.read_labels,
+    )
+
+
 def _origin(predictor: Predictor, source: Source) -> str:
     """Where the preprocessing comes from; flags that say what matters make up for what nobody else said."""
     whole = {"mean", "std"} <= set(source.preprocessing or {})
@@ -105,7 +124,7 @@ def _origin(predictor: Predictor, source: Source) -> str:
 
 
 def predict(
-    predictor: Predictor, images: ImageSet, views: tuple[str, ...], task: Task, *, listener: Listener
+    predictor: Predictor, images: ImageSet | TensorImages, views: tuple[str, ...], task: Task, *, listener: Listener
 ) -> tuple[Answers, tuple[str, ...]]:
     """The answers to all images, each merged from its views where there are several, and what to know of them."""
 
@@ -129,9 +148,9 @@ def predict(
     return Answers(np.concatenate(merged), images), notes
 
 
-def _with_path(wrong: WrongAnswer, images: ImageSet) -> Mistake:
-    path = images.paths[wrong.row]
-    shown = below(path, images.root)
+def _with_path(wrong: WrongAnswer, images: ImageSet | TensorImages) -> Mistake:
+    path = images.paths[wrong.row] if isinstance(images, ImageSet) else None
+    shown = below(path, images.root) if isinstance(images, ImageSet) and path else f"image {wrong.row}"
     return Mistake(path, shown, wrong.label, wrong.answer, wrong.confidence, wrong.label_confidence)
 
 
@@ -157,6 +176,7 @@ def write(evaluation: Evaluation, folder: Path) -> None:
     cells = [
         SheetPicture(item.path, (f"said {item.predicted}", f"is {item.true}", sure(item.confidence)))
         for item in evaluation.hardest
+        if item.path is not None
     ]
     if cells:
         write_sheet(cells, folder / HARDEST, title=f"{evaluation.file}: its surest mistakes")

@@ -14,7 +14,7 @@ from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Images, LabelledImages
 from edgecnn.data.listing import EVALUATION_NAMES
 from edgecnn.data.preprocessing import Source, settle_preprocessing
-from edgecnn.data.tensors import open_tensors, preprocessing_of, shape_of
+from edgecnn.data.tensors import open_tensors, shape_of
 from edgecnn.models import LoadedModel, open_model
 from edgecnn.models.open import in_memory
 from edgecnn.tasks.task import Task, find
@@ -51,11 +51,7 @@ def open_inputs(source: Source, recipe: Recipe, *, listener: Listener, judges: b
             model = in_memory(source.network, size or (source.preprocessing or {}).get("crop"))
         else:
             model = open_model(source.checkpoint, architecture=source.architecture)
-        if source.tensors is not None:
-            preprocessing = preprocessing_of(shape_of(source.tensors), source.preprocessing or {})
-            origin = "tensors as the network takes them"
-        else:
-            preprocessing, origin = choose_preprocessing(model, source, recipe, listener=listener)
+        preprocessing, origin = choose_preprocessing(model, source, recipe, listener=listener)
         model = model.with_preprocessing(preprocessing)
         data = _open_data(model, source, recipe, task, preprocessing=preprocessing, listener=listener, judges=judges)
         for note in (*model.notes, *data.facts.get("notes", ())):

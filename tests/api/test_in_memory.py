@@ -133,3 +133,35 @@ def test_nobody_said_how_tensors_were_normalised(
     )
     assert any(isinstance(event, Warned) and "give mean and std" in event.message for event in told)
     assert all(row.accuracy is not None and row.accuracy.images == 60 for row in report.rows)
+
+
+def test_a_module_and_tensors_are_evaluated_as_the_files_they_come_from(
+    network: torch.nn.Module, batches: dict[str, Batches], bench: Workbench, source: dict[str, Any], here: Path
+) -> None:
+    files = edgecnn.evaluate(
+        bench.checkpoint, data=bench.data, **{k: v for k, v in source.items() if k != "checkpoint"}
+    )
+    about: dict[str, Any] = {"mean": STATED.mean, "std": STATED.std}
+    for data in (batches, batches["val"]):
+        found = edgecnn.evaluate(network, data=data, **about)
+        assert found.classification is not None and files.classification is not None
+        assert found.classification.top1 == files.classification.top1
+        assert found.to_dict()["images"] == 60 and found.data["form"] == "tensors"
+    flipped = edgecnn.evaluate(network, data=batches, tta="flip", out="evaluated", **about)
+    assert flipped.views == 2 and (here / "evaluated" / "evaluation.md").is_file()
+    exported = edgecnn.export(**source, data=bench.data, out="tiny.onnx")
+    again = edgecnn.evaluate(exported.artifact.path, data=batches, **about)
+    assert again.classification is not None and again.classification.top1 == files.classification.top1
+    with pytest.raises(edgecnn.EdgecnnError, match="five crops need") as refused:
+        edgecnn.evaluate(network, data=batches, tta="five-crop", **about)
+    assert refused.value.code == "nothing-to-crop"
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [([IMAGE], "needs labels"), ({"train": [(IMAGE, 0)]}, "no part val"), ([(IMAGE, 9)], "from 0 to 3")],
+)
+def test_tensors_that_cannot_judge_are_refused(data: Any, says: str, network: torch.nn.Module) -> None:
+    with pytest.raises(edgecnn.EdgecnnError) as refused:
+        edgecnn.evaluate(network, data=data)
+    assert refused.value.code == "bad-tensors" and says in refused.value.why

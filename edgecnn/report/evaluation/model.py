@@ -17,9 +17,9 @@ SCHEMA = "edgecnn.evaluation/1"
 @dataclass(frozen=True, slots=True)
 class Mistake:
     """A wrong answer: how sure the model was of it, and how probable it held the true class. `shown` is the file's
-    name below the data folder."""
+    name below the data folder. Images in memory have no `path`."""
 
-    path: Path
+    path: Path | None
     shown: str
     true: str
     predicted: str
@@ -66,7 +66,7 @@ class Evaluation(Result):
             "preprocessing_source": self.preprocessing_source,
             "test_time_augmentation": {"views": self.views, "words": self.tta},
             **self.result.to_dict(),
-            "hardest": [{**asdict(item), "path": str(item.path)} for item in self.hardest],
+            "hardest": [{**asdict(item), "path": str(item.path) if item.path else None} for item in self.hardest],
             "notes": list(self.notes),
             "seconds": round(self.seconds, 3),
             "created": self.created,
