@@ -10,15 +10,16 @@ import torch
 from edgecnn.core.errors import StepError
 from edgecnn.core.events import Listener, Progress
 from edgecnn.core.stage import Images, Model
+from edgecnn.models.one_image import largest_batch
 
 
 def torch_outputs(model: Model, images: Images, *, listener: Listener) -> np.ndarray:
     """Outputs of the torch model in FP32 on the CPU, float32 (N, ...)."""
     module = model.module()
     parts: list[np.ndarray] = []
-    done = 0
+    done, size = 0, largest_batch(module, model.input_shape, 8)
     with torch.inference_mode():
-        for batch in images.batches(8):
+        for batch in images.batches(size):
             parts.append(module(torch.from_numpy(batch)).float().numpy())
             done += len(batch)
             listener(Progress("verify", done, len(images), "images", "PyTorch"))

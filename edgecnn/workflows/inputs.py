@@ -16,6 +16,7 @@ from edgecnn.data.listing import EVALUATION_NAMES
 from edgecnn.data.preprocessing import Source, settle_preprocessing
 from edgecnn.data.tensors import open_tensors, shape_of
 from edgecnn.models import LoadedModel, open_model
+from edgecnn.models.one_image import validate_one_image
 from edgecnn.models.open import in_memory
 from edgecnn.tasks.task import Task, find
 from edgecnn.train.synthetic import LazySyntheticImages
@@ -53,6 +54,7 @@ def open_inputs(source: Source, recipe: Recipe, *, listener: Listener, judges: b
             model = open_model(source.checkpoint, architecture=source.architecture)
         preprocessing, origin = choose_preprocessing(model, source, recipe, listener=listener)
         model = model.with_preprocessing(preprocessing)
+        validate_one_image(model, listener=listener)
         data = _open_data(model, source, recipe, task, preprocessing=preprocessing, listener=listener, judges=judges)
         for note in (*model.notes, *data.facts.get("notes", ())):
             listener(Warned("assumed", note))

@@ -71,7 +71,7 @@ def test_zero_logits_do_not_divide_by_zero() -> None:
 def test_the_torch_outputs_of_every_image_in_order() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(48, 5)).eval()
     told: list[Event] = []
-    model = SimpleNamespace(name="tests:linear", module=lambda: net)
+    model = SimpleNamespace(name="tests:linear", input_shape=(3, 4, 4), module=lambda: net)
     found = torch_outputs(model, images(19), listener=told.append)
     with torch.inference_mode():
         expected = net(torch.from_numpy(images(19).images)).numpy()
@@ -83,7 +83,7 @@ def test_the_torch_outputs_of_every_image_in_order() -> None:
 def test_a_network_that_answers_nan_is_refused_by_name() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(48, 5)).eval()
     nn.init.constant_(net[1].bias, float("nan"))
-    model = SimpleNamespace(name="tests:broken", module=lambda: net)
+    model = SimpleNamespace(name="tests:broken", input_shape=(3, 4, 4), module=lambda: net)
     with pytest.raises(StepError) as caught:
         torch_outputs(model, images(2), listener=ignore)
     assert caught.value.code == "not-finite"

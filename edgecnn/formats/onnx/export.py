@@ -15,6 +15,7 @@ from edgecnn.core.stage import Model
 from edgecnn.core.third_party import first_line, quiet
 from edgecnn.formats.inspect import METADATA_KEY, described
 from edgecnn.formats.onnx.surgery import operate
+from edgecnn.models.one_image import largest_batch
 from edgecnn.tasks.task import DEFAULT
 
 OPSET = 18
@@ -23,22 +24,24 @@ LOGGERS = ("torch.onnx", "torch.export", "torch.fx", "onnxscript", "onnx_ir")
 
 def export(model: Model, out: Path, *, preprocessing: Preprocessing, task: str = DEFAULT) -> Artifact:
     """Write `model` as ONNX opset 18: input `input` (batch, C, H, W) float32, output `logits` (batch, classes),
-    batch free.
+    batch free, or 1 where the network takes one image at a time.
 
     Preprocessing and task travel in the file's metadata under `edgecnn`. Raises StepError when the exporter cannot
     trace it.
     """
-    example = torch.zeros(2, *model.input_shape)
+    module = model.module()
+    batch = largest_batch(module, model.input_shape, 2)
+    free = None if batch == 1 else ({0: torch.export.Dim("batch")},)
     try:
         with quiet(*LOGGERS):
             program = torch.onnx.export(
-                model.module(),
-                (example,),
+                module,
+                (torch.zeros(batch, *model.input_shape),),
                 dynamo=True,
                 opset_version=OPSET,
                 input_names=["input"],
                 output_names=["logits"],
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                dynamic_shapes=free,
                 optimize=True,
                 verbose=False,
             )
