@@ -8,7 +8,7 @@ from torch import nn
 from edgecnn.core.errors import InputError
 from edgecnn.core.events import Listener, Warned
 from edgecnn.core.stage import Model
-from edgecnn.models.steps import Step, record
+from edgecnn.models.steps import OperatorStep, record
 
 BATCH = 8
 EQUAL = 1e-3
@@ -73,7 +73,7 @@ def _single(model: Model, images: torch.Tensor) -> Warned:
     )
 
 
-def _first(one: list[Step], other: list[Step]) -> str:
+def _first(one: list[OperatorStep], other: list[OperatorStep]) -> str:
     """The first step that computes something else for the first image in the second record."""
     for step, again in zip(one, other, strict=False):
         if step.values is None or again.values is None:

@@ -19,7 +19,7 @@ LIBRARIES = (str(Path(torch.__file__).parent), __file__)
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class OperatorStep:
     """One operator: `layer` is the path of the module that runs it, `line` the place in the code that asks for it.
 
     `sources` are the earlier steps whose results it reads, -1 the input; `values` its first floating-point result.
@@ -36,13 +36,13 @@ class Step:
         return f"{self.layer} ({asked})" if self.layer else asked
 
 
-class Recorder(TorchDispatchMode):
+class StepRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Keeps the steps that run while it is entered; `running` is the one that has begun and not ended."""
 
     def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.steps: list[Step] = []
-        self.running: Step | None = None
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.steps: list[OperatorStep] = []
+        self.running: OperatorStep | None = None
         self._maker: dict[int, int] = {}
         self._alive: list[Any] = []
         self._layers: list[str] = []
@@ -65,12 +65,12 @@ class Recorder(TorchDispatchMode):
         read = {self._maker[id(item)] for item in _tensors(args, kwargs) if id(item) in self._maker}
         layer = self._layers[-1] if self._layers else ""
         name = str(func).removeprefix("aten.").partition(".")[0]
-        self.running = Step(name, layer, _users_line(), frozenset(read), None)
+        self.running = OperatorStep(name, layer, _users_line(), frozenset(read), None)
         result = func(*args, **(kwargs or {}))
         made = list(_tensors((result,), None))
         first = next((item for item in made if item.is_floating_point()), None)
         values = None if first is None else first.detach().clone()
-        self.steps.append(Step(name, layer, self.running.line, self.running.sources, values))
+        self.steps.append(OperatorStep(name, layer, self.running.line, self.running.sources, values))
         self.running = None
         self._alive += made  # an id is a tensor's own as long as it lives
         self._maker.update((id(item), len(self.steps) - 1) for item in made)
@@ -97,10 +97,10 @@ def _is_users(frame: Any) -> bool:
     return not frame.f_code.co_filename.startswith((*LIBRARIES, "<"))
 
 
-def record(module: nn.Module, image: torch.Tensor) -> tuple[list[Step], str]:
+def record(module: nn.Module, image: torch.Tensor) -> tuple[list[OperatorStep], str]:
     """The steps of `module` for `image` (N, C, H, W), and where it failed, empty where it did not. `module` gets hooks:
     pass a fresh copy."""
-    recorder = Recorder(module)
+    recorder = StepRecorder(module)
     recorder.start(image)
     try:
         with torch.no_grad(), recorder:
