@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from edgecnn.workflows.benchmark import Benchmark
 
 
-def _page(benchmark: Benchmark, given: Mapping[str, Any]) -> Any:
+def _page(benchmark: Benchmark, options: Mapping[str, Any]) -> Any:
     from edgecnn.report import text
     from edgecnn.report.benchmark.document import document
 
-    if given["csv"]:
+    if options["csv"]:
         return benchmark.to_csv()
     return text.render(document(benchmark.devices, benchmark.sizes)) if benchmark.latencies else None
 
@@ -31,7 +31,7 @@ def benchmark(
     ],
     device: Annotated[
         list[str] | None,
-        typer.Option("--device", metavar="NAME", help="Where: this host, or your boards; repeatable. Default: host."),
+        typer.Option(metavar="NAME", help="Where: this host, or your boards; repeatable. Default: host."),
     ] = None,
     profile: Annotated[str, typer.Option(help="How much to measure: smoke, quick, standard or mlperf.")] = "quick",
     threads: Annotated[

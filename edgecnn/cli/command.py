@@ -33,18 +33,23 @@ def command(
     printed: tuple[str, ...] = (),
     preprocessing_before: str = "",
     dry_run: str = "",
+    extends: Callable[..., None] | None = None,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a command of a function that declares its options.
 
     `workflow` and `dry_run` (what `--dry-run` calls instead) are `package.module:function`, imported when they are
     called; the options are their keyword arguments. The six options of preprocessing stand before the option named
-    `preprocessing_before`, or at the "end". `printed` are options for the printer alone; `note` is said on stderr
-    after the result. The exit code is the result's, where it has one.
+    `preprocessing_before`, or at the "end". A command that `extends` another has its options as well, its own before
+    `--json`. `printed` are options for the printer alone; `note` is said on stderr after the result. The exit code is
+    the result's, where it has one.
     """
 
     def decorate(declared: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(declared, eval_str=True)
         parameters = list(signature.parameters.values())
+        if extends is not None:
+            *shared, json = inspect.signature(extends).parameters.values()
+            parameters = [*shared, *parameters, json]
         if preprocessing_before:
             place = [*(parameter.name for parameter in parameters), "end"].index(preprocessing_before)
             parameters[place:place] = PREPROCESSING
@@ -69,6 +74,41 @@ def command(
         return run
 
     return decorate
+
+
+def rendered(document: str, file: str = "") -> Printer:
+    """Print the document that `document` (`package.module:function`) makes of the result; `file` in `--out` has all of
+    it."""
+
+    def page(result: Any, options: Mapping[str, Any]) -> Any:
+        from edgecnn.core.plugins import resolve
+        from edgecnn.report import text
+
+        out = options.get("out")
+        return text.render(resolve(document)(result), place=str(out / file) if out and file else "")
+
+    return page
+
+
+def report_page(report: Any, options: Mapping[str, Any]) -> Any:
+    """The report of a run as a terminal shows it."""
+    from edgecnn.report import text
+
+    return text.render(report.document(), place="report.md")
+
+
+def wrote(files: str, otherwise: str = "") -> Note:
+    """Name the files in `--out` that `files` (`package.module:function`) makes of the result; without `--out` say
+    `otherwise`, unless JSON is printed."""
+
+    def note(result: Any, options: Mapping[str, Any]) -> str:
+        from edgecnn.core.plugins import resolve
+
+        if options["out"] is None:
+            return "" if options["json"] else otherwise
+        return f"wrote {', '.join(str(options['out'] / name) for name in resolve(files)(result))}"
+
+    return note
 
 
 def _call(workflow: str, arguments: Mapping[str, Any]) -> Any:

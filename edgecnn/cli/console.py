@@ -5,17 +5,19 @@ rich is imported when something is drawn, so that `edgecnn --help` stays quick.
 
 from __future__ import annotations
 
+import io
 import json as _json
 import math
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from typing import IO, TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
+    from rich.table import Table
 
     from edgecnn.core.errors import EdgecnnError
     from edgecnn.core.events import Event, Listener
@@ -104,13 +106,11 @@ def harmless(text: str) -> str:
 
 
 def _harmlessly(listener: Listener) -> Listener:
-    def told(event: Event) -> None:
-        texts: dict[str, Any] = {
-            name: harmless(value) for name in event.__slots__ if isinstance(value := getattr(event, name), str)
-        }
+    def clean(event: Event) -> None:
+        texts: dict[str, Any] = {name: harmless(value) for name, value in asdict(event).items() if type(value) is str}
         listener(replace(event, **texts))
 
-    return told
+    return clean
 
 
 class _Harmless:
@@ -126,28 +126,29 @@ class _Harmless:
             yield Segment(text if control else harmless(text), style, control)
 
 
-def rich_console(stream: IO[str]) -> Console:
+def rich_console(stream: IO[str], **terminal: Any) -> Console:
     """A console that prints what it is given: no guessing of numbers, emoji codes or markup."""
     from rich.console import Console
 
-    return Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=False)
+    return Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=False, **terminal)
+
+
+def grid(rows: Iterable[Sequence[Any]], *styles: str) -> Table:
+    """Rows without head and rules, a column for each of `styles`; the last one folds. Texts are taken as they are."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2))
+    for number, style in enumerate(styles, 1):
+        table.add_column(style=style, no_wrap=number < len(styles), overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
+    return table
 
 
 def _plain_lines(renderable: Any) -> str:
-    from io import StringIO
-
-    from rich.console import Console
-
-    sink = StringIO()
-    Console(
-        file=sink,
-        width=PIPED_WIDTH,
-        force_terminal=False,
-        color_system=None,
-        highlight=False,
-        markup=False,
-        emoji=False,
-    ).print(renderable)
+    sink = io.StringIO()
+    rich_console(sink, width=PIPED_WIDTH, force_terminal=False, color_system=None).print(renderable)
     return "\n".join(line.rstrip() for line in sink.getvalue().splitlines())
 
 

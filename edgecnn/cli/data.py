@@ -2,59 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from edgecnn.cli import options
-from edgecnn.cli.command import command
-
-if TYPE_CHECKING:
-    from edgecnn.report.audit.model import Audit
+from edgecnn.cli.command import command, rendered, wrote
 
 app = typer.Typer(
     help="Look at your images before you train or judge on them.", no_args_is_help=True, rich_markup_mode=None
 )
 
 
-def _page(audit: Audit, given: Mapping[str, Any]) -> Any:
-    from edgecnn.report import text
-    from edgecnn.report.audit.document import document
-
-    out = given["out"]
-    return text.render(document(audit), place="" if out is None else str(out / "audit.md"))
-
-
-def _note(audit: Audit, given: Mapping[str, Any]) -> str:
-    from edgecnn.report.audit.document import files
-
-    if given["out"] is None:
-        return ""
-    return f"wrote {', '.join(str(given['out'] / name) for name in files(audit))}"
-
-
 @app.command()
-@command("edgecnn.workflows.audit:audit", printer=_page, note=_note, preprocessing_before="out")
+@command(
+    "edgecnn.workflows.audit:audit",
+    printer=rendered("edgecnn.report.audit.document:document", "audit.md"),
+    note=wrote("edgecnn.report.audit.document:files"),
+    preprocessing_before="out",
+)
 def audit(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="A folder with train/ and val/, a folder per class; or a CSV.")
     ],
     checkpoint: Annotated[
-        Path | None,
-        typer.Option(
-            "--checkpoint", metavar="FILE", help="A model whose confident answers are held against the labels."
-        ),
+        Path | None, typer.Option(metavar="FILE", help="A model whose confident answers are held against the labels.")
     ] = None,
     model: options.ModelName = None,
     class_map: options.ClassMapFile = None,
     device: Annotated[
-        str | None, typer.Option("--device", metavar="NAME", help="Where the model runs, such as cuda. Default: cpu.")
+        str | None, typer.Option(metavar="NAME", help="Where the model runs, such as cuda. Default: cpu.")
     ] = None,
     threads: Annotated[
-        int | None,
-        typer.Option("--threads", min=1, max=256, help="Threads of the model; all usable cores unless given."),
+        int | None, typer.Option(min=1, max=256, help="Threads of the model; all usable cores unless given.")
     ] = None,
     out: Annotated[
         Path | None,

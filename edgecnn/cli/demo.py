@@ -9,25 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgecnn.cli import options
-from edgecnn.cli.command import command
+from edgecnn.cli.command import command, report_page
 
 if TYPE_CHECKING:
     from edgecnn.report.model import Report
 
 
-def _page(report: Report, given: Mapping[str, Any]) -> Any:
-    from edgecnn.report import text
-
-    return text.render(report.document(), place="report.md")
-
-
-def _note(report: Report, given: Mapping[str, Any]) -> str:
-    if given["json"]:
+def _note(report: Report, options: Mapping[str, Any]) -> str:
+    if options["json"]:
         return ""
     return f"written to {report.out}/. Now with your own: edgecnn optimize CKPT --data DIR --target raspberry-pi-5"
 
 
-@command("edgecnn.workflows.demo:demo", printer=_page, note=_note)
+@command("edgecnn.workflows.demo:demo", printer=report_page, note=_note)
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where everything goes.")] = Path("demo"),
     target: options.Target = None,

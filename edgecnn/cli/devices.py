@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgecnn.cli import options
+from edgecnn.cli import console, options
 from edgecnn.cli.command import command
 from edgecnn.core.units import alternatives
 
@@ -28,9 +28,9 @@ DeviceFile = Annotated[
 ]
 
 
-def _added(added: AddedDevice, given: Mapping[str, Any]) -> str:
-    name = given["name"]
-    return f"{name}: {added.profile.title}, at {given['ssh']}, in {added.path}\nnext: edgecnn devices check {name}"
+def _added(added: AddedDevice, options: Mapping[str, Any]) -> str:
+    name = options["name"]
+    return f"{name}: {added.profile.title}, at {options['ssh']}, in {added.path}\nnext: edgecnn devices check {name}"
 
 
 @app.command("list")
@@ -55,17 +55,13 @@ def show(name: DeviceFile, json: options.PrintJson = False) -> None:
 @command("edgecnn.workflows.devices:add", printer=_added)
 def add(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it: small letters, digits and '-'.")],
-    ssh: Annotated[
-        str, typer.Option("--ssh", metavar="HOST", help="A Host of your ~/.ssh/config, or user@host; keys only.")
-    ],
-    like: Annotated[
-        str, typer.Option("--like", metavar="DEVICE", help="The device it is one of: `edgecnn devices list`.")
-    ],
+    ssh: Annotated[str, typer.Option(metavar="HOST", help="A Host of your ~/.ssh/config, or user@host; keys only.")],
+    like: Annotated[str, typer.Option(metavar="DEVICE", help="The device it is one of: `edgecnn devices list`.")],
     python: Annotated[
-        str | None, typer.Option("--python", metavar="PATH", help="Python on the board, such as ~/edgecnn/bin/python.")
+        str | None, typer.Option(metavar="PATH", help="Python on the board, such as ~/edgecnn/bin/python.")
     ] = None,
     config: Annotated[
-        Path | None, typer.Option("--config", metavar="FILE", help="Another ssh configuration than ~/.ssh/config.")
+        Path | None, typer.Option(metavar="FILE", help="Another ssh configuration than ~/.ssh/config.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write it anew if it is there already.")] = False,
     json: options.PrintJson = False,
@@ -85,61 +81,47 @@ def check(name: DeviceFile, json: options.PrintJson = False) -> None:
     """
 
 
-def _checkup(found: DeviceCheckup, profile: DeviceProfile) -> Any:
+def _checkup(checkup: DeviceCheckup, profile: DeviceProfile) -> Any:
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
+    rows: list[tuple[Any, ...]] = []
     shown = set[str]()
-    for item in found.findings:
+    for item in checkup.findings:
         style = "" if item.level == "ok" else "dim" if item.level == "unknown" else "default"
-        table.add_row(Text(*MARKS[item.level]), Text(item.code), Text(item.message, style))
-        for line in item.command.splitlines() if item.command not in shown else ["as above"]:
-            table.add_row("", "", Text(f"  {line}", "bold" if item.command not in shown else "dim"))
+        rows.append((Text(*MARKS[item.level]), item.code, Text(item.message, style)))
+        repeated = item.command in shown
+        for line in ["as above"] if repeated else item.command.splitlines():
+            rows.append(("", "", Text(f"  {line}", "dim" if repeated else "bold")))
         shown |= {item.command} - {""}
     where = "this host" if profile.local else profile.connect.ssh if profile.connect else ""
     title = Text.assemble((profile.name, "bold"), f"  {profile.title}", (f"  {where}", "dim"))
-    return Group(title, "", _machine(found.facts), "", table, "", _conclusion(found, profile))
+    return Group(
+        title, "", _machine(checkup.facts), "", console.grid(rows, "", "", ""), "", _conclusion(checkup, profile)
+    )
 
 
 def _machine(facts: Mapping[str, Any]) -> Any:
-    from rich.table import Table
-    from rich.text import Text
-
     from edgecnn.measure.wire.answers import DeviceFacts
 
     known = DeviceFacts.read(facts)
     cores, memory = known.usable_cores, known.memory_bytes
     cpu = [known.cpu or "unknown", *([f"{cores} cores"] if cores else []), *known.isa]
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="dim", no_wrap=True)
-    grid.add_column(overflow="fold")
-    grid.add_row("cpu", Text(", ".join(cpu)))
-    grid.add_row("memory", Text(f"{memory / 1e9:.1f} GB" if memory else "unknown"))
-    grid.add_row("kernel", Text(" ".join(filter(None, (known.system, known.release, known.machine)))))
-    return grid
+    kernel = " ".join(filter(None, (known.system, known.release, known.machine)))
+    memory_text = f"{memory / 1e9:.1f} GB" if memory else "unknown"
+    return console.grid((("cpu", ", ".join(cpu)), ("memory", memory_text), ("kernel", kernel)), "dim", "")
 
 
-def _conclusion(found: DeviceCheckup, profile: DeviceProfile) -> Any:
+def _conclusion(checkup: DeviceCheckup, profile: DeviceProfile) -> Any:
     from rich.text import Text
 
-    if not found.usable:
+    if not checkup.usable:
         return Text(f"nothing can run on {profile.name} before what is marked ✗ is mended", "bold red")
-    counts = {level: sum(item.level == level for item in found.findings) for level in ("warn", "unknown")}
-    if not any(counts.values()):
+    doubtful, unknown = (sum(item.level == level for item in checkup.findings) for level in ("warn", "unknown"))
+    parts = [f"{doubtful} to look at (!)"] if doubtful else []
+    parts += [f"{unknown} unknown (?): what cannot be read is not taken for good"] if unknown else []
+    if not parts:
         return Text(f"{profile.name} is ready", "green")
-    parts = [
-        text
-        for text, count in (
-            (f"{counts['warn']} to look at (!)", counts["warn"]),
-            (f"{counts['unknown']} unknown (?): what cannot be read is not taken for good", counts["unknown"]),
-        )
-        if count
-    ]
     return Text.assemble((f"{profile.name} can be used", "green"), "; ", ", ".join(parts))
 
 
@@ -162,23 +144,16 @@ def _table(profiles: list[DeviceProfile]) -> Any:
 
 def _page(profile: DeviceProfile) -> Any:
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="dim", no_wrap=True)
-    grid.add_column(overflow="fold")
-    grid.add_row("aliases", Text(", ".join(profile.aliases) or "none"))
-    grid.add_row("reached by", Text(_connection(profile)))
-    for label, text in _hardware(profile.hardware) if profile.hardware else ():
-        grid.add_row(label, Text(text))
-    for rank, item in enumerate(profile.deployments):
-        grid.add_row("formats" if rank == 0 else "", Text(_deployment(item)))
-    for label, text in _behaviour(profile):
-        grid.add_row(label, Text(text))
-    if profile.source:
-        grid.add_row("source", Text(profile.source.strip()))
-    return Group(Text.assemble((profile.name, "bold"), f"  {profile.title}"), "", grid)
+    rows = [("aliases", ", ".join(profile.aliases) or "none"), ("reached by", _connection(profile))]
+    rows += _hardware(profile.hardware) if profile.hardware else []
+    labels = ("formats", *("" for _ in profile.deployments[1:]))
+    rows += zip(labels, map(_deployment, profile.deployments), strict=False)
+    rows += _behaviour(profile)
+    rows += [("source", profile.source.strip())] if profile.source else []
+    title = Text.assemble((profile.name, "bold"), f"  {profile.title}")
+    return Group(title, "", console.grid(rows, "dim", ""))
 
 
 def _connection(profile: DeviceProfile) -> str:
@@ -198,16 +173,16 @@ def _deployment(item: Deployment) -> str:
 
 def _behaviour(profile: DeviceProfile) -> list[tuple[str, str]]:
     """Power modes by name, power rails, temperatures, and what tells of throttling."""
-    found = []
+    rows = []
     if profile.jetpack:
-        found.append(("jetpack", f"{profile.jetpack.min} to {profile.jetpack.max}"))
+        rows.append(("jetpack", f"{profile.jetpack.min} to {profile.jetpack.max}"))
     for label, modes in (("power modes", profile.power_modes), ("super modes", profile.power_modes_super)):
         if modes:
-            found.append((label, _modes(modes)))
+            rows.append((label, _modes(modes)))
     if rails := profile.rails:
-        found.append(("power", f"rail {rails.total}" if rails.total else f"sum of the rails {', '.join(rails.sum)}"))
+        rows.append(("power", f"rail {rails.total}" if rails.total else f"sum of the rails {', '.join(rails.sum)}"))
     elif profile.estimated_power:
-        found.append(("power", "an estimate from the rails of its power chip"))
+        rows.append(("power", "an estimate from the rails of its power chip"))
     if limits := profile.thermal:
         words = (
             (limits.soft_limit_c, "first limit"),
@@ -215,10 +190,10 @@ def _behaviour(profile: DeviceProfile) -> list[tuple[str, str]]:
             (limits.hard_limit_c, "slows down far"),
             (limits.shutdown_c, "shuts down"),
         )
-        found.append(("temperature", ", ".join(f"{word} at {value:g} °C" for value, word in words if value)))
+        rows.append(("temperature", ", ".join(f"{word} at {value:g} °C" for value, word in words if value)))
     if profile.throttle:
-        found.append(("throttling", f"told by {', '.join(profile.throttle)}"))
-    return found
+        rows.append(("throttling", f"told by {', '.join(profile.throttle)}"))
+    return rows
 
 
 def _modes(modes: Mapping[str, PowerMode]) -> str:
@@ -241,17 +216,9 @@ def _hardware(hardware: Hardware) -> list[tuple[str, str]]:
     if dla := hardware.dla:
         lines.append(("dla", _facts(f"{dla.count} of version {dla.version}", (dla.int8_tops, "TOPS INT8 together"))))
     sizes = memory.gb if isinstance(memory.gb, tuple) else (memory.gb,)
-    first = alternatives(f"{size:g}" for size in sizes) + " GB"
-    lines.append(
-        (
-            "memory",
-            _facts(
-                first + (f" {memory.type}" if memory.type else ""),
-                (memory.gbps, "GB/s"),
-                (memory.gbps_super, "GB/s in Super modes"),
-            ),
-        )
-    )
+    amount = alternatives(f"{size:g}" for size in sizes) + " GB"
+    rates = ((memory.gbps, "GB/s"), (memory.gbps_super, "GB/s in Super modes"))
+    lines.append(("memory", _facts(f"{amount} {memory.type or ''}".rstrip(), *rates)))
     return lines
 
 

@@ -21,49 +21,42 @@ def distill(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where the student goes: .safetensors.")],
     teacher: Annotated[
-        Path | None, typer.Option("--teacher", metavar="FILE", help="The teacher's checkpoint, of the same classes.")
+        Path | None, typer.Option(metavar="FILE", help="The teacher's checkpoint, of the same classes.")
     ] = None,
     teacher_model: Annotated[
-        str | None,
-        typer.Option("--teacher-model", metavar="NAME", help="The teacher's network, where its file does not say it."),
+        str | None, typer.Option(metavar="NAME", help="The teacher's network, where its file does not say it.")
     ] = None,
     student: Annotated[
-        str | None,
-        typer.Option("--student", metavar="NAME", help="A new student: resnet18, timm:NAME or path/file.py:factory."),
+        str | None, typer.Option(metavar="NAME", help="A new student: resnet18, timm:NAME or path/file.py:factory.")
     ] = None,
     student_weights: Annotated[
-        Path | None, typer.Option("--student-weights", metavar="FILE", help="Weights that the new student starts from.")
+        Path | None, typer.Option(metavar="FILE", help="Weights that the new student starts from.")
     ] = None,
-    method: Annotated[str, typer.Option("--method", metavar="WORD", help="dist, hinton or dkd.")] = "dist",
-    temperature: Annotated[
-        float | None, typer.Option("--temperature", help="Softens both answers. Default: the method's own.")
-    ] = None,
+    method: Annotated[str, typer.Option(metavar="WORD", help="dist, hinton or dkd.")] = "dist",
+    temperature: Annotated[float | None, typer.Option(help="Softens both answers. Default: the method's own.")] = None,
     label_weight: Annotated[
-        float | None,
-        typer.Option("--label-weight", min=0, help="Of the labels' loss; 0 needs none. Default: the method's own."),
+        float | None, typer.Option(min=0, help="Of the labels' loss; 0 needs none. Default: the method's own.")
     ] = None,
     config: Annotated[
-        Path | None,
-        typer.Option("--config", metavar="FILE", help="Training settings in YAML: the words of a recipe's training."),
+        Path | None, typer.Option(metavar="FILE", help="Training settings in YAML: the words of a recipe's training.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Passes over the images. Default: 10.")] = None,
-    batch: Annotated[int | None, typer.Option("--batch", min=2, help="Images of one step. Default: 64.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the images. Default: 10.")] = None,
+    batch: Annotated[int | None, typer.Option(min=2, help="Images of one step. Default: 64.")] = None,
     learning_rate: Annotated[
         float | None, typer.Option("--learning-rate", "--lr", help="The schedule's peak. Default: 0.001.")
     ] = None,
     crop_padding: Annotated[
-        int | None, typer.Option("--crop-padding", min=0, metavar="PX", help="Shift images by up to so much.")
+        int | None, typer.Option(min=0, metavar="PX", help="Shift images by up to so much.")
     ] = None,
     flip: Annotated[bool | None, typer.Option("--flip/--no-flip", help="Mirror half of the images.")] = None,
     random_resized_crop: Annotated[
-        float | None,
-        typer.Option("--random-resized-crop", metavar="SHARE", help="Crop this share of the area or more."),
+        float | None, typer.Option(metavar="SHARE", help="Crop this share of the area or more.")
     ] = None,
-    mixup: Annotated[float | None, typer.Option("--mixup", min=0, help="Alpha of MixUp.")] = None,
+    mixup: Annotated[float | None, typer.Option(min=0, help="Alpha of MixUp.")] = None,
     device: Annotated[
-        str | None, typer.Option("--device", metavar="NAME", help="cpu or cuda. Default: cuda where there is one.")
+        str | None, typer.Option(metavar="NAME", help="cpu or cuda. Default: cuda where there is one.")
     ] = None,
-    workers: Annotated[int | None, typer.Option("--workers", min=0, help="Processes that decode images.")] = None,
+    workers: Annotated[int | None, typer.Option(min=0, help="Processes that decode images.")] = None,
     model: options.ModelName = None,
     class_map: options.ClassMapFile = None,
     seed: options.Seed = 0,

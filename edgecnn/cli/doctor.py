@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgecnn.cli import options
+from edgecnn.cli import console, options
 from edgecnn.cli.command import command
 
 if TYPE_CHECKING:
@@ -27,44 +27,29 @@ def doctor(
     """
 
 
-def _page(found: HostCheckup) -> Any:
+def _page(checkup: HostCheckup) -> Any:
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
-    host = Table.grid(padding=(0, 2))
-    host.add_column(style="dim", no_wrap=True)
-    host.add_column(overflow="fold")
-    for label, value in found.host.items():
-        host.add_row(label, Text(value))
-    parts: list[Any] = [Text("host", "bold"), host]
-    for title, checks in found.groups().items():
-        parts += ["", Text(title, "bold"), _checks(checks)]
-    return Group(*parts, "", _conclusion(found))
+    parts: list[Any] = [Text("host", "bold"), console.grid(checkup.host.items(), "dim", "")]
+    for title, checks in checkup.groups().items():
+        parts += ["", Text(title, "bold"), console.grid(map(_check, checks), "", "", "", "")]
+    return Group(*parts, "", _conclusion(checkup))
 
 
-def _checks(checks: list[Check]) -> Any:
-    from rich.table import Table
+def _check(check: Check) -> tuple[Any, ...]:
     from rich.text import Text
 
-    table = Table.grid(padding=(0, 2))
-    for _ in range(3):
-        table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for check in checks:
-        does = Text(check.detail, "red" if check.status == "broken" else "dim")
-        table.add_row(Text(*MARKS[check.status]), Text(check.name), Text(check.version or "", "dim"), does)
-    return table
+    detail = Text(check.detail, "red" if check.status == "broken" else "dim")
+    return Text(*MARKS[check.status]), check.name, Text(check.version or "", "dim"), detail
 
 
-def _conclusion(found: HostCheckup) -> Any:
+def _conclusion(checkup: HostCheckup) -> Any:
     from rich.text import Text
 
-    commands = found.commands()
+    commands = checkup.commands()
     if not commands:
         return Text("everything works", "green")
-    first = ("the core works", "green") if found.ok else ("the core does not work", "bold red")
-    lines = Text.assemble(first, ("; for the rest, type:" if found.ok else "; type:"))
-    for line in commands:
-        lines.append(f"\n  {line}", "bold")
-    return lines
+    core = ("the core works", "green") if checkup.ok else ("the core does not work", "bold red")
+    advice = "; for the rest, type:" if checkup.ok else "; type:"
+    return Text.assemble(core, advice, *((f"\n  {line}", "bold") for line in commands))

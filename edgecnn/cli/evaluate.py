@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from edgecnn.cli import options
-from edgecnn.cli.command import command
-
-if TYPE_CHECKING:
-    from edgecnn.report.evaluation.model import Evaluation
+from edgecnn.cli.command import command, rendered, wrote
 
 
-def _page(evaluation: Evaluation, given: Mapping[str, Any]) -> Any:
-    from edgecnn.report import text
-    from edgecnn.report.evaluation.document import document
-
-    out = given["out"]
-    return text.render(document(evaluation), place="" if out is None else str(out / "evaluation.md"))
-
-
-def _note(evaluation: Evaluation, given: Mapping[str, Any]) -> str:
-    from edgecnn.report.evaluation.document import files
-
-    if given["out"] is not None:
-        return f"wrote {', '.join(str(given['out'] / name) for name in files(evaluation))}"
-    return "" if given["json"] else "every class, the confusion matrix and the hardest images as pictures: --out DIR"
-
-
-@command("edgecnn.workflows.evaluate:evaluate", printer=_page, note=_note, preprocessing_before="out")
+@command(
+    "edgecnn.workflows.evaluate:evaluate",
+    printer=rendered("edgecnn.report.evaluation.document:document", "evaluation.md"),
+    note=wrote(
+        "edgecnn.report.evaluation.document:files",
+        "every class, the confusion matrix and the hardest images as pictures: --out DIR",
+    ),
+    preprocessing_before="out",
+)
 def evaluate(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="A checkpoint (.pth, .pt, .safetensors), an .onnx or .tflite file.")
@@ -45,22 +33,17 @@ def evaluate(
     model: options.ModelName = None,
     class_map: options.ClassMapFile = None,
     task: Annotated[
-        str | None,
-        typer.Option("--task", metavar="NAME", help="What the network is for; what FILE says, or classification."),
+        str | None, typer.Option(metavar="NAME", help="What the network is for; what FILE says, or classification.")
     ] = None,
     tta: Annotated[
-        str | None,
-        typer.Option("--tta", metavar="WORDS", help="Test-time augmentation: flip, shift, five-crop or flip,shift."),
+        str | None, typer.Option(metavar="WORDS", help="Test-time augmentation: flip, shift, five-crop or flip,shift.")
     ] = None,
     device: Annotated[
         str | None,
-        typer.Option(
-            "--device", metavar="NAME", help="A checkpoint: cpu or cuda. An exported file: one of your boards."
-        ),
+        typer.Option(metavar="NAME", help="A checkpoint: cpu or cuda. An exported file: one of your boards."),
     ] = None,
     threads: Annotated[
-        int | None,
-        typer.Option("--threads", min=1, max=256, help="Threads of the runtime; all usable cores unless given."),
+        int | None, typer.Option(min=1, max=256, help="Threads of the runtime; all usable cores unless given.")
     ] = None,
     out: Annotated[
         Path | None,

@@ -23,7 +23,7 @@ def export(
     model: options.ModelName = None,
     class_map: options.ClassMapFile = None,
     task: options.TaskName = "classification",
-    precision: Annotated[str, typer.Option("--precision", metavar="WORD", help="fp32, or fp16 for tensorrt.")] = "fp32",
+    precision: Annotated[str, typer.Option(metavar="WORD", help="fp32, or fp16 for tensorrt.")] = "fp32",
     json: options.Json = False,
 ) -> None:
     """Write a checkpoint as ONNX, TFLite or the ONNX dialect of TensorRT, checked against PyTorch on your images, or on

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def inspect(
     file: Annotated[Path, typer.Argument(help="A checkpoint (.pth, .pt, .safetensors, .pt2), .onnx or .tflite file.")],
     model: Annotated[
-        str | None, typer.Option("--model", help="resnet50, timm:NAME, path/to/file.py:factory or pkg.module:factory.")
+        str | None, typer.Option(help="resnet50, timm:NAME, path/to/file.py:factory or pkg.module:factory.")
     ] = None,
     json: options.PrintJson = False,
 ) -> None:

@@ -3,33 +3,13 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
 from edgecnn import __version__
-from edgecnn.cli import (
-    benchmark,
-    console,
-    data,
-    demo,
-    devices,
-    distill,
-    doctor,
-    evaluate,
-    export,
-    failures,
-    inspect,
-    optimize,
-    options,
-    plan,
-    profile,
-    prune,
-    quantize,
-    recipes,
-    report,
-    train,
-)
+from edgecnn.cli import console, data, devices, failures, options, recipes
 
 EPILOG = """\b
 Exit codes:
@@ -52,23 +32,27 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-# The order is that of `edgecnn --help`; the short help is a command's line there.
-app.command(short_help="Take a checkpoint to verified INT8 files for a board.", cls=options.FormatCommand)(
-    optimize.optimize
-)
-app.command(short_help="Show what `optimize` would do. Runs nothing.", cls=options.FormatCommand)(plan.plan)
-app.command(short_help="Train a network on your images.")(train.train)
-app.command(short_help="Say what a checkpoint or an exported model is.")(inspect.inspect)
-app.command(short_help="Export a checkpoint, checked against PyTorch.", cls=options.FormatCommand)(export.export)
-app.command(short_help="Quantize a checkpoint to INT8; judge nothing.", cls=options.FormatCommand)(quantize.quantize)
-app.command(short_help="Take channels away until a network costs less.")(prune.prune)
-app.command(short_help="Train a student network on a teacher's answers.")(distill.distill)
-app.command(short_help="Judge a model on labelled images: accuracy, each class.")(evaluate.evaluate)
-app.command(short_help="Measure models on this host, interleaved.")(benchmark.benchmark)
-app.command(short_help="Time each layer of a model on a device.")(profile.profile)
-app.command(short_help="Show the report of a finished run again.")(report.report)
-app.command(short_help="Take a small CNN to INT8 in two minutes. No download.")(demo.demo)
-app.command(short_help="Show what works on this host, and what is missing.")(doctor.doctor)
+COMMANDS = {
+    "optimize": "Take a checkpoint to verified INT8 files for a board.",
+    "plan": "Show what `optimize` would do. Runs nothing.",
+    "train": "Train a network on your images.",
+    "inspect": "Say what a checkpoint or an exported model is.",
+    "export": "Export a checkpoint, checked against PyTorch.",
+    "quantize": "Quantize a checkpoint to INT8; judge nothing.",
+    "prune": "Take channels away until a network costs less.",
+    "distill": "Train a student network on a teacher's answers.",
+    "evaluate": "Judge a model on labelled images: accuracy, each class.",
+    "benchmark": "Measure models on this host, interleaved.",
+    "profile": "Time each layer of a model on a device.",
+    "report": "Show the report of a finished run again.",
+    "demo": "Take a small CNN to INT8 in two minutes. No download.",
+    "doctor": "Show what works on this host, and what is missing.",
+}
+"""Each command and its line in `edgecnn --help`, in that order; `edgecnn.cli.NAME` has a function of its name."""
+
+for _name, _line in COMMANDS.items():
+    _command = getattr(import_module(f"edgecnn.cli.{_name}"), _name)
+    app.command(short_help=_line, cls=options.CommandWithFormats)(_command)
 app.add_typer(data.app, name="data")
 app.add_typer(devices.app, name="devices")
 app.add_typer(recipes.app, name="recipes")

@@ -7,21 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgecnn.cli import options, plan
-from edgecnn.cli.command import command
+from edgecnn.cli import plan
+from edgecnn.cli.command import command, report_page
 
 if TYPE_CHECKING:
     from edgecnn.report.model import Report
 
 
-def _page(result: Any, given: Mapping[str, Any]) -> Any:
-    from edgecnn.report import text
-
-    return plan.page(result, given) if given["dry_run"] else text.render(result.document(), place="report.md")
+def _page(result: Any, options: Mapping[str, Any]) -> Any:
+    return plan.page(result, options) if options["dry_run"] else report_page(result, options)
 
 
-def _note(result: Report, given: Mapping[str, Any]) -> str:
-    if given["json"] or given["dry_run"]:
+def _note(result: Report, options: Mapping[str, Any]) -> str:
+    if options["json"] or options["dry_run"]:
         return ""
     return f"written to {result.out}/: report.md, report.json, run.json, artifacts/, bundle/"
 
@@ -31,25 +29,9 @@ def _note(result: Report, given: Mapping[str, Any]) -> str:
     dry_run="edgecnn.workflows.optimize.command:plan",
     printer=_page,
     note=_note,
-    preprocessing_before="seed",
+    extends=plan.plan,
 )
 def optimize(
-    checkpoint: options.Checkpoint,
-    target: options.Target = None,
-    device: options.OnDevice = None,
-    data: options.DataDir = None,
-    model: options.ModelName = None,
-    class_map: options.ClassMapFile = None,
-    task: options.TaskName = "classification",
-    recipe: options.RecipeName = "int8",
-    max_drop: options.MaxDrop = None,
-    max_latency: options.MaxLatency = None,
-    max_size: options.MaxSize = None,
-    out: options.Out = None,
-    format: options.Formats = None,
-    profile: options.ProfileName = None,
-    threads: options.Threads = 1,
-    seed: options.Seed = 0,
     remeasure: Annotated[bool, typer.Option("--remeasure", help="Measure latency again; all else is kept.")] = False,
     again: Annotated[
         bool, typer.Option("--again", help="Replace the results of another network that --out holds.")
@@ -57,7 +39,6 @@ def optimize(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be done, as `edgecnn plan` does.")
     ] = False,
-    json: options.Json = False,
 ) -> None:
     """Take a checkpoint to verified INT8 files for a board: export, quantize, verify, measure, judge, report.
 

@@ -20,9 +20,7 @@ Target = Annotated[
 ]
 OnDevice = Annotated[
     str | None,
-    typer.Option(
-        "--device", metavar="NAME", help="A board of yours: the target, and where files are run, judged and measured."
-    ),
+    typer.Option(metavar="NAME", help="A board of yours: the target, and where files are run, judged and measured."),
 ]
 DataDir = Annotated[
     Path | None,
@@ -38,22 +36,18 @@ ModelName = Annotated[
 ]
 ClassMapFile = Annotated[
     Path | None,
-    typer.Option(
-        "--class-map",
-        metavar="FILE",
-        help="Class folder names in the order of the outputs, one per line; or JSON, CSV.",
-    ),
+    typer.Option(metavar="FILE", help="Class folder names in the order of the outputs, one per line; or JSON, CSV."),
 ]
 TaskName = Annotated[
-    str, typer.Option("--task", metavar="NAME", help="What the network is for: classification, or a plug-in's task.")
+    str, typer.Option(metavar="NAME", help="What the network is for: classification, or a plug-in's task.")
 ]
 RecipeName = Annotated[
     str, typer.Option("--recipe", "-r", metavar="NAME", help="How to compress: `edgecnn recipes list`, or a YAML file.")
 ]
 
 
-class FormatCommand(TyperCommand):
-    """A command whose help says `{formats}` for the formats there are: they are looked up when it is shown."""
+class CommandWithFormats(TyperCommand):
+    """A command whose help may say `{formats}` for the formats there are: they are looked up when it is shown."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         from edgecnn.formats.registry import formats
@@ -70,40 +64,32 @@ Formats = Annotated[
     typer.Option("--format", "-f", metavar="FORMAT", help="{formats}; repeatable. Default: all the target runs."),
 ]
 MaxDrop = Annotated[
-    str | None,
-    typer.Option("--max-drop", metavar="SHARE", help="Largest loss of top-1 that passes, such as 1% or 0.01."),
+    str | None, typer.Option(metavar="SHARE", help="Largest loss of top-1 that passes, such as 1% or 0.01.")
 ]
 MaxLatency = Annotated[
-    str | None,
-    typer.Option("--max-latency", metavar="TIME", help="Longest median for one image on the target, such as 5ms."),
+    str | None, typer.Option(metavar="TIME", help="Longest median for one image on the target, such as 5ms.")
 ]
-MaxSize = Annotated[
-    str | None, typer.Option("--max-size", metavar="SIZE", help="Largest file that passes, such as 4MB.")
-]
+MaxSize = Annotated[str | None, typer.Option(metavar="SIZE", help="Largest file that passes, such as 4MB.")]
 Out = Annotated[
     Path | None, typer.Option("--out", "-o", metavar="DIR", help="Where results go. Default: runs/CKPT-TARGET.")
 ]
 ProfileName = Annotated[
-    str | None, typer.Option("--profile", metavar="NAME", help="How long to measure: smoke, quick, standard or mlperf.")
+    str | None, typer.Option(metavar="NAME", help="How long to measure: smoke, quick, standard or mlperf.")
 ]
-Threads = Annotated[int, typer.Option("--threads", min=1, max=256, help="Threads of the runtime.")]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
+Threads = Annotated[int, typer.Option(min=1, max=256, help="Threads of the runtime.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 PrintJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 _PREPROCESSING = {
     "resize": Annotated[
-        str | None, typer.Option("--resize", metavar="PX", help="Shorter edge in pixels before the crop, or none.")
+        str | None, typer.Option(metavar="PX", help="Shorter edge in pixels before the crop, or none.")
     ],
-    "crop": Annotated[
-        str | None, typer.Option("--crop", metavar="PX", help="Input size: 224 or 224x320 (height x width).")
-    ],
-    "interpolation": Annotated[
-        str | None, typer.Option("--interpolation", metavar="WORD", help="nearest, bilinear, bicubic or lanczos.")
-    ],
-    "mean": Annotated[str | None, typer.Option("--mean", metavar="R,G,B", help="Per channel, on values in [0, 1].")],
-    "std": Annotated[str | None, typer.Option("--std", metavar="R,G,B", help="Per channel, on values in [0, 1].")],
-    "color": Annotated[str | None, typer.Option("--color", metavar="WORD", help="RGB, BGR or L.")],
+    "crop": Annotated[str | None, typer.Option(metavar="PX", help="Input size: 224 or 224x320 (height x width).")],
+    "interpolation": Annotated[str | None, typer.Option(metavar="WORD", help="nearest, bilinear, bicubic or lanczos.")],
+    "mean": Annotated[str | None, typer.Option(metavar="R,G,B", help="Per channel, on values in [0, 1].")],
+    "std": Annotated[str | None, typer.Option(metavar="R,G,B", help="Per channel, on values in [0, 1].")],
+    "color": Annotated[str | None, typer.Option(metavar="WORD", help="RGB, BGR or L.")],
 }
 PREPROCESSING = tuple(
     inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=option)

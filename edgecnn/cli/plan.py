@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from edgecnn.workflows.optimize.command import Plan
 
 
-def page(plan: Plan, given: Mapping[str, Any]) -> Any:
+def page(plan: Plan, options: Mapping[str, Any]) -> Any:
     """The inputs in lines, the steps in a table."""
     from rich import box
     from rich.console import Group
@@ -28,7 +28,7 @@ def page(plan: Plan, given: Mapping[str, Any]) -> Any:
         table.add_column(title, overflow="fold")
     for step in plan.steps:
         state = f"missing: {install_hint(step.missing)}" if step.missing else "done" if step.cached else "to do"
-        table.add_row(step.format, step.name, ", ".join(_given(step.options)), state)
+        table.add_row(step.format, step.name, ", ".join(_settings(step.options)), state)
     evaluation = len(inputs.data.evaluation) if inputs.data.evaluation is not None else 0
     ladder = ", ".join(fallback.kind for fallback in request.recipe.ladder)
     threads = f"{request.threads} thread{'s' if request.threads > 1 else ''}"
@@ -46,7 +46,7 @@ def page(plan: Plan, given: Mapping[str, Any]) -> Any:
     return Group(*(Text(line) for line in lines), table)
 
 
-def _given(options: Mapping[str, Any]) -> Iterator[str]:
+def _settings(options: Mapping[str, Any]) -> Iterator[str]:
     """Options as `name=value`; of settings that hold others, how long, and those that differ from the usual."""
     from edgecnn.train.settings import Augment, TrainSettings
 
@@ -55,7 +55,7 @@ def _given(options: Mapping[str, Any]) -> Iterator[str]:
     for name, value in options.items():
         if isinstance(value, dict):
             inner = {key: item for key, item in value.items() if key not in usual or item != usual[key]}
-            yield from _given(inner)
+            yield from _settings(inner)
         elif value not in ((), [], None):
             yield f"{name}={value}"
 

@@ -9,29 +9,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgecnn.cli import options
-from edgecnn.cli.command import command
+from edgecnn.cli.command import command, wrote
 
 if TYPE_CHECKING:
     from edgecnn.measure.layer_profile import LayerProfile
 
 
-def _page(profile: LayerProfile, given: Mapping[str, Any]) -> Any:
+def _page(profile: LayerProfile, options: Mapping[str, Any]) -> Any:
     from edgecnn.report import text
     from edgecnn.report.profile.document import document
 
-    return text.render(document(profile, top=given["top"]))
+    return text.render(document(profile, top=options["top"]))
 
 
-def _note(profile: LayerProfile, given: Mapping[str, Any]) -> str:
-    from edgecnn.report.profile import FILES
-
-    return "" if given["out"] is None else f"wrote {', '.join(str(given['out'] / name) for name in FILES)}"
-
-
-@command("edgecnn.workflows.profile:profile", printer=_page, note=_note)
+@command("edgecnn.workflows.profile:profile", printer=_page, note=wrote("edgecnn.report.profile.document:files"))
 def profile(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="An .onnx or .tflite file.")],
-    device: Annotated[str, typer.Option("--device", metavar="NAME", help="This host, or one of your boards.")] = "host",
+    device: Annotated[str, typer.Option(metavar="NAME", help="This host, or one of your boards.")] = "host",
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of the runtime; all usable cores unless given.")
     ] = None,

@@ -20,80 +20,96 @@ WIDE = 100
 """Columns from which there is room for a bar beside the words."""
 
 
-class _Seen:
-    """Says each warning once: the same layer is often warned about by several steps."""
+class _Display:
+    """What lines and bars share: when each running step began, and each warning once, though several steps give it."""
 
-    def __init__(self) -> None:
-        self._shown: set[tuple[str, str]] = set()
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._began: dict[str, float] = {}
+        self._warnings: set[tuple[str, str]] = set()
+        self._lock = threading.Lock()
 
-    def first(self, event: Warned) -> bool:
-        key = (event.code, event.message)
-        new = key not in self._shown
-        self._shown.add(key)
-        return new
+    def listener(self, event: Event) -> None:
+        with self._lock:
+            if isinstance(event, Started):
+                self._start(event.step)
+            elif isinstance(event, Progress):
+                self._progress(event)
+            elif isinstance(event, Finished):
+                self._finish(event)
+            elif (warning := (event.code, event.message)) not in self._warnings:
+                self._warnings.add(warning)
+                self._warn(event)
+
+    def _stopped(self, step: str) -> str:
+        return f"stopped after {duration(self._clock() - self._began[step])}"
+
+    def _start(self, step: str) -> None: ...
+
+    def _progress(self, event: Progress) -> None: ...
+
+    def _finish(self, event: Finished) -> None: ...
+
+    def _warn(self, event: Warned) -> None: ...
 
 
-class Lines:
+class Lines(_Display):
     """One line per finished step, a progress line every ten seconds, warnings as they come."""
 
     def __init__(
         self, write: Callable[[str], None], *, verbose: bool = False, clock: Callable[[], float] = time.monotonic
     ):
+        super().__init__(clock)
         self._write = write
         self._verbose = verbose
-        self._clock = clock
         self._last: dict[str, float] = {}
-        self._began: dict[str, float] = {}
-        self._seen = _Seen()
-        self._lock = threading.Lock()
 
     def __enter__(self) -> Lines:
         return self
 
     def __exit__(self, kind: Any, *rest: object) -> None:
         if kind is not None:
-            for step, began in self._began.items():
-                self._write(f"{step}: stopped after {duration(self._clock() - began)}")
+            for step in self._began:
+                self._write(f"{step}: {self._stopped(step)}")
 
-    def listener(self, event: Event) -> None:
-        with self._lock:
-            if isinstance(event, Started):
-                self._began[event.step] = self._last[event.step] = self._clock()
-                if self._verbose:
-                    self._write(f"{event.step}: started")
-            elif isinstance(event, Progress):
-                self._progress(event)
-            elif isinstance(event, Finished):
-                self._began.pop(event.step, None)
-                self._write(f"{event.step}: {_outcome(event)}")
-            elif self._seen.first(event):
-                self._write(f"warning[{event.code}]: {event.message}")
-                if event.hint:
-                    self._write(f"  hint: {event.hint}")
+    def _start(self, step: str) -> None:
+        self._began[step] = self._last[step] = self._clock()
+        if self._verbose:
+            self._write(f"{step}: started")
+
+    def _finish(self, event: Finished) -> None:
+        self._began.pop(event.step, None)
+        self._write(f"{event.step}: {_outcome(event)}")
+
+    def _warn(self, event: Warned) -> None:
+        self._write(f"warning[{event.code}]: {event.message}")
+        if event.hint:
+            self._write(f"  hint: {event.hint}")
 
     def _progress(self, event: Progress) -> None:
         now = self._clock()
         if event.fine:
             return
-        # An epoch is worth its line however short it was.
+        # Every epoch has its line, however short it was.
         if now - self._last.setdefault(event.step, now) >= LINE_EVERY_S or event.unit == "epoch":
             self._last[event.step] = now
-            self._write(f"{event.step}: {_count(event)}{f'  {event.note}' if event.note else ''}")
+            self._write(f"{event.step}: {_count(event)}")
 
 
-class Bars:
+class Bars(_Display):
     """A live line per running step; a finished step stays above as one line with a tick and its time."""
 
     def __init__(self, console: Console) -> None:
         from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Live
 
+        super().__init__()
         self._console = console
         bar = BarColumn(bar_width=24, complete_style="cyan", finished_style="cyan", pulse_style="dim cyan")
         self._live = Live(
             SpinnerColumn(style="cyan", finished_text=" "),
             TextColumn("{task.description}", markup=False),
-            # Where the line is short, the words say more.
+            # On a narrow terminal the words have the room.
             *([bar] if console.width >= WIDE else []),
             TextColumn("{task.fields[count]}", markup=False, style="dim"),
             TimeElapsedColumn(),
@@ -101,9 +117,6 @@ class Bars:
             transient=True,
         )
         self._tasks: dict[str, TaskID] = {}
-        self._began: dict[str, float] = {}
-        self._seen = _Seen()
-        self._lock = threading.Lock()
 
     def __enter__(self) -> Bars:
         self._live.start()
@@ -113,25 +126,23 @@ class Bars:
         for step in list(self._tasks):
             self._drop(step)
             if kind is not None:
-                self._say(("✗", "red"), step, f"stopped after {duration(time.monotonic() - self._began[step])}")
+                self._print(("✗", "red"), step, self._stopped(step))
         self._live.stop()
 
-    def listener(self, event: Event) -> None:
-        with self._lock:
-            if isinstance(event, Started):
-                self._task(event.step)
-            elif isinstance(event, Progress):
-                count = event.note if event.fine else f"{_count(event)}{f'  {event.note}' if event.note else ''}"
-                self._live.update(self._task(event.step), completed=event.done, total=event.total or None, count=count)
-            elif isinstance(event, Finished):
-                self._drop(event.step)
-                self._say(("✓", "green"), event.step, _outcome(event))
-            elif self._seen.first(event):
-                self._warn(event)
+    def _start(self, step: str) -> None:
+        self._task(step)
+
+    def _progress(self, event: Progress) -> None:
+        count = event.note if event.fine else _count(event)
+        self._live.update(self._task(event.step), completed=event.done, total=event.total or None, count=count)
+
+    def _finish(self, event: Finished) -> None:
+        self._drop(event.step)
+        self._print(("✓", "green"), event.step, _outcome(event))
 
     def _task(self, step: str) -> TaskID:
         if step not in self._tasks:
-            self._began[step] = time.monotonic()
+            self._began[step] = self._clock()
             self._tasks[step] = self._live.add_task(step, total=None, count="")
         return self._tasks[step]
 
@@ -140,7 +151,7 @@ class Bars:
         if task is not None:
             self._live.remove_task(task)
 
-    def _say(self, mark: tuple[str, str], step: str, outcome: str) -> None:
+    def _print(self, mark: tuple[str, str], step: str, outcome: str) -> None:
         from rich.text import Text
 
         self._console.print(Text.assemble(mark, f" {step}  ", (outcome, "dim")))
@@ -155,8 +166,10 @@ class Bars:
 
 
 def _count(event: Progress) -> str:
+    """How far a step is, and its note: `3/10 epoch  top-1 91.2 %`."""
     total = f"/{event.total}" if event.total else ""
-    return f"{event.done}{total}{f' {event.unit}' if event.unit else ''}"
+    count = f"{event.done}{total} {event.unit}".rstrip()
+    return f"{count}  {event.note}" if event.note else count
 
 
 def _outcome(event: Finished) -> str:

@@ -15,54 +15,41 @@ from edgecnn.cli.command import command
 def prune(
     checkpoint: options.Checkpoint,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where it goes: .safetensors.")],
-    macs: Annotated[
-        str | None, typer.Option("--macs", metavar="SHARE", help="Multiply-accumulates kept, such as 50%.")
-    ] = None,
-    parameters: Annotated[
-        str | None, typer.Option("--parameters", metavar="SHARE", help="Parameters kept, such as 50%.")
-    ] = None,
+    macs: Annotated[str | None, typer.Option(metavar="SHARE", help="Multiply-accumulates kept, such as 50%.")] = None,
+    parameters: Annotated[str | None, typer.Option(metavar="SHARE", help="Parameters kept, such as 50%.")] = None,
     size: Annotated[
-        str | None, typer.Option("--size", metavar="SIZE", help="Weights of the INT8 file: 50%, or bytes such as 2 MB.")
+        str | None, typer.Option(metavar="SIZE", help="Weights of the INT8 file: 50%, or bytes such as 2 MB.")
     ] = None,
     latency: Annotated[
         str | None,
-        typer.Option(
-            "--latency", metavar="TIME", help="Time of the layers on this machine in ONNX Runtime: 60%, or 8 ms."
-        ),
+        typer.Option(metavar="TIME", help="Time of the layers on this machine in ONNX Runtime: 60%, or 8 ms."),
     ] = None,
     importance: Annotated[
         str | None,
         typer.Option(
-            "--importance",
             metavar="WORD",
             help="group-l2; reconstruction, taylor (with --data); bn-scale, fpgm, lamp, random. Default: group-l2.",
         ),
     ] = None,
     round_to: Annotated[
-        int | None, typer.Option("--round-to", min=1, help="Channels left are a multiple of it. Default: 16.")
+        int | None, typer.Option(min=1, help="Channels left are a multiple of it. Default: 16.")
     ] = None,
     max_layer: Annotated[
-        str | None, typer.Option("--max-layer", metavar="SHARE", help="Most that goes of one layer. Default: 75%.")
+        str | None, typer.Option(metavar="SHARE", help="Most that goes of one layer. Default: 75%.")
     ] = None,
     ignore: Annotated[
         list[str] | None,
-        typer.Option(
-            "--ignore", metavar="NAME", help="A layer or module that stays whole, or a regular expression; repeatable."
-        ),
+        typer.Option(metavar="NAME", help="A layer or module that stays whole, or a regular expression; repeatable."),
     ] = None,
     isomorphic: Annotated[
         bool, typer.Option("--isomorphic", help="Compare channels among layers of one pattern only.")
     ] = False,
-    iterations: Annotated[
-        int | None, typer.Option("--iterations", min=1, help="Prune in so many equal parts. Default: 1.")
-    ] = None,
+    iterations: Annotated[int | None, typer.Option(min=1, help="Prune in so many equal parts. Default: 1.")] = None,
     finetune: Annotated[
-        int | None,
-        typer.Option("--finetune", min=1, metavar="EPOCHS", help="Train after each part, on DIR/train. Default: none."),
+        int | None, typer.Option(min=1, metavar="EPOCHS", help="Train after each part, on DIR/train. Default: none.")
     ] = None,
     config: Annotated[
-        Path | None,
-        typer.Option("--config", metavar="FILE", help="Settings of --finetune in YAML: the words of a recipe."),
+        Path | None, typer.Option(metavar="FILE", help="Settings of --finetune in YAML: the words of a recipe.")
     ] = None,
     data: options.DataDir = None,
     model: options.ModelName = None,

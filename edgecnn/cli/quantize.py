@@ -24,30 +24,24 @@ def quantize(
     class_map: options.ClassMapFile = None,
     task: options.TaskName = "classification",
     observer: Annotated[
-        str | None,
-        typer.Option("--observer", metavar="WORD", help="minmax, percentile, mse or entropy. Default: minmax."),
+        str | None, typer.Option(metavar="WORD", help="minmax, percentile, mse or entropy. Default: minmax.")
     ] = None,
     percentile: Annotated[
-        float | None,
-        typer.Option("--percentile", min=50, max=100, help="For the percentile observer. Default: 99.99."),
+        float | None, typer.Option(min=50, max=100, help="For the percentile observer. Default: 99.99.")
     ] = None,
     io: Annotated[
-        str | None,
-        typer.Option("--io", metavar="WORD", help="Inputs and outputs of TFLite: float or int8. Default: float."),
+        str | None, typer.Option(metavar="WORD", help="Inputs and outputs of TFLite: float or int8. Default: float.")
     ] = None,
     weight_bits: Annotated[
-        int | None,
-        typer.Option("--weight-bits", min=7, max=8, help="7 is for ONNX Runtime on x86-64 without VNNI. Default: 8."),
+        int | None, typer.Option(min=7, max=8, help="7 is for ONNX Runtime on x86-64 without VNNI. Default: 8.")
     ] = None,
     keep_float: Annotated[
         list[str] | None,
         typer.Option(
-            "--keep-float",
-            metavar="NAME",
-            help="A layer to keep in float, or a regular expression; repeatable. Default: none.",
+            metavar="NAME", help="A layer to keep in float, or a regular expression; repeatable. Default: none."
         ),
     ] = None,
-    images: Annotated[int, typer.Option("--images", min=1, help="Calibration images.")] = 200,
+    images: Annotated[int, typer.Option(min=1, help="Calibration images.")] = 200,
     seed: options.Seed = 0,
     json: options.Json = False,
 ) -> None:

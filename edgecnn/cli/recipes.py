@@ -19,7 +19,7 @@ app = typer.Typer(help="Show recipes: what `optimize` does to a model.", no_args
 RecipeFile = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name, or the path of a YAML file.")]
 
 
-def _checked(checked: CheckedRecipe, given: Mapping[str, Any]) -> str:
+def _checked(checked: CheckedRecipe, options: Mapping[str, Any]) -> str:
     recipe, count = checked.recipe, len(checked.recipe.stages)
     return f"ok: {recipe.name}, {count} stage{'s' if count != 1 else ''}: {_way(recipe)}"
 

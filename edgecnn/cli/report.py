@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgecnn.cli import options
-from edgecnn.cli.command import command
+from edgecnn.cli.command import command, report_page
 
 if TYPE_CHECKING:
     from edgecnn.report.model import Report
 
 
-def _page(report: Report, given: Mapping[str, Any]) -> Any:
+def _page(report: Report, options: Mapping[str, Any]) -> Any:
     from edgecnn.core import plugins
-    from edgecnn.report import text
 
-    name = given["format"]
+    name = options["format"]
     if name == "text":
-        return text.render(report.document(), place="report.md")
+        return report_page(report, options)
     return plugins.load("reporters", {"md": "markdown"}.get(name, name))(report).rstrip("\n")
 
 

@@ -24,10 +24,7 @@ def train(
         ),
     ] = None,
     pretrained: Annotated[
-        Path | None,
-        typer.Option(
-            "--pretrained", metavar="FILE", help="Weights to begin with; the head starts anew for other classes."
-        ),
+        Path | None, typer.Option(metavar="FILE", help="Weights to begin with; the head starts anew for other classes.")
     ] = None,
     task: options.TaskName = "classification",
     config: Annotated[
@@ -37,58 +34,41 @@ def train(
     set: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="NAME=VALUE", help="Any setting, such as schedule=cosine or augment.cutmix=1; repeatable."
+            metavar="NAME=VALUE", help="Any setting, such as schedule=cosine or augment.cutmix=1; repeatable."
         ),
     ] = None,
     out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="DIR", help="Where results go. Default: runs/ARCH-DATA."),
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Where results go. Default: runs/ARCH-DATA.")
     ] = None,
     folds: Annotated[
-        int,
-        typer.Option(
-            "--folds", metavar="K", min=0, max=100, help="Cross-validate on the training images: K runs; 0 is none."
-        ),
+        int, typer.Option(metavar="K", min=0, max=100, help="Cross-validate on the training images: K runs; 0 is none.")
     ] = 0,
     tracker: Annotated[
         list[str] | None,
-        typer.Option("--tracker", metavar="NAME", help="mlflow or wandb; repeatable. TensorBoard is always written."),
+        typer.Option(metavar="NAME", help="mlflow or wandb; repeatable. TensorBoard is always written."),
     ] = None,
     again: Annotated[
         bool, typer.Option("--again", help="Forget the run in --out, finished or not, and begin from scratch.")
     ] = False,
     seed: options.Seed = 0,
     json: options.Json = False,
-    epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the images. Default: 10.")] = None,
-    batch: Annotated[
-        int | None,
-        typer.Option("--batch", help="Images in one process at once. Default: 64."),
-    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the images. Default: 10.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Images in one process at once. Default: 64.")] = None,
     learning_rate: Annotated[
-        float | None,
-        typer.Option("--learning-rate", "--lr", help="At the schedule's peak. Default: 0.001."),
+        float | None, typer.Option("--learning-rate", "--lr", help="At the schedule's peak. Default: 0.001.")
     ] = None,
-    crop_padding: Annotated[
-        int | None,
-        typer.Option("--crop-padding", help="Shift by up to so many pixels. Default: 0."),
-    ] = None,
+    crop_padding: Annotated[int | None, typer.Option(help="Shift by up to so many pixels. Default: 0.")] = None,
     flip: Annotated[
-        bool | None,
-        typer.Option("--flip/--no-flip", help="Mirror half of the images. Default: no."),
+        bool | None, typer.Option("--flip/--no-flip", help="Mirror half of the images. Default: no.")
     ] = None,
     random_resized_crop: Annotated[
-        float | None,
-        typer.Option("--random-resized-crop", help="Smallest share of the area kept, such as 0.08. Default: none."),
+        float | None, typer.Option(help="Smallest share of the area kept, such as 0.08. Default: none.")
     ] = None,
-    mixup: Annotated[float | None, typer.Option("--mixup", help="Alpha of MixUp's Beta. Default: 0.")] = None,
+    mixup: Annotated[float | None, typer.Option(help="Alpha of MixUp's Beta. Default: 0.")] = None,
     device: Annotated[
-        str | None,
-        typer.Option("--device", metavar="NAME", help="cpu, cuda or cuda:1. Default: cuda where there is one."),
+        str | None, typer.Option(metavar="NAME", help="cpu, cuda or cuda:1. Default: cuda where there is one.")
     ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option("--workers", help="Processes that decode images. Default: as many as pay."),
-    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that decode images. Default: as many as pay.")] = None,
 ) -> None:
     """Train a network on images of your own, or fine-tune one; the best epoch is kept for `edgecnn optimize`.
 

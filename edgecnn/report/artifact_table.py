@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator
 
 from edgecnn.core.units import NOTHING, between, milliseconds, percent, points, size
-from edgecnn.report.document import Cell, Column, Table, Tone
+from edgecnn.report import document as doc
 from edgecnn.report.model import Report, Row, Speed
 from edgecnn.tasks.task import Metric
 
-TONES: dict[str, Tone] = {
+TONES: dict[str, doc.Tone] = {
     "PASS": "good",
     "FAIL": "bad",
     "INCONCLUSIVE": "warning",
@@ -21,21 +21,21 @@ TONES: dict[str, Tone] = {
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
-def artifacts(rows: tuple[Row, ...], metric: Metric) -> Table:
+def artifacts(rows: tuple[Row, ...], metric: Metric) -> doc.Table:
     titles = (
-        Column("artifact"),
-        Column("size", right=True),
-        Column(_value_title(metric), right=True),
-        Column(drop_title(metric), right=True),
-        Column("agree %", right=True, optional=1),
-        Column("median ms", right=True),
-        Column("p90 ms", right=True, optional=1),
-        Column("speedup", right=True),
-        Column("verdict"),
+        doc.Column("artifact"),
+        doc.Column("size", right=True),
+        doc.Column(_value_title(metric), right=True),
+        doc.Column(drop_title(metric), right=True),
+        doc.Column("agree %", right=True, optional=1),
+        doc.Column("median ms", right=True),
+        doc.Column("p90 ms", right=True, optional=1),
+        doc.Column("speedup", right=True),
+        doc.Column("verdict"),
     )
     formats = [row.format for row in rows]
     breaks = frozenset(place for place, format in enumerate(formats[:-1]) if format not in formats[place + 1 :])
-    return Table(titles, tuple(_result_cells(row, metric) for row in rows), breaks)
+    return doc.Table(titles, tuple(_result_cells(row, metric) for row in rows), breaks)
 
 
 def _value_title(metric: Metric) -> str:
@@ -61,7 +61,7 @@ def _value(value: float | None, metric: Metric) -> str:
     return f"{value:.4g}"
 
 
-def _result_cells(row: Row, metric: Metric) -> tuple[Cell | str, ...]:
+def _result_cells(row: Row, metric: Metric) -> tuple[doc.Cell | str, ...]:
     accuracy, verdict = row.accuracy, _verdict(row)
     return (
         row.name,
@@ -72,17 +72,17 @@ def _result_cells(row: Row, metric: Metric) -> tuple[Cell | str, ...]:
         median(row),
         p90(row),
         _speedup(row),
-        Cell(verdict, tone=TONES.get(verdict, "")),
+        doc.Cell(verdict, tone=TONES.get(verdict, "")),
     )
 
 
-def _drop(row: Row, metric: Metric) -> Cell:
+def _drop(row: Row, metric: Metric) -> doc.Cell:
     """The loss against FP32, and its bounds."""
     accuracy = row.accuracy
     if accuracy is None or accuracy.drop is None:
-        return Cell(NOTHING)
+        return doc.Cell(NOTHING)
     low, high = loss(accuracy.drop_low, metric), loss(accuracy.drop_high, metric)
-    return Cell(loss(accuracy.drop, metric), between(low, high))
+    return doc.Cell(loss(accuracy.drop, metric), between(low, high))
 
 
 def _timed(row: Row) -> Speed | None:
@@ -90,12 +90,12 @@ def _timed(row: Row) -> Speed | None:
     return None if row.speed is None or row.speed.emulated else row.speed
 
 
-def median(row: Row) -> Cell:
+def median(row: Row) -> doc.Cell:
     speed = _timed(row)
     if speed is None:
-        return Cell("emulated" if row.speed else NOTHING)
+        return doc.Cell("emulated" if row.speed else NOTHING)
     low, high = milliseconds(speed.median_low_ms), milliseconds(speed.median_high_ms)
-    return Cell(milliseconds(speed.median_ms), between(low, high))
+    return doc.Cell(milliseconds(speed.median_ms), between(low, high))
 
 
 def p90(row: Row) -> str:
@@ -103,13 +103,13 @@ def p90(row: Row) -> str:
     return milliseconds(speed.p90_ms) if speed else "emulated" if row.speed else NOTHING
 
 
-def _speedup(row: Row) -> Cell:
+def _speedup(row: Row) -> doc.Cell:
     """How many times faster than FP32 in the same runtime."""
     speed = _timed(row)
     if speed is None or speed.speedup is None:
-        return Cell(NOTHING)
+        return doc.Cell(NOTHING)
     low, high = (NOTHING if bound is None else f"{bound:.2f}" for bound in (speed.speedup_low, speed.speedup_high))
-    return Cell(f"{speed.speedup:.2f}x", between(low, high))
+    return doc.Cell(f"{speed.speedup:.2f}x", between(low, high))
 
 
 def _verdict(row: Row) -> str:

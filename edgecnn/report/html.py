@@ -6,21 +6,7 @@ import re
 from functools import singledispatch
 from html import escape
 
-from edgecnn.report.document import (
-    Bar,
-    BarChart,
-    Bullets,
-    Cell,
-    Column,
-    Document,
-    Element,
-    Item,
-    Pairs,
-    Paragraph,
-    Picture,
-    Section,
-    Table,
-)
+from edgecnn.report import document as doc
 
 STYLE = """
 :root{color-scheme:light dark;--page:#fff;--ink:#1f2328;--dim:#59636e;--rule:#d8dee4;--soft:#f3f5f7;--good:#1a7f37;
@@ -48,7 +34,7 @@ _NOT_HTML = re.compile("[^\t\n\r\u0020-\u007e\u00a0-\ud7ff\ue000-\ufffd\U0001000
 OUTCOME_TONES = {"PASS": "good", "FAIL": "bad", "INCONCLUSIVE": "warning"}
 
 
-def render(document: Document) -> str:
+def render(document: doc.Document) -> str:
     """The document as a whole page; it ends in a newline."""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -57,7 +43,7 @@ def render(document: Document) -> str:
     )
 
 
-def fragment(document: Document) -> str:
+def fragment(document: doc.Document) -> str:
     """The document with its style as one element, for a notebook."""
     parts = [f"<h1>{_text(document.title)}</h1>"]
     if document.verdict is not None:
@@ -78,40 +64,40 @@ def _class(*names: str) -> str:
 
 
 @singledispatch
-def _block(block: Element, level: int) -> str:
+def _block(block: doc.Element, level: int) -> str:
     raise NotImplementedError(type(block).__name__)
 
 
 @_block.register
-def _section(block: Section, level: int) -> str:
+def _section(block: doc.Section, level: int) -> str:
     mark = f"<span{_class(block.mark[1])}>{_text(block.mark[0])}</span> " if block.mark else ""
     inner = "\n".join(_block(item, level + 1) for item in block.blocks)
     return f"<section>\n<h{level}>{mark}{_text(block.heading)}</h{level}>\n{inner}\n</section>"
 
 
 @_block.register
-def _pairs(block: Pairs, level: int) -> str:
+def _pairs(block: doc.Pairs, level: int) -> str:
     tag = ("<code>", "</code>") if block.code else ("", "")
     items = (f"<dt>{_text(name)}</dt><dd>{tag[0]}{_text(value)}{tag[1]}</dd>" for name, value in block.items)
     return f"<dl>{''.join(items)}</dl>"
 
 
 @_block.register
-def _paragraph(block: Paragraph, level: int) -> str:
+def _paragraph(block: doc.Paragraph, level: int) -> str:
     return f"<p{_class(block.tone)}>{_text(block.text)}</p>"
 
 
 @_block.register
-def _bullets(block: Bullets, level: int) -> str:
+def _bullets(block: doc.Bullets, level: int) -> str:
     return f"<ul{_class(block.tone)}>{''.join(map(_item, block.items))}</ul>"
 
 
 @_block.register
-def _picture(block: Picture, level: int) -> str:
+def _picture(block: doc.Picture, level: int) -> str:
     return block.svg or f'<img src="{_text(block.file)}" alt="{_text(block.about)}">'
 
 
-def _item(item: Item) -> str:
+def _item(item: doc.Item) -> str:
     name = f"<strong>{_text(item.name)}</strong>: " if item.name else ""
     detail = f' <span class="dim">({_text(item.detail)})</span>' if item.detail else ""
     children = "".join(f"<li>{_text(child)}</li>" for child in item.children)
@@ -119,7 +105,7 @@ def _item(item: Item) -> str:
 
 
 @_block.register
-def _table(table: Table, level: int) -> str:
+def _table(table: doc.Table, level: int) -> str:
     head = "".join(
         f"<th{_class('right' if column.right else '')}>{_text(column.title)}</th>" for column in table.columns
     )
@@ -135,15 +121,15 @@ def _table(table: Table, level: int) -> str:
     return f'<div class="scroll"><table>{titles}<tbody>\n{body}\n</tbody></table></div>{notes}'
 
 
-def _cell(cell: Cell | str, column: Column) -> str:
-    cell = Cell(cell) if isinstance(cell, str) else cell
+def _cell(cell: doc.Cell | str, column: doc.Column) -> str:
+    cell = doc.Cell(cell) if isinstance(cell, str) else cell
     text = f"<code>{_text(cell.text)}</code>" if cell.code and cell.text else _text(cell.text)
     interval = f' <span class="interval">{_text(cell.interval)}</span>' if cell.interval else ""
     return f"<td{_class('right' if column.right else 'text', cell.tone)}>{text}{interval}</td>"
 
 
 @_block.register
-def _bars(block: BarChart, level: int) -> str:
+def _bars(block: doc.BarChart, level: int) -> str:
     """A table whose second column is drawn."""
     label, *figures = (
         f"<th{_class('right' if place else '')}>{_text(title)}</th>" for place, title in enumerate(block.titles)
@@ -155,7 +141,7 @@ def _bars(block: BarChart, level: int) -> str:
     return f"<table><thead><tr>{label}<th></th>{''.join(figures)}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
-def _drawn(bar: Bar) -> str:
+def _drawn(bar: doc.Bar) -> str:
     if bar.share is None:
         return ""
     width = 100 * min(1.0, max(0.0, bar.share))

@@ -6,20 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import singledispatch
 
-from edgecnn.report.document import (
-    BarChart,
-    Bullets,
-    Cell,
-    Column,
-    Document,
-    Element,
-    Item,
-    Pairs,
-    Paragraph,
-    Picture,
-    Section,
-    Table,
-)
+from edgecnn.report import document as doc
 
 _ALWAYS = re.compile(r"([\\`*|~$])")
 _LINK = re.compile(r"\](?=[(\[:])")
@@ -27,7 +14,7 @@ _EMPHASIS = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
 _BLOCK = re.compile(r"^([#>]|[-+](?=\s))")
 
 
-def render(document: Document) -> str:
+def render(document: doc.Document) -> str:
     """The whole document; it ends in a newline."""
     parts = [f"# {escape(document.title)}"]
     if document.verdict is not None:
@@ -54,7 +41,7 @@ def code(text: str) -> str:
     return f"`{line}`" if line else ""
 
 
-def table(columns: Sequence[Column], rows: Iterable[Sequence[Cell | str]]) -> str:
+def table(columns: Sequence[doc.Column], rows: Iterable[Sequence[doc.Cell | str]]) -> str:
     """A Markdown table."""
     lines = [
         [_escape_within(column.title) for column in columns],
@@ -64,7 +51,7 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[Cell | str]]) -> st
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _cell(cell: Cell | str) -> str:
+def _cell(cell: doc.Cell | str) -> str:
     if isinstance(cell, str):
         return _escape_within(cell)
     return (
@@ -75,51 +62,51 @@ def _cell(cell: Cell | str) -> str:
 
 
 @singledispatch
-def _block(block: Element, level: int) -> list[str]:
+def _block(block: doc.Element, level: int) -> list[str]:
     """The parts of a block, with a blank line between them; headings begin at `level`."""
     raise NotImplementedError(type(block).__name__)
 
 
 @_block.register
-def _section(block: Section, level: int) -> list[str]:
+def _section(block: doc.Section, level: int) -> list[str]:
     mark = f"{block.mark[0]} " if block.mark else ""
     below = [text for inner in block.blocks for text in _block(inner, level + 1)]
     return [f"{'#' * level} {mark}{escape(block.heading)}", *below]
 
 
 @_block.register
-def _table(block: Table, level: int) -> list[str]:
+def _table(block: doc.Table, level: int) -> list[str]:
     notes = "\n".join(f"- {escape(note)}" for note in block.notes)
     return [table(block.columns, block.rows), *([notes] if notes else [])]
 
 
 @_block.register
-def _pairs(block: Pairs, level: int) -> list[str]:
+def _pairs(block: doc.Pairs, level: int) -> list[str]:
     return ["\n".join(f"- {name}: {code(value) if block.code else escape(value)}" for name, value in block.items)]
 
 
 @_block.register
-def _paragraph(block: Paragraph, level: int) -> list[str]:
+def _paragraph(block: doc.Paragraph, level: int) -> list[str]:
     return [f"> **{escape(block.text)}**" if block.tone == "warning" else escape(block.text)]
 
 
 @_block.register
-def _bullets(block: Bullets, level: int) -> list[str]:
+def _bullets(block: doc.Bullets, level: int) -> list[str]:
     return ["\n".join(line for item in block.items for line in _item(item))]
 
 
 @_block.register
-def _bars(block: BarChart, level: int) -> list[str]:
-    columns = [Column(title, right=place > 0) for place, title in enumerate(block.titles)]
+def _bars(block: doc.BarChart, level: int) -> list[str]:
+    columns = [doc.Column(title, right=place > 0) for place, title in enumerate(block.titles)]
     return [table(columns, [(bar.label, *bar.figures) for bar in block.bars])]
 
 
 @_block.register
-def _picture(block: Picture, level: int) -> list[str]:
+def _picture(block: doc.Picture, level: int) -> list[str]:
     return [f"![{escape(block.about)}]({block.file})"]
 
 
-def _item(item: Item) -> list[str]:
+def _item(item: doc.Item) -> list[str]:
     name = f"{escape(item.name)}: " if item.name else ""
     detail = f" ({escape(item.detail)})" if item.detail else ""
     return [f"- {name}{escape(item.text)}{detail}", *(f"  - {escape(child)}" for child in item.children)]

@@ -7,23 +7,8 @@ from typing import Any
 
 from edgecnn.core.units import NOTHING, duration, milliseconds, percent, size
 from edgecnn.formats.registry import formats
+from edgecnn.report import document as doc
 from edgecnn.report.artifact_table import artifacts, drop_title, legend, loss, median, notes, p90
-from edgecnn.report.document import (
-    Bullets,
-    Cell,
-    Column,
-    Document,
-    Element,
-    Item,
-    Pairs,
-    Paragraph,
-    Table,
-    bullets,
-    columns,
-    present,
-    section,
-    warnings,
-)
 from edgecnn.report.model import Report, Row, Speed
 from edgecnn.report.search import Search, TrialRow
 from edgecnn.tasks.task import Metric
@@ -34,30 +19,30 @@ INTERVALS = {
 }
 
 
-def document(report: Report) -> Document:
+def document(report: Report) -> doc.Document:
     """The whole report."""
-    blocks: tuple[Element | None, ...] = (
-        Pairs(_head(report)),
-        *warnings([report.elsewhere] if report.elsewhere else []),
-        section(
+    blocks: tuple[doc.Element | None, ...] = (
+        doc.Pairs(_head(report)),
+        *doc.warnings([report.elsewhere] if report.elsewhere else []),
+        doc.section(
             "result",
             artifacts(report.rows, report.metric),
-            Paragraph(legend(report), "dim"),
-            bullets(notes(report)),
+            doc.Paragraph(legend(report), "dim"),
+            doc.bullets(notes(report)),
             bare=True,
         ),
-        section("conclusions", bullets(report.conclusions), last=True),
-        section("the search", *_searches(report.searches, report.metric)),
-        section("warnings", bullets(_warnings(report), tone="warning")),
-        section("accuracy", *_accuracy(report.rows), full=True),
-        section("parity with PyTorch", _parity(report.rows), full=True),
-        section("speed", *_speed(report.rows), full=True),
-        section("what the runtimes made of it", Bullets(tuple(_fusion(report.rows)))),
-        section("files", _files(report.rows), full=True),
-        section("stages", _stages(report), full=True),
-        section("provenance", Pairs(tuple(_provenance(report)), code=True), full=True),
+        doc.section("conclusions", doc.bullets(report.conclusions), last=True),
+        doc.section("the search", *_searches(report.searches, report.metric)),
+        doc.section("warnings", doc.bullets(_warnings(report), tone="warning")),
+        doc.section("accuracy", *_accuracy(report.rows), full=True),
+        doc.section("parity with PyTorch", _parity(report.rows), full=True),
+        doc.section("speed", *_speed(report.rows), full=True),
+        doc.section("what the runtimes made of it", doc.Bullets(tuple(_fusion(report.rows)))),
+        doc.section("files", _files(report.rows), full=True),
+        doc.section("stages", _stages(report), full=True),
+        doc.section("provenance", doc.Pairs(tuple(_provenance(report)), code=True), full=True),
     )
-    return Document(report.title, present(*blocks), (report.outcome, report.outcome_why))
+    return doc.Document(report.title, doc.present(*blocks), (report.outcome, report.outcome_why))
 
 
 def _head(report: Report) -> tuple[tuple[str, str], ...]:
@@ -116,24 +101,24 @@ def _warnings(report: Report) -> list[str]:
     return list(dict.fromkeys([*report.warnings, *of_rows]))
 
 
-def _searches(searches: Iterable[Search], metric: Metric) -> Iterator[Element]:
+def _searches(searches: Iterable[Search], metric: Metric) -> Iterator[doc.Element]:
     """A table for each format that was searched, or why it was not."""
     for search in searches:
         many = len(search.attempts) > 1
         if not many and not search.why:
             continue
         on = f": searched on {search.searching:,} images, certified on {search.certifying:,} others"
-        yield Paragraph(f"{search.format}{on if many else ''}")
-        titles = columns("attempt", drop_title(metric), "agree %", "size", "budget", "s", left=(0, 4))
-        titles = (*titles[:-1], Column("s", right=True, full=True))
-        yield Table(
+        yield doc.Paragraph(f"{search.format}{on if many else ''}")
+        titles = doc.columns("attempt", drop_title(metric), "agree %", "size", "budget", "s", left=(0, 4))
+        titles = (*titles[:-1], doc.Column("s", right=True, full=True))
+        yield doc.Table(
             titles,
             tuple(_trial(trial, metric, chosen=trial.label == search.chosen, many=many) for trial in search.attempts),
         )
-        yield Paragraph(search.why)
+        yield doc.Paragraph(search.why)
 
 
-def _trial(trial: TrialRow, metric: Metric, *, chosen: bool, many: bool) -> tuple[Cell | str, ...]:
+def _trial(trial: TrialRow, metric: Metric, *, chosen: bool, many: bool) -> tuple[doc.Cell | str, ...]:
     """Attempt, drop with its bounds, agreement, size, what became of it, seconds."""
     shown = NOTHING
     if trial.drop is not None and trial.drop_low is not None and trial.drop_high is not None:
@@ -144,10 +129,10 @@ def _trial(trial: TrialRow, metric: Metric, *, chosen: bool, many: bool) -> tupl
         trial.label + (" (delivered)" if chosen and many else ""),
         *(shown, percent(trial.agreement, sign=False), size(trial.size_bytes), state, f"{trial.seconds:.0f}"),
     )
-    return tuple(Cell(text, tone="strong" if chosen else "") for text in texts)
+    return tuple(doc.Cell(text, tone="strong" if chosen else "") for text in texts)
 
 
-def _accuracy(rows: Iterable[Row]) -> tuple[Table, Paragraph | None]:
+def _accuracy(rows: Iterable[Row]) -> tuple[doc.Table, doc.Paragraph | None]:
     cells = tuple(
         (
             *(row.name, found.runtime, str(found.images)),
@@ -157,12 +142,12 @@ def _accuracy(rows: Iterable[Row]) -> tuple[Table, Paragraph | None]:
         for row in rows
         if (found := row.accuracy) is not None
     )
-    titles = columns("artifact", "runtime", "images", "correct", "broke", "fixed", "why", left=(0, 1, 6))
+    titles = doc.columns("artifact", "runtime", "images", "correct", "broke", "fixed", "why", left=(0, 1, 6))
     meaning = "broke: images that the FP32 file gets right and this one wrong; fixed: the reverse."
-    return Table(titles, cells), Paragraph(meaning) if cells else None
+    return doc.Table(titles, cells), doc.Paragraph(meaning) if cells else None
 
 
-def _parity(rows: Iterable[Row]) -> Table:
+def _parity(rows: Iterable[Row]) -> doc.Table:
     cells = tuple(
         (
             *(row.name, str(found.images), f"{found.max_abs_diff:.3g}", f"{found.cosine:.6f}"),
@@ -172,12 +157,12 @@ def _parity(rows: Iterable[Row]) -> Table:
         for row in rows
         if (found := row.parity) is not None
     )
-    return Table(columns("artifact", "images", "largest difference", "cosine", "SQNR dB", "agree %"), cells)
+    return doc.Table(doc.columns("artifact", "images", "largest difference", "cosine", "SQNR dB", "agree %"), cells)
 
 
-def _speed(rows: Iterable[Row]) -> tuple[Table, Paragraph | None]:
+def _speed(rows: Iterable[Row]) -> tuple[doc.Table, doc.Paragraph | None]:
     measured = [(row, row.speed) for row in rows if row.speed is not None]
-    titles = columns(
+    titles = doc.columns(
         *("artifact", "backend", "threads", "median ms", "p90 ms (99 % bound)", "load ms", "first ms", "peak memory"),
         *("processes", "samples", "conclusion", "grade", "energy per inference"),
         left=(0, 1, 10, 11),
@@ -185,10 +170,10 @@ def _speed(rows: Iterable[Row]) -> tuple[Table, Paragraph | None]:
     kinds = sorted({speed.interval for _, speed in measured})
     meaning = f"Intervals are {'; '.join(INTERVALS.get(kind, kind) for kind in kinds)}."
     cells = tuple(_speed_cells(row, speed) for row, speed in measured)
-    return Table(titles, cells), Paragraph(meaning) if cells else None
+    return doc.Table(titles, cells), doc.Paragraph(meaning) if cells else None
 
 
-def _speed_cells(row: Row, speed: Speed) -> tuple[Cell | str, ...]:
+def _speed_cells(row: Row, speed: Speed) -> tuple[doc.Cell | str, ...]:
     bound = "n too small" if speed.p90_bound_ms is None else f"≤ {milliseconds(speed.p90_bound_ms)}"
     unknown_energy = speed.energy_mj is None or speed.emulated
     return (
@@ -202,13 +187,13 @@ def _speed_cells(row: Row, speed: Speed) -> tuple[Cell | str, ...]:
     )
 
 
-def _fusion(rows: Iterable[Row]) -> Iterator[Item]:
+def _fusion(rows: Iterable[Row]) -> Iterator[doc.Item]:
     for row in rows:
         if row.fusion is None:
             continue
         counts = sorted(row.fusion.counts.items(), key=lambda item: (-item[1], item[0]))
         text = _fusion_words(row)
-        yield Item(
+        yield doc.Item(
             text or f"read by {row.fusion.runtime}",
             row.name,
             detail=", ".join(f"{number} {op}" for op, number in counts),
@@ -236,21 +221,21 @@ def _fusion_words(row: Row) -> str:
     return f"{floating} of {integer + floating} {layers} float in {found.runtime}"
 
 
-def _files(rows: Iterable[Row]) -> Table:
+def _files(rows: Iterable[Row]) -> doc.Table:
     cells = tuple(
-        (row.name, Cell(row.file, code=True), _or_nothing(row.size_bytes), Cell(row.sha256, code=True))
+        (row.name, doc.Cell(row.file, code=True), _or_nothing(row.size_bytes), doc.Cell(row.sha256, code=True))
         for row in rows
         if row.file
     )
-    return Table(columns("artifact", "file", "bytes", "sha256", left=(0, 1, 3)), cells)
+    return doc.Table(doc.columns("artifact", "file", "bytes", "sha256", left=(0, 1, 3)), cells)
 
 
-def _stages(report: Report) -> Table:
+def _stages(report: Report) -> doc.Table:
     cells = tuple(
         (stage.stage, stage.makes or NOTHING, duration(stage.seconds), "yes" if stage.cached else "no")
         for stage in report.stages
     )
-    return Table(columns("stage", "makes", "time", "cached", left=(0, 1, 3)), cells)
+    return doc.Table(doc.columns("stage", "makes", "time", "cached", left=(0, 1, 3)), cells)
 
 
 def _provenance(report: Report) -> Iterator[tuple[str, str]]:

@@ -13,22 +13,9 @@ from rich.padding import Padding
 from rich.text import Text
 
 from edgecnn.core.units import NOTHING, short
-from edgecnn.report.document import (
-    BarChart,
-    Bullets,
-    Cell,
-    Column,
-    Document,
-    Element,
-    Item,
-    Pairs,
-    Paragraph,
-    Section,
-    Table,
-    Tone,
-)
+from edgecnn.report import document as doc
 
-STYLES: dict[Tone, str] = {
+STYLES: dict[doc.Tone, str] = {
     "": "",
     "good": "bold green",
     "bad": "bold red",
@@ -45,14 +32,14 @@ SHOWN_CHILDREN = 3
 BAR = 24
 
 
-def render(document: Document, *, place: str = "") -> RenderableType:
+def render(document: doc.Document, *, place: str = "") -> RenderableType:
     """The document as a rich renderable for 80 columns and more; `place` is the file where all of it is, if any."""
     parts: list[RenderableType] = [Text(document.title, "bold")]
     shown = [block for block in document.blocks if not _is_left_out(block)]
     follows_finding = False
-    for block in sorted(shown, key=lambda block: isinstance(block, Section) and block.last):
-        is_finding = isinstance(block, Section) and block.mark is not None
-        is_close = (isinstance(block, Paragraph) and block.tone == "warning") or (is_finding and follows_finding)
+    for block in sorted(shown, key=lambda block: isinstance(block, doc.Section) and block.last):
+        is_finding = isinstance(block, doc.Section) and block.mark is not None
+        is_close = (isinstance(block, doc.Paragraph) and block.tone == "warning") or (is_finding and follows_finding)
         parts += [*([] if is_close else [""]), *_block(block, place)]
         follows_finding = is_finding
     if document.verdict is not None:
@@ -61,23 +48,23 @@ def render(document: Document, *, place: str = "") -> RenderableType:
     return Group(*parts)
 
 
-def _is_left_out(block: Element) -> bool:
-    return (isinstance(block, Section) and block.full) or not _block(block, "")
+def _is_left_out(block: doc.Element) -> bool:
+    return (isinstance(block, doc.Section) and block.full) or not _block(block, "")
 
 
 @singledispatch
-def _block(block: Element, place: str) -> list[RenderableType]:
+def _block(block: doc.Element, place: str) -> list[RenderableType]:
     """What a terminal shows of a block; nothing of a picture."""
     return []
 
 
 @_block.register
-def _paragraph(block: Paragraph, place: str) -> list[RenderableType]:
+def _paragraph(block: doc.Paragraph, place: str) -> list[RenderableType]:
     return [Text(block.text, STYLES[block.tone])]
 
 
 @_block.register
-def _section(section: Section, place: str) -> list[RenderableType]:
+def _section(section: doc.Section, place: str) -> list[RenderableType]:
     body: list[RenderableType] = []
     for block in section.blocks:
         if parts := _block(block, place):
@@ -95,7 +82,7 @@ def _more(left: int, place: str) -> str:
 
 
 @_block.register
-def _bullets(block: Bullets, place: str) -> list[RenderableType]:
+def _bullets(block: doc.Bullets, place: str) -> list[RenderableType]:
     items = [item for item in block.items if not item.full]
     shown, style = items[: block.brief], STYLES[block.tone]
     lines = [line for item in shown for line in _lines(item, style, place)]
@@ -111,7 +98,7 @@ def _bullets(block: Bullets, place: str) -> list[RenderableType]:
     return [grid]
 
 
-def _lines(item: Item, style: str, place: str) -> Iterator[tuple[str, Text]]:
+def _lines(item: doc.Item, style: str, place: str) -> Iterator[tuple[str, Text]]:
     yield item.name, Text(item.text, style)
     for child in item.children[:SHOWN_CHILDREN]:
         yield item.name, Text(child, "dim")
@@ -129,7 +116,7 @@ def _grid(*justify: str) -> rich_table.Table:
 
 
 @_block.register
-def _pairs(block: Pairs, place: str) -> list[RenderableType]:
+def _pairs(block: doc.Pairs, place: str) -> list[RenderableType]:
     grid = _grid("left", "left")
     for name, value in block.items:
         grid.add_row(Text(name, "dim"), Text(value))
@@ -137,7 +124,7 @@ def _pairs(block: Pairs, place: str) -> list[RenderableType]:
 
 
 @_block.register
-def _bars(block: BarChart, place: str) -> list[RenderableType]:
+def _bars(block: doc.BarChart, place: str) -> list[RenderableType]:
     grid = _grid("left", *("right" for _ in block.titles[1:-1]), "left", "left")
     for bar in block.bars:
         drawn = "" if bar.share is None else "█" * max(1, round(bar.share * BAR))
@@ -147,27 +134,27 @@ def _bars(block: BarChart, place: str) -> list[RenderableType]:
 
 
 @_block.register
-def _table(table: Table, place: str) -> list[RenderableType]:
+def _table(table: doc.Table, place: str) -> list[RenderableType]:
     notes = [Padding(Text(note, "dim"), (0, 0, 0, 2)) for note in table.notes]
     return [_plain(table) if table.plain else _Fitting(table, place), *notes]
 
 
-def _plain(table: Table) -> RenderableType:
+def _plain(table: doc.Table) -> RenderableType:
     grid = _grid(*("right" if column.right else "left" for column in table.columns))
     for row in table.rows:
         grid.add_row(*(Text(cell.text, STYLES[cell.tone]) for cell in map(_cell, row)))
     return grid
 
 
-def _cell(cell: Cell | str) -> Cell:
-    return cell if isinstance(cell, Cell) else Cell(cell)
+def _cell(cell: doc.Cell | str) -> doc.Cell:
+    return cell if isinstance(cell, doc.Cell) else doc.Cell(cell)
 
 
 @dataclass(frozen=True, slots=True)
 class _Fitting:
     """A table that fits the console: intervals beside their figures, else below them, else fewer columns."""
 
-    table: Table
+    table: doc.Table
     place: str
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
@@ -206,13 +193,13 @@ class _Fitting:
         return drawn
 
 
-def _add_column(drawn: rich_table.Table, column: Column, *, stacked: bool) -> None:
+def _add_column(drawn: rich_table.Table, column: doc.Column, *, stacked: bool) -> None:
     title = column.title.replace(", ", "\n") if stacked else column.title
     folds = not column.right and not column.optional
     drawn.add_column(title, justify="right" if column.right else "left", no_wrap=not folds, overflow="fold")
 
 
-def _drawn(cell: Cell, column: Column, *, stacked: bool) -> Text:
+def _drawn(cell: doc.Cell, column: doc.Column, *, stacked: bool) -> Text:
     value = short(cell.text, column.width) if column.width else cell.text
     if value == NOTHING:
         return Text(value, "dim")
@@ -220,7 +207,7 @@ def _drawn(cell: Cell, column: Column, *, stacked: bool) -> Text:
     return Text.assemble((value, STYLES[cell.tone]), (interval, "dim"))
 
 
-def _brief(table: Table) -> Iterator[tuple[int, tuple[Cell | str, ...] | None]]:
+def _brief(table: doc.Table) -> Iterator[tuple[int, tuple[doc.Cell | str, ...] | None]]:
     """The rows a terminal shows, by number; (how many, None) in place of those left out between both ends."""
     total, limit = len(table.rows), table.brief
     if limit is None or total <= limit:

@@ -12,6 +12,7 @@ import onnxruntime
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.errors import StepError
 from edgecnn.core.temporary import temporary_folder
+from edgecnn.core.units import first_few
 from edgecnn.formats.fusion import FloatLayer, Fusion
 
 INTEGER = frozenset(
@@ -154,8 +155,7 @@ def _warnings(layers: tuple[FloatLayer, ...], heavy: int) -> tuple[str, ...]:
     whys = {layer.op: layer.why for layer in layers}
     lines = []
     for op, names in sorted(by_op.items(), key=lambda item: -len(item[1])):
-        shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-        lines.append(f"{len(names)} x {op} stays in float ({whys[op]}): {shown}")
+        lines.append(f"{len(names)} x {op} stays in float ({whys[op]}): {first_few(names, 4)}")
     if heavy:
         lines.append(f"{heavy} layers with weights run in float: this file gains less than INT8 can give")
     return tuple(lines)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from edgecnn.core.artifact import Artifact
+from edgecnn.core.units import first_few
 from edgecnn.formats.fusion import FloatLayer, Fusion
 from edgecnn.formats.tflite import flatbuffer
 
@@ -111,7 +112,7 @@ def _left_outside(graph: flatbuffer.Graph, outside: set[int], partitions: int) -
         if index in outside:
             named.setdefault(graph.op(operator), []).append(graph.layer(operator))
     for op, names in sorted(named.items(), key=lambda item: -len(item[1])):
-        yield f"{len(names)} x {op} runs outside XNNPACK ({OUTSIDE.get(op, SLOWER)}): {_some(names)}"
+        yield f"{len(names)} x {op} runs outside XNNPACK ({OUTSIDE.get(op, SLOWER)}): {first_few(names, SHOWN)}"
     if outside:
         yield f"{len(outside)} of {len(graph.operators)} operators run outside XNNPACK, in {partitions} partitions"
 
@@ -123,11 +124,7 @@ def _left_float(layers: tuple[FloatLayer, ...]) -> Iterator[str]:
         for layer in layers:
             if layer.why == why:
                 named.setdefault(layer.op, []).append(layer.name)
-        yield from (f"{len(names)} x {op} {verb} ({why}): {_some(names)}" for op, names in named.items())
+        yield from (f"{len(names)} x {op} {verb} ({why}): {first_few(names, SHOWN)}" for op, names in named.items())
     heavy = sum(layer.op in flatbuffer.WEIGHTED and layer.why == KEPT for layer in layers)
     if heavy:
         yield f"{heavy} layers with weights run in float: this file gains less than INT8 can give"
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

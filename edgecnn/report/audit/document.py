@@ -5,22 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from edgecnn.core.units import count, percent
+from edgecnn.report import document as doc
 from edgecnn.report import markdown
 from edgecnn.report.audit.findings import DataFinding, conclusion, findings, outcome
 from edgecnn.report.audit.model import Audit
-from edgecnn.report.document import (
-    Column,
-    Document,
-    Element,
-    Paragraph,
-    Picture,
-    Section,
-    Table,
-    bullets,
-    columns,
-    present,
-    section,
-)
 
 COPIES, DOUBTS = "copies.png", "suspicious.png"
 SHOWN_EXAMPLES = 3
@@ -28,19 +16,19 @@ SHOWN_CLASSES = 12
 """The largest and the smallest of many."""
 
 
-def document(audit: Audit) -> Document:
+def document(audit: Audit) -> doc.Document:
     """The whole audit, every file that was found, with the contact sheets there are beside it."""
     found = findings(audit)
     blocks = (
         *(_finding(finding) for finding in found),
-        Paragraph("" if found else "nothing to remark"),
-        Picture(COPIES, "Copies") if audit.copies else None,
-        Picture(DOUBTS, "Suspicious labels") if audit.doubts and audit.doubts.doubts else None,
-        section("classes", _classes(audit), bare=True),
-        section("sizes and modes", *_sizes(audit), bare=True),
-        section("notes", bullets(audit.notes), full=True),
+        doc.Paragraph("" if found else "nothing to remark"),
+        doc.Picture(COPIES, "Copies") if audit.copies else None,
+        doc.Picture(DOUBTS, "Suspicious labels") if audit.doubts and audit.doubts.doubts else None,
+        doc.section("classes", _classes(audit), bare=True),
+        doc.section("sizes and modes", *_sizes(audit), bare=True),
+        doc.section("notes", doc.bullets(audit.notes), full=True),
     )
-    return Document(title(audit), present(*blocks), (outcome(found), conclusion(found)))
+    return doc.Document(title(audit), doc.present(*blocks), (outcome(found), conclusion(found)))
 
 
 def to_markdown(audit: Audit) -> str:
@@ -62,21 +50,21 @@ def title(audit: Audit) -> str:
     return f"{audit.source}: {count(len(audit.parts), 'image')}{divided} of {classes}"
 
 
-def _finding(finding: DataFinding) -> Section:
-    blocks = present(Paragraph(finding.hint), bullets(finding.examples, tone="dim", brief=SHOWN_EXAMPLES))
-    return Section(finding.text, blocks, mark=("✗", "bad") if finding.serious else ("!", "warning"))
+def _finding(finding: DataFinding) -> doc.Section:
+    blocks = doc.present(doc.Paragraph(finding.hint), doc.bullets(finding.examples, tone="dim", brief=SHOWN_EXAMPLES))
+    return doc.Section(finding.text, blocks, mark=("✗", "bad") if finding.serious else ("!", "warning"))
 
 
-def _classes(audit: Audit) -> Table:
+def _classes(audit: Audit) -> doc.Table:
     balance = audit.balance
     rows = [(name, *(f"{counts[part]:,}" for part in balance.parts)) for name, counts in balance.counts.items()]
     ratios = ("" if (ratio := balance.ratio(part)) is None else f"{ratio:.1f} : 1" for part in balance.parts)
-    titles = (Column("class", width=40), *(Column(part, right=True) for part in balance.parts))
+    titles = (doc.Column("class", width=40), *(doc.Column(part, right=True) for part in balance.parts))
     rows.append(("largest : smallest", *ratios))
-    return Table(titles, tuple(rows), frozenset({len(rows) - 2}), brief=SHOWN_CLASSES + 1, both_ends=True)
+    return doc.Table(titles, tuple(rows), frozenset({len(rows) - 2}), brief=SHOWN_CLASSES + 1, both_ends=True)
 
 
-def _sizes(audit: Audit) -> Iterator[Element]:
+def _sizes(audit: Audit) -> Iterator[doc.Element]:
     rows = tuple(
         (
             part,
@@ -88,9 +76,9 @@ def _sizes(audit: Audit) -> Iterator[Element]:
         for part, found in audit.sizes.items()
     )
     titles = ("pixels", "most frequent", "smallest", "largest", "shorter side, quartiles", "different")
-    yield Table(columns(*titles), rows)
+    yield doc.Table(doc.columns(*titles), rows)
     modes = ", ".join(f"{mode} {number:,}" for mode, number in audit.modes.items())
-    yield Paragraph(f"modes: {modes}" if modes else "", "dim")
+    yield doc.Paragraph(f"modes: {modes}" if modes else "", "dim")
 
 
 def _pixels(size: tuple[int, int]) -> str:

@@ -7,27 +7,27 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from edgecnn.core.units import NOTHING, count
 from edgecnn.measure.fleet import DeviceResult
 from edgecnn.measure.latency import Latency
+from edgecnn.report import document as doc
 from edgecnn.report.benchmark import Line, lines
-from edgecnn.report.document import Cell, Column, Document, Section, Table, Tone, bullets, section
 
-TONES: dict[str, Tone] = {"valid": "good", "degraded": "warning", "unknown": "warning", "invalid": "bad"}
+TONES: dict[str, doc.Tone] = {"valid": "good", "degraded": "warning", "unknown": "warning", "invalid": "bad"}
 LEAST_NEEDED_FIRST = ("first", "load", "p99 ≤", "memory", "size", "p90", "p90 ≤", "95 % interval", "range")
 GRAVEST_FIRST = ("invalid", "degraded", "unknown", "note")
 
 
-def document(taken: Sequence[DeviceResult], sizes: Mapping[str, int]) -> Document:
+def document(taken: Sequence[DeviceResult], sizes: Mapping[str, int]) -> doc.Document:
     """One section per device that measured something; failures are the command's to show.
 
     `sizes` are the bytes of each file by its sha256.
     """
     devices = [(one, rows) for one in taken if (rows := lines(one, sizes))]
     models = dict.fromkeys(row.name for _, rows in devices for row in rows)
-    return Document(f"benchmark of {', '.join(models)}", tuple(_device(one, rows) for one, rows in devices))
+    return doc.Document(f"benchmark of {', '.join(models)}", tuple(_device(one, rows) for one, rows in devices))
 
 
-def _device(one: DeviceResult, rows: Sequence[Line]) -> Section:
+def _device(one: DeviceResult, rows: Sequence[Line]) -> doc.Section:
     title = f"{one.profile.name}: {_where(one, rows[0].latency)}"
-    return section(title, _table(rows), bullets([*_conclusions(rows), *_remarks(rows)]))
+    return doc.section(title, _table(rows), doc.bullets([*_conclusions(rows), *_remarks(rows)]))
 
 
 def _where(one: DeviceResult, latency: Latency) -> str:
@@ -39,19 +39,19 @@ def _where(one: DeviceResult, latency: Latency) -> str:
     return f"{machine}{emulated}, {threads}, profile {latency.profile}, {processes} each; {units}"
 
 
-def _table(rows: Sequence[Line]) -> Table:
+def _table(rows: Sequence[Line]) -> doc.Table:
     optional = {title: len(LEAST_NEEDED_FIRST) - place for place, title in enumerate(LEAST_NEEDED_FIRST)}
     shown = list(_columns(rows))
     titles = (
-        Column("model"),
-        *(Column(title, right=True, optional=optional.get(title, 0)) for title, _ in shown),
-        Column("grade"),
+        doc.Column("model"),
+        *(doc.Column(title, right=True, optional=optional.get(title, 0)) for title, _ in shown),
+        doc.Column("grade"),
     )
-    cells: tuple[tuple[Cell | str, ...], ...] = tuple(
-        (row.name, *(cell(row) for _, cell in shown), Cell(row.latency.grade, tone=TONES[row.latency.grade]))
+    cells: tuple[tuple[doc.Cell | str, ...], ...] = tuple(
+        (row.name, *(cell(row) for _, cell in shown), doc.Cell(row.latency.grade, tone=TONES[row.latency.grade]))
         for row in rows
     )
-    return Table(titles, cells)
+    return doc.Table(titles, cells)
 
 
 def _columns(rows: Sequence[Line]) -> Iterator[tuple[str, Callable[[Line], str]]]:

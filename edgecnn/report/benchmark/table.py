@@ -30,39 +30,20 @@ def render(taken: Sequence[DeviceResult], sizes: Mapping[str, int]) -> str:
 
 def _cells(device: str, line: Line) -> dict[str, object]:
     latency, ratio = line.latency, line.ratio
-    facts: dict[str, object] = {
-        "device": device,
-        "model": latency.name,
-        "backend": latency.backend,
-        "threads": latency.threads,
-        "batch": latency.batch,
-        "profile": latency.profile,
-        "grade": latency.grade,
-        "processes": len(latency.processes),
-        "samples": latency.samples,
-        "peak_memory_mb": None
-        if latency.memory.peak_rss_delta_bytes is None
-        else latency.memory.peak_rss_delta_bytes / 1e6,
-        "size_bytes": line.size_bytes,
-        "sha256": latency.sha256,
-        "reasons": "; ".join(reason.code for reason in latency.reasons),
-    }
+    memory = latency.memory.peak_rss_delta_bytes
+    same = ("backend", "threads", "batch", "profile", "grade", "samples", "sha256")
+    facts: dict[str, object] = {"device": device, "model": latency.name, "size_bytes": line.size_bytes}
+    facts |= {name: getattr(latency, name) for name in same}
+    facts |= {"processes": len(latency.processes), "peak_memory_mb": None if memory is None else memory / 1e6}
+    facts |= {"reasons": "; ".join(reason.code for reason in latency.reasons)}
     if line.emulated:
         return facts
-    times = {
-        "median_ms": latency.times.median_ns,
-        "median_low_ms": latency.times.median_low_ns,
-        "median_high_ms": latency.times.median_high_ns,
-        "p90_ms": latency.times.p90_ns,
-        "p90_bound_ms": latency.times.p90_bound_ns,
-        "p99_ms": latency.times.p99_ns,
-        "p99_bound_ms": latency.times.p99_bound_ns,
-        "load_ms": latency.times.load_ns,
-        "first_ms": latency.times.first_ns,
-        "end_to_end_ms": latency.times.e2e_median_ns,
-    }
-    facts.update({key: None if value is None else value / 1e6 for key, value in times.items()})
-    facts.update(interval=latency.times.interval, images_per_s=latency.times.throughput_per_s)
+    times = latency.times
+    for column in COLUMNS:
+        if column.endswith("_ms"):
+            ns = getattr(times, "e2e_median_ns" if column == "end_to_end_ms" else f"{column[:-3]}_ns")
+            facts[column] = None if ns is None else ns / 1e6
+    facts.update(interval=times.interval, images_per_s=times.throughput_per_s)
     facts.update(energy_mj=latency.energy.energy_mj, power_source=latency.energy.power_source)
     if ratio is not None:
         facts.update(speedup=ratio.speedup, speedup_low=ratio.low, speedup_high=ratio.high, conclusion=ratio.conclusion)

@@ -3,22 +3,8 @@
 from __future__ import annotations
 
 from edgecnn.core.units import count, percent
+from edgecnn.report import document as doc
 from edgecnn.report import markdown
-from edgecnn.report.document import (
-    Cell,
-    Column,
-    Document,
-    Element,
-    Pairs,
-    Paragraph,
-    Picture,
-    Table,
-    bullets,
-    columns,
-    present,
-    section,
-)
-from edgecnn.report.document import warnings as warning_paragraphs
 from edgecnn.report.evaluation.model import Evaluation
 from edgecnn.report.evaluation.warnings import warnings
 from edgecnn.tasks.classification.metrics import BINS, ClassificationScores, ClassScore
@@ -27,18 +13,18 @@ CONFUSION, HARDEST = "confusion.png", "hardest.png"
 PAIRS = 30
 
 
-def document(evaluation: Evaluation) -> Document:
+def document(evaluation: Evaluation) -> doc.Document:
     """The whole evaluation, with its pictures beside it."""
     scores = evaluation.classification
-    blocks: tuple[Element | None, ...] = (
-        *warning_paragraphs(warnings(evaluation)),
+    blocks: tuple[doc.Element | None, ...] = (
+        *doc.warnings(warnings(evaluation)),
         _figures(evaluation),
-        Pairs(tuple(_where(evaluation))),
-        section("notes", bullets(evaluation.notes), full=True),
+        doc.Pairs(tuple(_where(evaluation))),
+        doc.section("notes", doc.bullets(evaluation.notes), full=True),
         *(_of_classes(scores) if scores else ()),
-        section("surest mistakes (hard images, or wrong labels)", *_hardest(evaluation)),
+        doc.section("surest mistakes (hard images, or wrong labels)", *_hardest(evaluation)),
     )
-    return Document(title(evaluation), present(*blocks))
+    return doc.Document(title(evaluation), doc.present(*blocks))
 
 
 def to_markdown(evaluation: Evaluation) -> str:
@@ -52,16 +38,16 @@ def files(evaluation: Evaluation) -> tuple[str, ...]:
     return ("evaluation.md", "evaluation.json", *(name for name, there in pictures if there))
 
 
-def _of_classes(scores: ClassificationScores) -> tuple[Element, ...]:
+def _of_classes(scores: ClassificationScores) -> tuple[doc.Element, ...]:
     averages = (
         "Macro: mean over the classes that have images. Weighted: by their images. Precision is 0 where no image was "
         "taken for the class."
     )
     bins = f"Images by the probability of the answer, in {BINS} bins of equal width (arXiv:1706.04599)."
     return (
-        section("classes, weakest first", _classes(scores), Paragraph(averages, "dim")),
-        section("most confused", Picture(CONFUSION, "Confusion matrix"), _pairs(scores)),
-        section("calibration", Paragraph(bins), _bins(scores), full=True),
+        doc.section("classes, weakest first", _classes(scores), doc.Paragraph(averages, "dim")),
+        doc.section("most confused", doc.Picture(CONFUSION, "Confusion matrix"), _pairs(scores)),
+        doc.section("calibration", doc.Paragraph(bins), _bins(scores), full=True),
     )
 
 
@@ -101,13 +87,13 @@ def _preprocessing(evaluation: Evaluation) -> str:
     return f"{resize}{height}x{width}, {raw['color']}, mean {mean}, std {std}"
 
 
-def _figures(evaluation: Evaluation) -> Table:
+def _figures(evaluation: Evaluation) -> doc.Table:
     """Figures with a remark each, most important first."""
     cells = tuple(
-        (name, Cell(figure, tone="strong"), Cell(remark, tone="dim"))
+        (name, doc.Cell(figure, tone="strong"), doc.Cell(remark, tone="dim"))
         for name, figure, remark in evaluation.result.figures
     )
-    return Table(columns("", "", "", left=(0, 2)), cells, plain=True)
+    return doc.Table(doc.columns("", "", "", left=(0, 2)), cells, plain=True)
 
 
 def _weakest(scores: ClassificationScores) -> list[ClassScore]:
@@ -115,7 +101,7 @@ def _weakest(scores: ClassificationScores) -> list[ClassScore]:
     return sorted(scores.present, key=lambda score: (score.f1, -score.support, score.index))
 
 
-def _classes(scores: ClassificationScores) -> Table:
+def _classes(scores: ClassificationScores) -> doc.Table:
     rows = tuple(
         (
             *(score.name, f"{score.support:,}", f"{score.predicted:,}"),
@@ -123,24 +109,24 @@ def _classes(scores: ClassificationScores) -> Table:
         )
         for score in _weakest(scores)
     )
-    titles = columns("class", "images", "predicted", "precision %", "recall %", "F1 %")
-    return Table((Column("class", width=48), *titles[1:]), rows, brief=10)
+    titles = doc.columns("class", "images", "predicted", "precision %", "recall %", "F1 %")
+    return doc.Table((doc.Column("class", width=48), *titles[1:]), rows, brief=10)
 
 
-def _pairs(scores: ClassificationScores) -> Table | Paragraph:
+def _pairs(scores: ClassificationScores) -> doc.Table | doc.Paragraph:
     """The most frequent mistakes: true class, predicted class, images, share of the true class."""
     names = scores.classes
     rows = tuple(
         (names[true].name, names[predicted].name, f"{images:,}", percent(images / names[true].support))
         for true, predicted, images in scores.confused(PAIRS)
     )
-    named = (Column("true", width=32), Column("predicted", width=32))
+    named = (doc.Column("true", width=32), doc.Column("predicted", width=32))
     if not rows:
-        return Paragraph("no image was answered wrongly")
-    return Table((*named, Column("images", right=True), Column("of the class", right=True)), rows, brief=5)
+        return doc.Paragraph("no image was answered wrongly")
+    return doc.Table((*named, doc.Column("images", right=True), doc.Column("of the class", right=True)), rows, brief=5)
 
 
-def _bins(scores: ClassificationScores) -> Table:
+def _bins(scores: ClassificationScores) -> doc.Table:
     rows = tuple(
         (
             f"{item.low * 100:.1f} to {item.high * 100:.1f} %",
@@ -150,16 +136,16 @@ def _bins(scores: ClassificationScores) -> Table:
         )
         for item in scores.bins
     )
-    return Table(columns("confidence", "images", "mean confidence", "accuracy"), rows)
+    return doc.Table(doc.columns("confidence", "images", "mean confidence", "accuracy"), rows)
 
 
-def _hardest(evaluation: Evaluation) -> list[Element]:
+def _hardest(evaluation: Evaluation) -> list[doc.Element]:
     if not evaluation.hardest:
         return []
     rows = tuple(
         (item.shown, item.true, item.predicted, percent(item.confidence), percent(item.true_confidence))
         for item in evaluation.hardest
     )
-    named = (Column("image"), Column("true", width=24), Column("predicted", width=24))
-    figures = (Column("confidence", right=True), Column("of the true class", right=True, full=True))
-    return [Picture(HARDEST, "The surest mistakes"), Table((*named, *figures), rows, brief=5)]
+    named = (doc.Column("image"), doc.Column("true", width=24), doc.Column("predicted", width=24))
+    figures = (doc.Column("confidence", right=True), doc.Column("of the true class", right=True, full=True))
+    return [doc.Picture(HARDEST, "The surest mistakes"), doc.Table((*named, *figures), rows, brief=5)]

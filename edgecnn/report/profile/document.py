@@ -6,23 +6,8 @@ from collections.abc import Sequence
 
 from edgecnn.core.units import NOTHING, count, latency, percent, size
 from edgecnn.measure.layer_profile import LayerProfile, TimedLayer
+from edgecnn.report import document as doc
 from edgecnn.report import markdown
-from edgecnn.report.document import (
-    Bar,
-    BarChart,
-    Cell,
-    Column,
-    Document,
-    Element,
-    Pairs,
-    Picture,
-    Table,
-    bullets,
-    columns,
-    present,
-    section,
-)
-from edgecnn.report.document import warnings as warning_paragraphs
 from edgecnn.report.profile import layer_text, svg
 from edgecnn.report.profile.findings import findings, warnings
 
@@ -34,33 +19,38 @@ METHODS = {
 }
 
 
-def document(profile: LayerProfile, *, top: int = 10) -> Document:
+def document(profile: LayerProfile, *, top: int = 10) -> doc.Document:
     """The whole profile; `top` layers by name."""
     dear = profile.top(top)
-    accounting = Table(columns("", "time", "", left=(0, 2)), tuple(_accounting(profile)), plain=True)
+    accounting = doc.Table(doc.columns("", "time", "", left=(0, 2)), tuple(_accounting(profile)), plain=True)
     rest: tuple[str, ...] = ()
     if len(dear) < len(profile.layers):
         share = layer_text.share(1 - sum(layer.share for layer in dear), profile)
         rest = (f"{len(profile.layers) - len(dear)} others: {share}",)
-    blocks: tuple[Element | None, ...] = (
-        *warning_paragraphs(warnings(profile)),
-        Pairs((("runtime", layer_text.where(profile)), ("work", layer_text.work(profile)))),
-        Picture(PICTURE, "Time of each layer, and the roofline", svg.render(profile, top=top)),
-        section("where the time goes", accounting, _kinds(profile), bare=True),
-        section("findings", bullets(findings(profile)), last=True, bare=True),
-        section(
+    blocks: tuple[doc.Element | None, ...] = (
+        *doc.warnings(warnings(profile)),
+        doc.Pairs((("runtime", layer_text.where(profile)), ("work", layer_text.work(profile)))),
+        doc.Picture(PICTURE, "Time of each layer, and the roofline", svg.render(profile, top=top)),
+        doc.section("where the time goes", accounting, _kinds(profile), bare=True),
+        doc.section("findings", doc.bullets(findings(profile)), last=True, bare=True),
+        doc.section(
             layer_text.ranked(profile, len(dear)),
             _layers(profile, dear, notes=(*rest, *_remarks(profile)), is_ranked=True),
             bare=True,
         ),
-        section("every layer, in the order of execution", _layers(profile, profile.layers), full=True),
+        doc.section("every layer, in the order of execution", _layers(profile, profile.layers), full=True),
     )
-    return Document(layer_text.title(profile), present(*blocks))
+    return doc.Document(layer_text.title(profile), doc.present(*blocks))
 
 
 def to_markdown(profile: LayerProfile) -> str:
     """The whole of it as Markdown."""
     return markdown.render(document(profile))
+
+
+def files(profile: LayerProfile) -> tuple[str, ...]:
+    """The names of the files a profile is written to."""
+    return ("profile.md", "profile.json", PICTURE)
 
 
 def _accounting(profile: LayerProfile) -> list[tuple[str, str, str]]:
@@ -81,10 +71,10 @@ def _accounting(profile: LayerProfile) -> list[tuple[str, str, str]]:
     return rows
 
 
-def _kinds(profile: LayerProfile) -> BarChart:
+def _kinds(profile: LayerProfile) -> doc.BarChart:
     name = layer_text.unit(profile)[0]
     bars = (
-        Bar(
+        doc.Bar(
             kind,
             (
                 f"{layer_text.duration(ns, profile)} {name}",
@@ -96,39 +86,39 @@ def _kinds(profile: LayerProfile) -> BarChart:
         )
         for kind, ns, share, layers in layer_text.kinds(profile)
     )
-    return BarChart(("kind", "time", "share", "layers"), tuple(bars))
+    return doc.BarChart(("kind", "time", "share", "layers"), tuple(bars))
 
 
 def _layers(
     profile: LayerProfile, layers: Sequence[TimedLayer], *, notes: tuple[str, ...] = (), is_ranked: bool = False
-) -> Table:
+) -> doc.Table:
     """A row for each layer; the number is its rank, as in the picture, or its place in the order of execution."""
     titles = (
-        Column("#", right=True),
-        Column("layer", width=48),
-        Column("operator", width=28),
-        Column("type"),
-        Column(layer_text.unit(profile)[0], right=True),
-        Column("quartiles", right=True, full=True),
-        *(Column(title, right=True) for title in ("share", "MMAC", "GOP/s", "moved")),
-        Column("output", full=True),
-        *((Column("limit"),) if profile.peaks is not None else ()),
+        doc.Column("#", right=True),
+        doc.Column("layer", width=48),
+        doc.Column("operator", width=28),
+        doc.Column("type"),
+        doc.Column(layer_text.unit(profile)[0], right=True),
+        doc.Column("quartiles", right=True, full=True),
+        *(doc.Column(title, right=True) for title in ("share", "MMAC", "GOP/s", "moved")),
+        doc.Column("output", full=True),
+        *((doc.Column("limit"),) if profile.peaks is not None else ()),
     )
     rows = (_cells(profile, layer, number if is_ranked else layer.index + 1) for number, layer in enumerate(layers, 1))
-    return Table(titles, tuple(rows), notes=notes)
+    return doc.Table(titles, tuple(rows), notes=notes)
 
 
-def _cells(profile: LayerProfile, layer: TimedLayer, number: int) -> tuple[Cell | str, ...]:
+def _cells(profile: LayerProfile, layer: TimedLayer, number: int) -> tuple[doc.Cell | str, ...]:
     quartiles = NOTHING
     if layer.time_q1_ns is not None and layer.time_q3_ns is not None:
         low, high = (layer_text.duration(ns, profile) for ns in (layer.time_q1_ns, layer.time_q3_ns))
         quartiles = f"{low} … {high}"
     limit = layer_text.limit(layer)
-    cells: tuple[Cell | str, ...] = (
-        Cell(str(number), tone="dim"),
-        Cell(layer.name, code=True),
-        Cell(layer.op, code=True),
-        Cell(layer_text.type_of(layer), tone=layer.kind),
+    cells: tuple[doc.Cell | str, ...] = (
+        doc.Cell(str(number), tone="dim"),
+        doc.Cell(layer.name, code=True),
+        doc.Cell(layer.op, code=True),
+        doc.Cell(layer_text.type_of(layer), tone=layer.kind),
         layer_text.duration(layer.time_ns, profile),
         quartiles,
         layer_text.share(layer.share, profile),
@@ -137,7 +127,7 @@ def _cells(profile: LayerProfile, layer: TimedLayer, number: int) -> tuple[Cell 
         size(layer.nbytes),
         "x".join(map(str, layer.shape)) if layer.shape else NOTHING,
     )
-    limited = (Cell(limit, tone="bad" if limit == "implausible" else ""),)
+    limited = (doc.Cell(limit, tone="bad" if limit == "implausible" else ""),)
     return cells + (limited if profile.peaks is not None else ())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgecnn.core.units import count, latency, percent, short
+from edgecnn.core.units import count, first_few, latency, percent, short
 from edgecnn.measure.layer_profile import NEGLIGIBLE_SHARE, LayerProfile, TimedLayer
 
 NAMED = 3
@@ -75,8 +75,7 @@ def warnings(profile: LayerProfile) -> list[str]:
 def named(layers: Sequence[TimedLayer], profile: LayerProfile) -> str:
     """The dearest of some layers by name, operator and share; the first of them on an emulated board."""
     dear = list(layers) if profile.emulated else sorted(layers, key=lambda layer: -layer.time_ns)
-    shown = ", ".join(f"{short(layer.name)} ({_beside(layer, profile)})" for layer in dear[:NAMED])
-    return shown + (f" and {len(dear) - NAMED} more" if len(dear) > NAMED else "")
+    return first_few((f"{short(layer.name)} ({_beside(layer, profile)})" for layer in dear), NAMED)
 
 
 def _beside(layer: TimedLayer, profile: LayerProfile) -> str:
