@@ -120,7 +120,7 @@ class Brightness:
     def quality(self, answers: Answers) -> Quality:
         return Quality(float(self._errors(answers).mean()))
 
-    def compare(self, baseline: Answers, candidate: Answers, *, max_drop: float) -> Judgement:
+    def compare(self, baseline: Answers, candidate: Answers, *, max_drop: float, confidence: float = 0.95) -> Judgement:
         """`max_drop` is the largest growth of the error that passes, in units of brightness."""
         before = baseline.on(candidate.images)
         agreement = self.agreement(before.outputs, candidate.outputs)
@@ -136,7 +136,7 @@ class Brightness:
     def would_pass(self, judgement: Judgement, *, images: int, max_drop: float) -> bool:
         return judgement.largest_loss <= max_drop
 
-    def fewest_images(self, max_drop: float, *, labels: bool) -> int | None:
+    def fewest_images(self, max_drop: float, *, confidence: float) -> int | None:
         return 2
 
     def amount(self, loss: float) -> str:

@@ -12,8 +12,8 @@ from edgecnn.measure.summary import Interval, Latency
 from edgecnn.statistics import samples
 
 CLAIM_LEVEL = 0.98
-"""Of the interval that must exclude 1 before a difference is claimed: two files that are the same shall be told apart
-in 2 of 100 comparisons at most, whatever the noise."""
+"""Of the interval that must exclude 1 before a difference is claimed. Two files that are the same are told apart in 2
+of 100 comparisons where processes vary normally; where they fall into two speeds, in 3 of 100 with three blocks."""
 LEAST_EFFECT = 0.01
 """A smaller difference is not worth a claim, however sure it is."""
 NO_CLAIM = "emulated: no claim"

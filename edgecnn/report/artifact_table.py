@@ -123,7 +123,7 @@ def legend(report: Report) -> str:
     """What the intervals of the table are; only those that are there."""
     parts = []
     if any(row.accuracy and row.accuracy.drop_low is not None for row in report.rows):
-        parts.append("drop: against FP32 in the same runtime, each bound at 95 %")
+        parts.append(f"drop: against FP32 in the same runtime, each bound at {100 * report.confidence:g} %")
     speeds = [speed for row in report.rows if (speed := _timed(row)) is not None]
     if any(speed.interval == "ci95" for speed in speeds):
         parts.append("median: 95 % interval over processes")

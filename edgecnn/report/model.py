@@ -21,6 +21,7 @@ from edgecnn.report import archive, html, markdown
 from edgecnn.report.document import Document
 from edgecnn.report.facts import NO_BUDGET, BudgetFacts, DataFacts, Facts, ModelFacts, RecipeFacts, StageFacts
 from edgecnn.report.search import Search
+from edgecnn.statistics.proportions import CONFIDENCE
 from edgecnn.tasks.task import TOP_1, Metric
 
 SCHEMA = "edgecnn.report/1"
@@ -147,7 +148,8 @@ class Row:
 class Report(Result):
     """One run. `measured_on` says where latency and accuracy were taken, `device` what that machine says of itself;
     `elsewhere` is set when it is not the target, or only plays it; `out` is the run's folder, where it has one.
-    `metric` is what `max_drop` and each row's `accuracy` are of."""
+    `metric` is what `max_drop` and each row's `accuracy` are of. Each row's outcome, and each bound of its drop, is
+    wrong with a probability of 1 - `confidence` at most."""
 
     title: str
     outcome: Outcome
@@ -171,6 +173,7 @@ class Report(Result):
     budget: BudgetFacts = NO_BUDGET
     searches: Annotated[tuple[Search, ...], Field(alias="climbs")] = ()
     metric: Metric = TOP_1
+    confidence: float = CONFIDENCE
     schema: str = field(default=SCHEMA)
     out: Path | None = field(default=None, compare=False)
 

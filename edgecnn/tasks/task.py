@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from edgecnn.core import plugins
 from edgecnn.core.errors import InputError, StepError
 from edgecnn.core.outcome import Outcome
+from edgecnn.statistics.proportions import CONFIDENCE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,7 +79,7 @@ class Answers:
 class Drop:
     """How much worse a candidate is than its baseline, in the unit of the task's metric; negative where it is better.
 
-    `low` and `high` are one-sided 95 % bounds. `value` is None where there are no labels: then the bounds hold for the
+    `low` and `high` are one-sided bounds. `value` is None where there are no labels: then the bounds hold for the
     size of the change.
     """
 
@@ -100,9 +101,10 @@ class Flips:
 class Judgement:
     """A candidate against its baseline on the same `images`; `drop` is None where nothing could be compared.
 
-    `agreement` is the share of images that both answer alike. `flips` are for tasks whose answers are right or wrong.
-    `images_needed` is for an INCONCLUSIVE outcome: how many images decide it with 80 % power if the models keep
-    behaving as on these; None when no number does, or the outcome is already decided.
+    The bounds of `drop` and the outcome hold with `confidence` each: the outcome is wrong with a probability of at most
+    1 - `confidence`. `agreement` is the share of images that both answer alike. `flips` are for tasks whose answers are
+    right or wrong. `images_needed` is for an INCONCLUSIVE outcome: how many images decide it with 80 % power if the
+    models keep behaving as on these; None when no number does, or the outcome is already decided.
     """
 
     outcome: Outcome
@@ -112,6 +114,7 @@ class Judgement:
     agreement: float | None = None
     flips: Flips | None = None
     images_needed: int | None = None
+    confidence: float = CONFIDENCE
 
     @property
     def loss(self) -> float:
@@ -120,7 +123,7 @@ class Judgement:
 
     @property
     def largest_loss(self) -> float:
-        """The upper bound of the drop (95 %), which is what has to be within the budget."""
+        """The upper bound of the drop, which is what has to be within the budget."""
         return self.drop.high if self.drop else float("inf")
 
 
@@ -223,16 +226,19 @@ class Task(Protocol):
         """How good labelled answers are."""
         ...
 
-    def compare(self, baseline: Answers, candidate: Answers, *, max_drop: float) -> Judgement:
+    def compare(
+        self, baseline: Answers, candidate: Answers, *, max_drop: float, confidence: float = CONFIDENCE
+    ) -> Judgement:
         """Judge a candidate against its baseline, image by image, on the same images. `max_drop` is the largest loss
-        that passes, in the task's own unit. Without labels the judgement goes by the agreement."""
+        that passes, in the task's own unit. PASS and FAIL may each be wrong with a probability of 1 - `confidence` at
+        most. Without labels the judgement goes by the agreement."""
         ...
 
     def would_pass(self, judgement: Judgement, *, images: int, max_drop: float) -> bool:
         """Whether a candidate judged so would pass on so many other `images` if it behaves the same there."""
         ...
 
-    def fewest_images(self, max_drop: float, *, labels: bool) -> int | None:
+    def fewest_images(self, max_drop: float, *, confidence: float) -> int | None:
         """How many images prove the budget for a candidate that answers as the baseline does on every one of them;
         None where no number does."""
         ...

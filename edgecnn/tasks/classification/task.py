@@ -58,16 +58,18 @@ class Classification:
         correct = int((top1(answers.outputs) == list(answers.labels or ())).sum())
         return Quality(correct / len(answers), correct)
 
-    def compare(self, baseline: Answers, candidate: Answers, *, max_drop: float) -> Judgement:
+    def compare(
+        self, baseline: Answers, candidate: Answers, *, max_drop: float, confidence: float = proportions.CONFIDENCE
+    ) -> Judgement:
         """`max_drop` is a share of the images: 0.01 is one point of top-1."""
-        before = top1(baseline.on(candidate.images).outputs)
-        return verdict.judge(before, top1(candidate.outputs), candidate.labels, max_drop=max_drop)
+        before, after = top1(baseline.on(candidate.images).outputs), top1(candidate.outputs)
+        return verdict.judge(before, after, candidate.labels, max_drop=max_drop, confidence=confidence)
 
     def would_pass(self, judgement: Judgement, *, images: int, max_drop: float) -> bool:
         return verdict.would_pass(judgement, images=images, max_drop=max_drop)
 
-    def fewest_images(self, max_drop: float, *, labels: bool) -> int | None:
-        return proportions.fewest_images(max_drop, labels=labels)
+    def fewest_images(self, max_drop: float, *, confidence: float) -> int | None:
+        return proportions.fewest_images(max_drop, confidence=confidence)
 
     def amount(self, loss: float) -> str:
         return f"{100 * loss:.2f} points"

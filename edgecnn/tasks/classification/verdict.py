@@ -3,19 +3,26 @@
 Both models saw the same images, so only their disagreements count.
 
 Notation: b images the baseline gets right and the candidate wrong, c the reverse, N images; drop = (b - c) / N in
-top-1. Both bounds are one-sided at 95 %: PASS when the drop is at most `max_drop` with that confidence, FAIL when it
-is above.
+top-1. Both bounds are exact and one-sided, at 95 % unless asked otherwise: PASS when the drop is at most `max_drop`
+with that confidence, FAIL when it is above.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgecnn.core.errors import InputError
 from edgecnn.core.outcome import Outcome
-from edgecnn.statistics.proportions import clopper_pearson_upper, images_to_agree, images_to_decide, tango_bounds
+from edgecnn.statistics.proportions import (
+    CONFIDENCE,
+    clopper_pearson_upper,
+    drop_bounds,
+    images_to_agree,
+    images_to_decide,
+)
 from edgecnn.tasks.task import Drop, Flips, Judgement
 
 if TYPE_CHECKING:
@@ -25,11 +32,18 @@ if TYPE_CHECKING:
     """int (N,): the top-1 class of each image."""
 
 
-def judge(baseline: Predictions, candidate: Predictions, labels: Sequence[int] | None, *, max_drop: float) -> Judgement:
+def judge(
+    baseline: Predictions,
+    candidate: Predictions,
+    labels: Sequence[int] | None,
+    *,
+    max_drop: float,
+    confidence: float = CONFIDENCE,
+) -> Judgement:
     """Judge top-1 predictions against a budget `max_drop` in [0, 1). Raises InputError where lengths or budget make
     no sense.
 
-    With labels the bounds are Tango's score interval. Without them |drop| cannot exceed the share of images on which
+    With labels the bounds are those of `drop_bounds`. Without them |drop| cannot exceed the share of images on which
     the two disagree, so an upper Clopper-Pearson bound of that share within the budget still proves a PASS; nothing
     proves a FAIL.
     """
@@ -47,56 +61,64 @@ def judge(baseline: Predictions, candidate: Predictions, labels: Sequence[int] |
         return Judgement("INCONCLUSIVE", "no images to judge on")
     disagreements = int(np.count_nonzero(np.asarray(baseline) != np.asarray(candidate)))
     if labels is None:
-        return _without_labels(disagreements, count, max_drop)
+        return _without_labels(disagreements, count, max_drop, confidence)
     truth = np.asarray(labels)
     right, still_right = np.asarray(baseline) == truth, np.asarray(candidate) == truth
     broke, fixed = int(np.count_nonzero(right & ~still_right)), int(np.count_nonzero(~right & still_right))
-    return _with_labels(Flips(broke, fixed), count, max_drop, agreement=1 - disagreements / count)
+    judgement = _with_labels(Flips(broke, fixed), count, max_drop, confidence)
+    return replace(judgement, agreement=1 - disagreements / count)
 
 
-def _with_labels(flips: Flips, count: int, max_drop: float, *, agreement: float) -> Judgement:
+def _with_labels(flips: Flips, count: int, max_drop: float, confidence: float) -> Judgement:
     broke, fixed = flips.broke, flips.fixed
-    low, high = tango_bounds(broke, fixed, count)
+    low, high = drop_bounds(broke, fixed, count, confidence)
     outcome: Outcome = "PASS" if high <= max_drop else "FAIL" if low > max_drop else "INCONCLUSIVE"
-    drop, needed, budget = (broke - fixed) / count, None, points(max_drop)
+    drop, needed, budget, sure = (broke - fixed) / count, None, points(max_drop), level(confidence)
     if outcome == "PASS":
-        why = f"the drop is at most {points(high)} with 95 % confidence; the budget is {budget}"
+        why = f"the drop is at most {points(high)} with {sure} confidence; the budget is {budget}"
     elif outcome == "FAIL":
-        why = f"the drop is at least {points(low)} with 95 % confidence; the budget is {budget}"
+        why = f"the drop is at least {points(low)} with {sure} confidence; the budget is {budget}"
     else:
-        needed = images_to_decide(drop, (broke + fixed) / count, max_drop)
-        between = f"{points(low)} and {points(high)} (95 % each side)"
+        needed = images_to_decide(drop, (broke + fixed) / count, max_drop, confidence=confidence)
+        between = f"{points(low)} and {points(high)} ({sure} each side)"
         why = f"{count} images put the drop between {between}; the budget is {budget}"
         if not max_drop:
             why += ", which only a candidate that is better can prove: allow a little, such as 0.1%"
-    return Judgement(outcome, why, count, Drop(drop, low, high), agreement, flips, needed)
+    return Judgement(outcome, why, count, Drop(drop, low, high), None, flips, needed, confidence)
 
 
-def _without_labels(disagreements: int, count: int, max_drop: float) -> Judgement:
-    share, high = disagreements / count, clopper_pearson_upper(disagreements, count)
-    needed = None
+def _without_labels(disagreements: int, count: int, max_drop: float, confidence: float) -> Judgement:
+    share, high = disagreements / count, clopper_pearson_upper(disagreements, count, confidence)
+    needed, sure = None, level(confidence)
     if high <= max_drop:
         outcome: Outcome = "PASS"
         why = (
-            f"no labels, but the two disagree on at most {points(high)} of images (95 %), so top-1 cannot drop by more"
+            f"no labels, but the two disagree on at most {points(high)} of images ({sure}), "
+            "so top-1 cannot drop by more"
         )
     else:
         outcome = "INCONCLUSIVE"
-        needed = images_to_agree(share, max_drop)
+        needed = images_to_agree(share, max_drop, confidence=confidence)
         why = (
-            f"no labels, and the two may disagree on {points(high)} of images (95 %); the budget is {points(max_drop)}"
+            f"no labels, and the two may disagree on {points(high)} of images ({sure}); "
+            f"the budget is {points(max_drop)}"
         )
-    return Judgement(outcome, why, count, Drop(None, -high, high), 1 - share, images_needed=needed)
+    return Judgement(outcome, why, count, Drop(None, -high, high), 1 - share, None, needed, confidence)
 
 
 def would_pass(judgement: Judgement, *, images: int, max_drop: float) -> bool:
     """Whether a candidate judged so would pass on so many other `images` if it behaves the same there."""
-    scale = images / judgement.images
+    scale, confidence = images / judgement.images, judgement.confidence
     if judgement.flips is None:
         disagreements = round((1 - (judgement.agreement or 0.0)) * judgement.images)
-        return clopper_pearson_upper(math.ceil(disagreements * scale), images) <= max_drop
+        return clopper_pearson_upper(math.ceil(disagreements * scale), images, confidence) <= max_drop
     broke, fixed = math.ceil(judgement.flips.broke * scale), math.floor(judgement.flips.fixed * scale)
-    return tango_bounds(broke, fixed, images)[1] <= max_drop
+    return drop_bounds(broke, fixed, images, confidence)[1] <= max_drop
+
+
+def level(confidence: float) -> str:
+    """A confidence in words: `97.5 %`."""
+    return f"{100 * confidence:g} %"
 
 
 def points(share: float) -> str:

@@ -100,7 +100,7 @@ class Ladder:
                 gains.append((missing - self._missing()) / missing if missing > 0 else 0.0)
 
     def _missing(self) -> float:
-        """How much more than the budget the best trial may lose (95 %), in the unit of the task's metric."""
+        """How much more than the budget the best trial may lose, in the unit of the task's metric."""
         best = min(trial.judgement.largest_loss for trial in trials_of(self._history))
         return max(0.0, best - self._request.budget.max_drop)
 

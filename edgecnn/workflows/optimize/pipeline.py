@@ -32,7 +32,7 @@ from edgecnn.workflows.optimize.planning import (
 )
 from edgecnn.workflows.optimize.request import Request, validate, validate_inputs
 from edgecnn.workflows.optimize.run_report import build_report, provenance
-from edgecnn.workflows.optimize.search import search
+from edgecnn.workflows.optimize.search import confidence_of, search
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,7 @@ def run(request: Request, *, listener: Listener) -> Report:
             require_same_network(request.out, request.source.checkpoint, inputs.model.sha256)
         if request.source.network is not None:
             request = _with_checkpoint(request, inputs)
+        context = replace(context, confidence=confidence_of(request, context))
         executions = build(request, context)
         found = gather(executions, context)
         _assess(found, context, request)

@@ -17,6 +17,7 @@ from edgecnn.core.stage import Context, Data, LayerTimes, Model, Stage
 from edgecnn.core.store import Store, digest_of
 from edgecnn.formats.registry import formats
 from edgecnn.measure.connection import Connection, this_host
+from edgecnn.statistics.proportions import CONFIDENCE
 from edgecnn.tasks import task as tasks
 from edgecnn.tasks.task import Task
 
@@ -50,7 +51,8 @@ class PlannedStage:
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """What all stages of a run share. `connection` is where files are run: the board itself, else this host."""
+    """What all stages of a run share. `connection` is where files are run: the board itself, else this host. Each
+    verdict holds with `confidence`."""
 
     model: Model
     data: Data
@@ -61,6 +63,7 @@ class RunContext:
     connection: Connection = field(default_factory=this_host)
     layer_times: LayerTimes | None = None
     task: Task = field(default_factory=lambda: tasks.find(tasks.DEFAULT))
+    confidence: float = CONFIDENCE
 
     def stage_context(self, workdir: Path, scratch: Path, *, model: Model, format: FormatName, name: str) -> Context:
         """What a stage is given that works on `model`; its progress is reported under `name`."""

@@ -9,12 +9,13 @@ from edgecnn.core.outcome import Outcome
 from edgecnn.formats.registry import runs_here
 from edgecnn.report.facts import NO_BUDGET, BudgetFacts
 from edgecnn.report.model import Row
+from edgecnn.statistics.proportions import CONFIDENCE
 from edgecnn.tasks.task import Task
 
 OUTCOMES_WORST_FIRST: tuple[Outcome, ...] = ("FAIL", "INCONCLUSIVE")
 
 
-def overall(made: Sequence[Row], task: Task) -> tuple[Outcome, str]:
+def overall(made: Sequence[Row], task: Task, *, confidence: float = CONFIDENCE) -> tuple[Outcome, str]:
     """The worst of the candidates' outcomes: one file that lost its accuracy is enough to stop a release. Files
     that could not be made are not passed in silence."""
     judged = [row for row in made if row.outcome is not None]
@@ -30,7 +31,7 @@ def overall(made: Sequence[Row], task: Task) -> tuple[Outcome, str]:
     high = max(row.accuracy.drop_high for row in judged if row.accuracy and row.accuracy.drop_high is not None)
     lost = f"no candidate loses more than {task.amount(high)} of {task.metric.name}"
     gained = f"all gain {task.amount(-high)} of {task.metric.name} or more"
-    why = f"{lost if high >= 0 else gained}, with 95 % confidence each"
+    why = f"{lost if high >= 0 else gained}, with {100 * confidence:g} % confidence each"
     return "PASS", f"{why}{_stand_ins(judged)}{_not_made(made)}"
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from edgecnn.config.recipe import Budget
 from edgecnn.core.artifact import Kind
@@ -11,7 +12,8 @@ from edgecnn.core.errors import EdgecnnError
 from edgecnn.core.outcome import Outcome
 from edgecnn.core.quantities import in_words
 from edgecnn.report.model import Accuracy, Row
-from edgecnn.tasks.task import Judgement, Task
+from edgecnn.statistics.proportions import CONFIDENCE
+from edgecnn.tasks.task import Answers, Judgement, Task
 from edgecnn.workflows.optimize.assessment import Assessment
 from edgecnn.workflows.optimize.execution import Execution
 from edgecnn.workflows.optimize.file_names import file_name
@@ -29,20 +31,24 @@ def rows(
     task: Task,
     max_drop: float,
     judged: bool,
+    confidence: float = CONFIDENCE,
 ) -> list[Row]:
     """One row per artifact made, failed or skipped, format by format, FP32 first. `judged` is False without images to
-    judge on.
+    judge on. Each outcome holds with `confidence`.
 
     Where FP32 itself is no better than chance, or answers one class only, agreeing with it proves nothing: its
     candidates are INCONCLUSIVE.
     """
     made: list[Row] = []
+    compare = partial(task.compare, max_drop=max_drop, confidence=confidence)
     for execution in executions:
         baseline = assessments.get(Kind(execution.format, "fp32"))
         doubt = _doubt(baseline, task) if judged and baseline else ""
         for kind in execution.artifacts:
             assessment = assessments[kind]
-            judgement = None if assessment is baseline else _judgement(assessment, baseline, task, max_drop, judged)
+            judgement = None
+            if assessment is not baseline:
+                judgement = _judgement(assessment, baseline, compare) if judged else Judgement("INCONCLUSIVE", NO_DATA)
             row = _row(assessment, judgement, task if judged else None)
             if doubt and row.outcome is not None:
                 row = replace(row, outcome="INCONCLUSIVE", outcome_why=doubt)
@@ -84,13 +90,11 @@ def _row(assessment: Assessment, judgement: Judgement | None, task: Task | None)
 
 
 def _judgement(
-    assessment: Assessment, baseline: Assessment | None, task: Task, max_drop: float, judged: bool
+    assessment: Assessment, baseline: Assessment | None, compare: Callable[[Answers, Answers], Judgement]
 ) -> Judgement:
-    if not judged:
-        return Judgement("INCONCLUSIVE", NO_DATA)
     if baseline is None or baseline.answers is None or assessment.answers is None:
         return Judgement("INCONCLUSIVE", "there is no FP32 file to compare with")
-    return task.compare(baseline.answers, assessment.answers, max_drop=max_drop)
+    return compare(baseline.answers, assessment.answers)
 
 
 def _why(judgement: Judgement | None) -> str:

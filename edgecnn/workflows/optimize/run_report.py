@@ -51,10 +51,11 @@ def build_report(
 ) -> Report:
     """The report of a finished run; `found` are the assessments by kind."""
     connection, task, judged = context.connection, context.task, inputs.data.evaluation is not None
-    rows = results.rows(executions, found, task=task, max_drop=request.budget.max_drop, judged=judged)
+    max_drop, confidence = request.budget.max_drop, context.confidence
+    rows = results.rows(executions, found, task=task, max_drop=max_drop, judged=judged, confidence=confidence)
     finals = [execution.final for execution in executions]
     rows = results.limited(rows, finals, budget=request.budget, here=request.here)
-    outcome, why = recommendation.overall(rows, task)
+    outcome, why = recommendation.overall(rows, task, confidence=confidence)
     doubts = results.doubts(found, task) if judged else []
     records = [record for execution in executions for record in execution.records]
     records += _first_of_each(record for item in found.values() for record in item.records)
@@ -85,6 +86,7 @@ def build_report(
         budget=budget,
         searches=tuple(searches),
         metric=task.metric,
+        confidence=confidence,
     )
 
 

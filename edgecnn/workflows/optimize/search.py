@@ -2,21 +2,26 @@
 
 Trials are judged on one half of the evaluation images. The one that is taken is certified on the other half, which had
 no part in choosing it. The recipe as written is judged on all images: nothing had been chosen by then. What it is
-compared by later is its loss on the search images.
+compared by later is its loss on the search images. Where a search may follow, each of the two verdicts has half the
+probability of an error, so that the one delivered is wrong with 5 % at most.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sized
 from dataclasses import replace
+from typing import Any
 
 from edgecnn.compress.fallbacks import Attempt, Fallback
 from edgecnn.core.artifact import Kind
 from edgecnn.core.errors import EdgecnnError
 from edgecnn.core.events import Finished, Started, Warned
 from edgecnn.core.store import CannotWrite
+from edgecnn.data.folds import halves
 from edgecnn.report import search as words
 from edgecnn.report.search import Search, TrialRow
+from edgecnn.statistics.proportions import CONFIDENCE
 from edgecnn.tasks.task import Judgement
 from edgecnn.workflows.optimize.assessment import Assessment, answer, gather, lint, reference, verify
 from edgecnn.workflows.optimize.execution import Execution
@@ -25,6 +30,7 @@ from edgecnn.workflows.optimize.planning import RunContext
 from edgecnn.workflows.optimize.request import Request
 from edgecnn.workflows.optimize.trial import Evaluator, Trial
 
+CONFIDENCE_OF_TWO = 1 - (1 - CONFIDENCE) / 2
 AS_WRITTEN = "as written"
 ON_SEARCH_IMAGES = f"{AS_WRITTEN}, on these images"
 """The row that trials are to be compared with: the first is judged on all images, they on a half."""
@@ -49,7 +55,11 @@ def search(
     overall, exceeds = evaluator.judge(judged.answers), evaluator.too_large(judged)
     passes = overall.outcome == "PASS" and not exceeds
     written = Trial(AS_WRITTEN, execution, judged, overall, exceeds, passes)
-    refusal = "" if overall.outcome == "PASS" else _too_few_images(evaluator)
+    refusal = (
+        ""
+        if overall.outcome == "PASS"
+        else _too_few_images(request, context, evaluator.searching, evaluator.certifying)
+    )
     if overall.outcome == "PASS" or refusal:
         why = refusal or (words.NOTHING_SMALLER if exceeds else "")
         return execution, _result(evaluator, [written.row()], AS_WRITTEN, None, why)
@@ -131,11 +141,21 @@ def certify(chosen: Trial, found: dict[Kind, Assessment], evaluator: Evaluator) 
     return judgement, words.not_certified(chosen.label, images) if chosen.passes else _closest(evaluator, chosen)
 
 
-def _too_few_images(evaluator: Evaluator) -> str:
+def confidence_of(request: Request, context: RunContext) -> float:
+    """The confidence of each verdict. Where the recipe has a ladder and the images suffice for it, two verdicts may be
+    given, on the recipe as written and on what the search chose: either takes half of the error. Known before any
+    image was answered."""
+    images: Any = context.data.evaluation
+    if images is None or not request.recipe.ladder:
+        return CONFIDENCE
+    return CONFIDENCE if _too_few_images(request, context, *halves(images)) else CONFIDENCE_OF_TWO
+
+
+def _too_few_images(request: Request, context: RunContext, searching: Sized, certifying: Sized) -> str:
     """Why a search would be for nothing: too few images to prove the budget even of a file that changes no answer."""
-    count, task, max_drop = len(evaluator.certifying), evaluator.context.task, evaluator.request.budget.max_drop
-    needed = task.fewest_images(max_drop, labels=evaluator.certifying.labels is not None)
-    if needed is not None and count >= needed and len(evaluator.searching):
+    count, task, max_drop = len(certifying), context.task, request.budget.max_drop
+    needed = task.fewest_images(max_drop, confidence=CONFIDENCE_OF_TWO)
+    if needed is not None and count >= needed and len(searching):
         return ""
     return words.not_searched(count, needed, task.budget(max_drop))
 

@@ -105,7 +105,10 @@ class Evaluator:
     def judge(self, answers: Answers) -> Judgement:
         """`answers` against the baseline's to the same images."""
         assert self.baseline.answers is not None
-        return self.context.task.compare(self.baseline.answers, answers, max_drop=self.request.budget.max_drop)
+        budget, context = self.request.budget, self.context
+        return context.task.compare(
+            self.baseline.answers, answers, max_drop=budget.max_drop, confidence=context.confidence
+        )
 
     def too_large(self, assessment: Assessment) -> str:
         """The size and its limit, where it is over it."""

@@ -9,7 +9,7 @@ import pytest
 
 from edgecnn.core.errors import InputError
 from edgecnn.statistics import proportions
-from edgecnn.tasks.classification.verdict import chance, collapse, judge
+from edgecnn.tasks.classification.verdict import chance, collapse, judge, would_pass
 from edgecnn.tasks.task import Flips
 
 
@@ -46,9 +46,23 @@ def test_equal_predictions_pass_once_there_are_enough_images() -> None:
     few, many = judge(*predictions(0, 0, 100, 80), max_drop=0.01), judge(*predictions(0, 0, 300, 240), max_drop=0.01)
     assert few.outcome == "INCONCLUSIVE"
     assert many.outcome == "PASS"
-    # With no disagreement the bound is z^2 / (n + z^2).
-    assert many.drop is not None and many.drop.high == pytest.approx(2.7055 / 302.7055, abs=1e-5)
-    assert few.images_needed == pytest.approx(268, abs=1)
+    # With no disagreement the bound is 1 - 0.05^(1 / n).
+    assert many.drop is not None and many.drop.high == pytest.approx(1 - 0.05 ** (1 / 300))
+    assert few.images_needed == pytest.approx(368, abs=1), "268 by the normal approximation, and 100 for whole numbers"
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_what_is_claimed_is_what_was_asked(labelled: bool) -> None:
+    baseline, candidate, labels = predictions(0, 0, 330, 300)
+    asked = [
+        judge(baseline, candidate, labels if labelled else None, max_drop=0.01, confidence=claim)
+        for claim in (0.95, 0.975)
+    ]
+    assert [found.outcome for found in asked] == ["PASS", "INCONCLUSIVE"]
+    assert [found.confidence for found in asked] == [0.95, 0.975]
+    assert "(95 %)" in asked[0].why or "95 % confidence" in asked[0].why
+    assert "97.5 %" in asked[1].why
+    assert not would_pass(asked[1], images=367, max_drop=0.01) and would_pass(asked[1], images=368, max_drop=0.01)
 
 
 def test_a_better_candidate_passes_a_budget_of_nothing() -> None:
