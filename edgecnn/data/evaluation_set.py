@@ -15,6 +15,7 @@ from edgecnn.data.folder import LAYOUT, SUFFIXES
 from edgecnn.data.images import ImageSet
 from edgecnn.data.listing import Listing, Sample
 from edgecnn.data.opening import list_images, require_classes
+from edgecnn.data.splits import copies_note, counted_copies, distinct
 from edgecnn.data.tensors import TensorImages, open_judging
 
 
@@ -56,8 +57,8 @@ def open_evaluation_set(
     class_names: Sequence[str] | None = None,
     read_labels: LabelReader = class_map_for,
 ) -> EvaluationSet:
-    """The images of `DIR/val`, or all of an undivided folder or table. Raises InputError for classes that do not fit
-    the network and for a file that is no image."""
+    """The images of `DIR/val`, or all of an undivided folder or table; of copies of one file the first. Raises
+    InputError for classes that do not fit the network and for a file that is no image."""
     classes = read_labels(listing, num_classes, path=class_map, class_names=class_names)
     samples = evaluation_samples(listing)
     images = ImageSet(
@@ -66,35 +67,42 @@ def open_evaluation_set(
         preprocessing=preprocessing,
         root=listing.root,
     )
+    images = images.select(distinct(images.file_digests()))
+    copies = len(samples) - len(images)
     images.check()
     origin = str(listing.origin.get("evaluation") or listing.origin.get("undivided") or listing.root)
     facts: dict[str, Any] = {
         "source": origin,
         "form": listing.form,
         "images": len(images),
+        **counted_copies(copies),
         "classes": classes.source,
         "class_map_sha256": sha256_of(class_map) if class_map is not None else None,
         "skipped": dict(listing.skipped),
         "digest": images.digest,
     }
-    return EvaluationSet(images, classes.names, facts, tuple(_notes(listing)))
+    return EvaluationSet(images, classes.names, facts, (*_notes(listing), *copies_note(len(images), copies)))
 
 
 def open_tensor_set(
     data: Any, *, num_classes: int, stated: Mapping[str, Any], class_names: Sequence[str] | None = None
 ) -> EvaluationSet:
     """Tensors in memory to judge on; labels are output indices. Raises InputError for what cannot be read."""
-    images = open_judging(data, num_classes=num_classes, stated=stated)
+    listed = open_judging(data, num_classes=num_classes, stated=stated)
+    images = listed.select(distinct(listed.ids))
+    copies = len(listed) - len(images)
     facts = {
         "source": "tensors in memory",
         "form": "tensors",
         "images": len(images),
+        **counted_copies(copies),
         "classes": "the labels are output indices",
         "class_map_sha256": None,
         "skipped": {},
         "digest": images.digest,
     }
-    return EvaluationSet(images, tuple(class_names or map(str, range(num_classes))), facts, ())
+    names = tuple(class_names or map(str, range(num_classes)))
+    return EvaluationSet(images, names, facts, tuple(copies_note(len(images), copies)))
 
 
 def _lies_flat(folder: Path) -> bool:

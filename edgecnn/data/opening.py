@@ -17,7 +17,17 @@ from edgecnn.data.classes import ClassMap, LabelMap, LabelReader, class_map_for,
 from edgecnn.data.folder import LAYOUT, list_folder
 from edgecnn.data.images import ImageSet
 from edgecnn.data.listing import EVALUATION_NAMES, Listing, Sample
-from edgecnn.data.splits import HELD_OUT, VALIDATION, are_classes, first_shared, hold_out, round_robin
+from edgecnn.data.splits import (
+    HELD_OUT,
+    VALIDATION,
+    are_classes,
+    copies_note,
+    counted_copies,
+    distinct,
+    first_shared,
+    hold_out,
+    round_robin,
+)
 from edgecnn.data.table import list_table
 
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst")
@@ -68,8 +78,8 @@ def open_data(
 
     `DIR/train` calibrates and `DIR/val` (or valid, validation, test) judges; undivided images are divided by `seed`,
     class by class. Images in `DIR/train` may be without classes; all may, where nobody `judges`. Every chosen file's
-    header is checked. Raises InputError: no such folder, no images, a single class, classes that do not fit the
-    network, a broken image, or an image that would both calibrate and judge.
+    header is checked. Of copies of one file one alone judges. Raises InputError: no such folder, no images, a single
+    class, classes that do not fit the network, a broken image, or an image that would both calibrate and judge.
     """
     if calibration_images < 1:
         raise InputError(
@@ -89,9 +99,12 @@ def open_data(
     training, evaluation = sets.divide()
     calibration = training.take(calibration_images)
     calibration.check()
+    listed = len(evaluation or ())
     if evaluation is not None:
+        evaluation = evaluation.select(distinct(evaluation.file_digests()))
         evaluation.check()
         _validate_no_overlap(calibration, evaluation)
+    copies = listed - len(evaluation or ())
     facts: dict[str, Any] = {
         "source": str(path),
         "form": listing.form,
@@ -100,12 +113,17 @@ def open_data(
         "seed": seed,
         "classes": classes.source,
         "class_map_sha256": sha256_of(class_map) if class_map is not None else None,
-        "images": {"training": len(training), "calibration": len(calibration), "evaluation": len(evaluation or ())},
+        "images": {"training": len(training), "calibration": len(calibration), "evaluation": len(evaluation or ())}
+        | counted_copies(copies),
         "evaluation_classes": len(set(evaluation.labels or ())) if evaluation else 0,
         "skipped": dict(listing.skipped),
         "digests": {"calibration": calibration.digest, "evaluation": evaluation.digest if evaluation else None},
         "preprocessing": preprocessing.to_dict(),
-        "notes": [*listing.notes, *_notes(listing, classes, len(calibration), calibration_images)],
+        "notes": [
+            *listing.notes,
+            *copies_note(len(evaluation or ()), copies),
+            *_notes(listing, classes, len(calibration), calibration_images),
+        ],
     }
     alone = bool(listing.undivided) and path.is_dir() and _only_judges(path, listing)
     return ImageData(calibration, evaluation, training, preprocessing, classes.names, facts, may_train=not alone)

@@ -30,6 +30,28 @@ def round_robin(labels: Sequence[int], names: Sequence[str], *, seed: int) -> li
     return sorted(range(len(labels)), key=lambda position: (rank_in_class[position], rank_of_class[labels[position]]))
 
 
+def distinct(digests: Sequence[str]) -> list[int]:
+    """Positions of the first image of each content. Copies are one observation: they prove no more than one of them."""
+    first: dict[str, int] = {}
+    for position, digest in enumerate(digests):
+        first.setdefault(digest, position)
+    return list(first.values())
+
+
+def counted_copies(copies: int) -> dict[str, int]:
+    """The copies that do not judge, among the counts of a set's facts; nothing where there are none."""
+    return {"copies": copies} if copies else {}
+
+
+def copies_note(images: int, copies: int) -> list[str]:
+    """What to know of a set that judges, from which `copies` were left out."""
+    if not copies:
+        return []
+    return [
+        f"{copies:,} of {images + copies:,} images to judge on are copies of others: {images:,} distinct ones judge"
+    ]
+
+
 def are_classes(labels: Sequence[Any]) -> bool:
     """Whether labels are classes, which are whole numbers; two images seldom share a label of another kind."""
     return all(isinstance(label, Integral) for label in labels)

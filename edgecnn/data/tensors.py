@@ -12,7 +12,7 @@ import numpy as np
 
 from edgecnn.core.errors import InputError
 from edgecnn.core.preprocessing import Preprocessing
-from edgecnn.data.splits import HELD_OUT, first_shared, hold_out, round_robin
+from edgecnn.data.splits import HELD_OUT, copies_note, counted_copies, distinct, first_shared, hold_out, round_robin
 
 FORM = "(images, labels): a float tensor (N, C, H, W) or (C, H, W), and whole numbers from 0"
 
@@ -80,8 +80,9 @@ def open_tensors(
     """Read an iterable of (images, labels), such as a DataLoader, once, into memory.
 
     A mapping has one for `train`, which calibrates, and one for `val`, which judges; a single one is divided by `seed`,
-    class by class. `stated` are the mean and std that the tensors were normalised with. Raises InputError for what
-    cannot be read, labels that are no outputs, or an image that would both calibrate and judge.
+    class by class. Of copies of one image one alone judges. `stated` are the mean and std that the tensors were
+    normalised with. Raises InputError for what cannot be read, labels that are no outputs, or an image that would both
+    calibrate and judge.
     """
     if isinstance(data, Mapping):
         training = _read(_training(data), num_classes, stated)
@@ -97,8 +98,9 @@ def open_tensors(
     if not len(training) or (evaluation is not None and evaluation.labels is None):
         raise _unreadable("there is nothing to calibrate on" if not len(training) else "what judges needs labels")
     calibration = _spread(training, seed).take(calibration_images)
+    listed = 0 if evaluation is None else len(evaluation)
     if evaluation is not None:
-        evaluation = _spread(evaluation, 0)
+        evaluation = _spread(evaluation.select(distinct(evaluation.ids)), 0)
         shared = first_shared(calibration.ids, evaluation.ids)
         if shared is not None:
             raise InputError(
@@ -114,10 +116,12 @@ def open_tensors(
         "split": divided,
         "seed": seed,
         "classes": "the labels are output indices",
-        "images": {"training": len(training), "calibration": len(calibration), "evaluation": count},
+        "images": {"training": len(training), "calibration": len(calibration), "evaluation": count}
+        | counted_copies(listed - count),
         "evaluation_classes": len(set(evaluation.labels or ())) if evaluation is not None else 0,
         "digests": {"calibration": calibration.digest, "evaluation": evaluation.digest if evaluation else None},
         "preprocessing": training.preprocessing.to_dict(),
+        "notes": copies_note(count, listed - count),
     }
     return TensorData(calibration, evaluation, facts)
 

@@ -133,7 +133,7 @@ def _from_tensors(model: LoadedModel, source: Source, recipe: Recipe, preprocess
         note = (
             "nobody said how the tensors were normalised, so the bundle feeds pixels divided by 255: give mean and std"
         )
-        facts["notes"] = [note]
+        facts["notes"] = [note, *facts["notes"]]
     return RunData(tensors.calibration, tensors.evaluation, preprocessing, names, facts)
 
 
