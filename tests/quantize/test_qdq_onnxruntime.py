@@ -271,11 +271,11 @@ def test_a_dense_bias_of_any_broadcast_shape(net: Any, int8: Make, shape: tuple[
 
 def test_a_layer_kept_in_float_by_name(net: Any, int8: Make) -> None:
     """ONNX Runtime quantizes a float layer between Q/DQ pairs by itself: it must not see it as one."""
-    made = int8(net.model(*residual(net)), keep_float=("stem", "block", "head"))
+    made = int8(net.model(*residual(net)), keep_float=("stem", "block"))
     found = lint(made.artifact)
-    assert [layer.name for layer in found.float_layers] == ["stem", "block", "head"]
+    assert [layer.name for layer in found.float_layers] == ["stem", "block"]
     assert found.counts["QLinearAdd"] == 1
-    assert "3 layers with weights run in float" in found.warnings[-1]
+    assert "2 layers with weights run in float" in found.warnings[-1]
     assert made.constants()["block.weight"].dtype == np.float32
 
 

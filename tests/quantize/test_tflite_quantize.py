@@ -234,6 +234,16 @@ def test_a_kept_layer_stays_float_and_the_lint_says_so(source: Artifact, tmp_pat
     assert any("2 layers with weights run in float" in line for line in found.warnings)
 
 
+@pytest.mark.parametrize("patterns", [(".*",), ("stem", "depthwise", "project", "head")])
+def test_with_every_layer_kept_in_float_there_is_no_int8_file(
+    source: Artifact, tmp_path: Path, patterns: tuple[str, ...]
+) -> None:
+    with pytest.raises(StepError) as caught:
+        run(source, tmp_path, Quantize(keep_float=patterns), images=FakeImages(5))
+    assert caught.value.code == "nothing-quantized"
+    assert not (tmp_path / "model.int8.tflite").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "code", "hint"),
     [

@@ -17,7 +17,7 @@ from edgecnn.core.stage import Context
 from edgecnn.formats.onnx.norms import norms_to_convs
 from edgecnn.formats.onnx.placement import DEFAULT, FAMILIES, Placement, Places, place
 from edgecnn.formats.onnx.qdq import write
-from edgecnn.quantize.layer_patterns import kept
+from edgecnn.quantize.layer_patterns import kept, require_integer_layer
 from edgecnn.quantize.observe import Runner, observe
 from edgecnn.quantize.options import QuantizeOptions
 from edgecnn.quantize.ranges import Range, RangeTable
@@ -30,13 +30,14 @@ def quantize(source: Artifact, out: Path, *, options: QuantizeOptions, context: 
     """Write the INT8 form of the FP32 ONNX file `source` for the family of `context.target`.
 
     Beside it goes `ranges.json`, the table the file was built from. Raises InputError when `keep_float` names no layer,
-    StepError when a tensor is not finite.
+    StepError when a tensor is not finite, or when no layer with weights could become INT8.
     """
     placement = placement_for(context)
     if placement.name == "onnxruntime" and options.weight_bits == 8 and saturates_here():
         context.listener(_saturation(context.target))
     model = opened(source.path, placement)
     places = chosen(model, placement, options)
+    require_integer_layer(bool(places.weighted), options.keep_float, why=_not_float32(model))
     ranges = calibrate(source, places, placement=placement, options=options, context=context)
     (out.parent / "ranges.json").write_text(ranges.to_json())
     write(model, places, placement=placement, ranges=ranges, weight_bits=options.weight_bits)
@@ -65,6 +66,15 @@ def opened(path: Path, placement: Placement) -> ir.Model:
     if placement.convolved_norms:
         norms_to_convs(model.graph)
     return model
+
+
+def _not_float32(model: ir.Model) -> str:
+    """What is wrong with the types of the file's weights; empty where some are float32, which is what is quantized."""
+    types = {value.dtype for value in model.graph.initializers.values() if value.dtype is not None}
+    floats = {kind for kind in types if kind.is_floating_point()}
+    if not floats or ir.DataType.FLOAT in floats:
+        return ""
+    return f"its weights are {', '.join(sorted(kind.name.lower() for kind in floats))}, and INT8 is made of float32"
 
 
 def floating_layers(model: ir.Model, options: QuantizeOptions) -> frozenset[str]:

@@ -16,7 +16,7 @@ from edgecnn.core.events import Warned
 from edgecnn.core.stage import Context
 from edgecnn.core.third_party import first_line, quiet
 from edgecnn.formats.tflite import flatbuffer
-from edgecnn.quantize.layer_patterns import kept
+from edgecnn.quantize.layer_patterns import kept, require_integer_layer
 from edgecnn.quantize.observe import Runner, observe
 from edgecnn.quantize.options import QuantizeOptions
 from edgecnn.quantize.ranges import RangeTable, asymmetric, floored
@@ -33,7 +33,7 @@ def quantize(source: Artifact, out: Path, *, options: QuantizeOptions, context: 
 
     With `io: float` the input and output stay float32 behind one QUANTIZE and one DEQUANTIZE. Beside it goes
     `ranges.json`, the table the file was built from. Raises InputError when `keep_float` names no layer, StepError when
-    a tensor is not finite, MissingError without the extra `tflite`.
+    a tensor is not finite or no layer with weights became INT8, MissingError without the extra `tflite`.
     """
     graph = flatbuffer.Graph.read(source.path)
     floating = floating_layers(graph, options)
@@ -46,11 +46,18 @@ def quantize(source: Artifact, out: Path, *, options: QuantizeOptions, context: 
             )
         )
     written = flatbuffer.Graph(_write(graph, ranges, options=options, floating=floating), name=out.name)
+    require_integer_layer(any(_is_integer(written, operator) for operator in written.operators), options.keep_float)
     _keep_end_names(graph, written)
     written.set_metadata(graph.metadata())
     written.write(out)
     described = flatbuffer.describe(out, precision="int8", history=(*source.history, "quantize"))
     return replace(described, variant=source.variant)
+
+
+def _is_integer(graph: flatbuffer.Graph, operator: Any) -> bool:
+    """Whether it is a layer with weights that gives INT8."""
+    kind = graph.subgraph.tensors[operator.outputs[0]].type
+    return graph.op(operator) in flatbuffer.WEIGHTED and int(kind) == flatbuffer.INT8
 
 
 def floating_layers(graph: flatbuffer.Graph, options: QuantizeOptions) -> list[str]:
