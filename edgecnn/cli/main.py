@@ -19,6 +19,8 @@ Exit codes:
   3  the verdict is INCONCLUSIVE
   4  a package, tool or device is missing
   5  a step failed
+`optimize`: the verdict is that of what is bundled. With --format, and where
+nothing but FP32 could be bundled, each candidate has to pass.
 """
 
 app = typer.Typer(

@@ -43,4 +43,7 @@ def optimize(
     """Take a checkpoint to verified INT8 files for a board: export, quantize, verify, measure, judge, report.
 
     A killed run continues where it stopped: run the same command again.
+
+    The exit code is that of what is bundled; the other files are reported. With --format each candidate has to pass,
+    and so it is where nothing but FP32 could be bundled.
     """

@@ -34,7 +34,8 @@ class Candidate:
 @dataclass(frozen=True, slots=True)
 class Process:
     """One fresh process of one candidate: raw samples in ns per run, memory in bytes (the delta is over the imported
-    runtime). `e2e_ns` are those from pixels to the answer; `findings` what the backend found wrong, by code."""
+    runtime). `own_load` is how many cores it kept busy while the clock ran. `e2e_ns` are the samples from pixels to the
+    answer; `findings` what the backend found wrong, by code."""
 
     block: int
     position: int
@@ -52,6 +53,7 @@ class Process:
     batch: int = 1
     cooled_s: float = 0.0
     findings: Mapping[str, str] = field(default_factory=dict)
+    own_load: float | None = None
 
     @property
     def median_ns(self) -> float:
@@ -96,6 +98,7 @@ def process_of(result: Mapping[str, Any], samples: Path, end_to_end: Path | None
         batch=answer.batch,
         cooled_s=answer.cooled_s or 0.0,
         findings=answer.findings,
+        own_load=answer.own_load,
     )
 
 

@@ -16,6 +16,10 @@ __all__ = ["Effect", "Grade", "Reason", "grade_of", "reasons_for"]
 
 BUSY = 0.10
 """Share of the machine's CPU time that others may use while we measure."""
+RUNNING = 0.90
+"""Share of the wall time for which a process that computes on the CPU has to have it."""
+BY_LOAD = ("other-load", "cpu-waits")
+"""Reasons that other programs give: times so spoiled may be shown, and decide nothing."""
 RUINOUS = ("cpu-fallback", "engine-mismatch", "model-mismatch", "output-mismatch")
 """Findings of a backend that make its times those of something else; any other finding is a note."""
 
@@ -31,6 +35,7 @@ def reasons_for(
         *_of_design(processes, min_iterations),
         *(() if emulated else _of_samples(processes)),  # of times that say nothing there is nothing to say
         *_of_machine(processes, candidate.threads),
+        *(() if gpu or emulated else _of_waiting(processes)),
         *of_board(processes, expect=expect, gpu=gpu),
         *_of_backend(processes),
     )
@@ -85,6 +90,13 @@ def _of_machine(processes: Sequence[Process], threads: int) -> Iterator[Reason]:
         yield Reason("clocks-unread", "unknown", "CPU clocks could not be read")
     elif governor != "performance" and not locked:
         yield Reason("clocks-not-locked", "degraded", f"CPU governor is '{governor}', not 'performance'")
+
+
+def _of_waiting(processes: Sequence[Process]) -> Iterator[Reason]:
+    """CPU time beside wall time: a process that waits for the CPU while the clock runs looks slow."""
+    least = min((process.own_load for process in processes if process.own_load is not None), default=1.0)
+    if least < RUNNING:
+        yield Reason("cpu-waits", "degraded", f"it had the CPU for {least:.0%} of the time only")
 
 
 def _of_backend(processes: Sequence[Process]) -> list[Reason]:

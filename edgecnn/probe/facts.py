@@ -115,6 +115,12 @@ def other_load(before: dict[str, Any], after: dict[str, Any]) -> float | None:
     return float(min(1.0, max(0.0, others / (wall_s * (os.cpu_count() or 1)))))
 
 
+def own_load(before: dict[str, Any], after: dict[str, Any]) -> float | None:
+    """Cores that this process kept busy between two `load()` readings: CPU time by wall time; None of no time."""
+    wall_s = after["wall_s"] - before["wall_s"]
+    return float((after["own_s"] - before["own_s"]) / wall_s) if wall_s > 0 else None
+
+
 def _busy_s() -> float | None:
     """user + nice + system + irq + softirq + steal of `/proc/stat`, in seconds."""
     fields = (_read("/proc/stat") or "").split("\n", 1)[0].split()

@@ -88,6 +88,7 @@ def latency(job: Job, events: Events) -> dict[str, Any]:
         "cooled_s": cooled_s,
         "loadavg": [loadavg, facts.load()["loadavg"]],
         "other_load": watch.other_load,
+        "own_load": watch.own_load,
         "telemetry": telemetry,
         **taken.about,
         "facts": dict(about, **taken.about.get("facts", {})),
@@ -95,12 +96,13 @@ def latency(job: Job, events: Events) -> dict[str, Any]:
 
 
 class _Watch:
-    """What goes on beside the clock: the sensors, and the CPU time that others take, in [0, 1]."""
+    """What goes on beside the clock: the sensors, the CPU time that others take, in [0, 1], and our own, in cores."""
 
     def __init__(self, recorder: Recorder, threads: int) -> None:
         self._recorder = recorder
         self._threads = threads
         self.other_load: float | None = None
+        self.own_load: float | None = None
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -110,7 +112,8 @@ class _Watch:
         try:
             yield
         finally:
-            self.other_load = facts.other_load(before, facts.load())
+            after = facts.load()
+            self.other_load, self.own_load = facts.other_load(before, after), facts.own_load(before, after)
             self._recorder.stop()
 
 

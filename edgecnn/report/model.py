@@ -74,7 +74,8 @@ class Speed:
     processes) or `range` (too few processes for one). `p90_bound_ms` is the distribution-free 99 % upper bound, None
     when there are too few samples. `speedup` is FP32 / this, in the same runtime, in [`speedup_low`,
     `speedup_high`]. `grade` is valid, degraded, unknown or invalid, for `reasons`; figures from an `emulated` board
-    are never shown as its speed, and `Report.to_dict` leaves them out. `energy_mj` is per inference, gross, where
+    are never shown as its speed, and `Report.to_dict` leaves them out. `disturbed`: other programs took so much of the
+    CPU that the figures are shown and decide nothing. `energy_mj` is per inference, gross, where
     power could be read (`power_source`: measured, sum of rails or estimated)."""
 
     median_ms: Time
@@ -99,6 +100,12 @@ class Speed:
     emulated: bool = False
     energy_mj: float | None = None
     power_source: str = ""
+    disturbed: bool = False
+
+    @property
+    def decides(self) -> bool:
+        """Whether files may be chosen by the figures: they say something about the target, and nobody disturbed."""
+        return self.counts and not self.disturbed
 
     @property
     def counts(self) -> bool:
@@ -149,7 +156,8 @@ class Report(Result):
     """One run. `measured_on` says where latency and accuracy were taken, `device` what that machine says of itself;
     `elsewhere` is set when it is not the target, or only plays it; `out` is the run's folder, where it has one.
     `metric` is what `max_drop` and each row's `accuracy` are of. Each row's outcome, and each bound of its drop, is
-    wrong with a probability of 1 - `confidence` at most."""
+    wrong with a probability of 1 - `confidence` at most. `verdict_of` names the bundled row whose
+    outcome is the run's; empty where every candidate has to pass."""
 
     title: str
     outcome: Outcome
@@ -174,13 +182,15 @@ class Report(Result):
     searches: Annotated[tuple[Search, ...], Field(alias="climbs")] = ()
     metric: Metric = TOP_1
     confidence: float = CONFIDENCE
+    verdict_of: str = ""
     schema: str = field(default=SCHEMA)
     out: Path | None = field(default=None, compare=False)
 
     @property
     def exit_code(self) -> int:
-        """0 PASS, 1 FAIL, 3 INCONCLUSIVE; 5 when a step failed and nothing worse is known."""
-        failed = any(row.status == "failed" for row in self.rows)
+        """0 PASS, 1 FAIL, 3 INCONCLUSIVE; 5 when a step failed, nothing worse is known and the verdict is not that of
+        what is bundled alone."""
+        failed = any(row.status == "failed" for row in self.rows) and not self.verdict_of
         return 5 if failed and self.outcome != "FAIL" else EXIT_CODES[self.outcome]
 
     @property

@@ -271,6 +271,9 @@ def test_what_a_backend_found_wrong_counts() -> None:
     [
         ({"steady": False}, {"no-steady-state": "degraded"}),
         ({"other_load": 0.4}, {"other-load": "degraded"}),
+        ({"own_load": 0.6}, {"cpu-waits": "degraded"}),
+        ({"own_load": 0.95}, {}),
+        ({"own_load": 3.9}, {}),
         ({"facts": {"usable_cores": 0}}, {"oversubscribed": "degraded"}),
         ({"samples_ns": STEADY[:30]}, {"few-samples": "degraded"}),
         ({"runs_per_sample": 4}, {"batched": "note"}),

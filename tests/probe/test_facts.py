@@ -35,6 +35,12 @@ def test_others_load_is_what_is_left_of_busy_time() -> None:
     assert facts.other_load(before, before) is None
 
 
+def test_our_own_load_is_cpu_time_by_wall_time() -> None:
+    before = {"busy_s": None, "own_s": 1.0, "wall_s": 50.0}
+    assert facts.own_load(before, {**before, "own_s": 7.0, "wall_s": 60.0}) == pytest.approx(0.6)
+    assert facts.own_load(before, before) is None
+
+
 def test_peak_memory_sees_an_array_come() -> None:
     facts.reset_peak_rss()
     before = facts.peak_rss_bytes()

@@ -144,6 +144,7 @@ def test_a_backend_with_its_own_clock_gives_the_same_result(ask: Asked, monkeypa
     assert (result["load_ns"], result["first_ns"], result["runs_per_sample"], result["batch"]) == (5, 7, 1, 4)
     assert (result["steady"], result["peak_rss_bytes"]) == (False, None)
     assert result["other_load"] is None or 0 <= result["other_load"] <= 1
+    assert result["own_load"] is None or result["own_load"] >= 0
     assert result["findings"] == {"cpu-fallback": "a layer ran on the CPU"}
     assert (result["facts"]["engine"], result["facts"]["runtime"]) == ("abc", "9.9")
     assert len(result["e2e_ns"]) == 0

@@ -181,7 +181,7 @@ class SensorReport(Message):
 
 
 class LatencyAnswer(Message):
-    """NanosecondSeries in ns, memory in bytes, `other_load` a share of the machine's CPU time."""
+    """NanosecondSeries in ns, memory in bytes, `other_load` a share of the machine's CPU time, `own_load` in cores."""
 
     runs_per_sample: Positive
     batch: Positive
@@ -192,6 +192,7 @@ class LatencyAnswer(Message):
     peak_rss_bytes: Count | None = None
     peak_rss_delta_bytes: Count | None = None
     other_load: OrUnknown[WireNumber]
+    own_load: OrUnknown[WireNumber]
     telemetry: OrUnknown[SensorReport]
     e2e_runs_per_sample: OrUnknown[Positive]
     cooled_s: OrUnknown[WireNumber]

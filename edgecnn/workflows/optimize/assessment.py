@@ -25,6 +25,7 @@ from edgecnn.formats.quantize_stage import Quantize
 from edgecnn.formats.registry import backend_here, format_of_family, runtime_packages
 from edgecnn.measure.effort import Profile
 from edgecnn.measure.latency import Candidate, Latency, compare, measure
+from edgecnn.measure.reasons import BY_LOAD
 from edgecnn.predict.runtime import run_file
 from edgecnn.report.model import Parity, Speed
 from edgecnn.tasks.task import Answers, Task
@@ -313,5 +314,6 @@ def speeds(taken: Sequence[Latency], timed: Mapping[str, Assessment]) -> dict[st
             emulated=latency.emulated,
             energy_mj=latency.energy.energy_mj,
             power_source=latency.energy.power_source,
+            disturbed=any(reason.code in BY_LOAD for reason in latency.reasons),
         )
     return found

@@ -15,24 +15,49 @@ from edgecnn.tasks.task import Task
 OUTCOMES_WORST_FIRST: tuple[Outcome, ...] = ("FAIL", "INCONCLUSIVE")
 
 
-def overall(made: Sequence[Row], task: Task, *, confidence: float = CONFIDENCE) -> tuple[Outcome, str]:
-    """The worst of the candidates' outcomes: one file that lost its accuracy is enough to stop a release. Files
-    that could not be made are not passed in silence."""
+def overall(
+    made: Sequence[Row], task: Task, *, confidence: float = CONFIDENCE, bundled: Row | None = None
+) -> tuple[Outcome, str]:
+    """The outcome of a run, and why.
+
+    Where `bundled` passed, it is that of `bundled`, and the others are named. Else the worst of the candidates'
+    outcomes: one file that lost its accuracy is enough to stop a release, and what could not be made is not passed in
+    silence.
+    """
     judged = [row for row in made if row.outcome is not None]
+    sure = f"{100 * confidence:g} % confidence"
+    others = [row for row in judged if row.outcome != "PASS"]
+    if others and bundled is not None and bundled.outcome == "PASS":
+        named = ", ".join(f"{row.name} {row.outcome}" for row in others)
+        why = f"{bundled.name} is bundled: {_loss(bundled, task)}, with {sure}; not bundled: {named}"
+        return "PASS", f"{why}{_stand_ins([bundled])}{_not_made(made)}"
     for outcome in OUTCOMES_WORST_FIRST:
         worst = [row for row in judged if row.outcome == outcome]
         if worst:
             return outcome, f"{worst[0].name}: {worst[0].outcome_why}{_not_made(made)}"
     failed = [row.name for row in made if row.status == "failed"]
-    if failed:
+    if failed and bundled is None:
         return "INCONCLUSIVE", f"{', '.join(failed)} could not be judged{_not_made(made)}"
     if not judged:
         return "INCONCLUSIVE", f"nothing but FP32 was made, so there is nothing to judge{_not_made(made)}"
     high = max(row.accuracy.drop_high for row in judged if row.accuracy and row.accuracy.drop_high is not None)
     lost = f"no candidate loses more than {task.amount(high)} of {task.metric.name}"
     gained = f"all gain {task.amount(-high)} of {task.metric.name} or more"
-    why = f"{lost if high >= 0 else gained}, with {100 * confidence:g} % confidence each"
-    return "PASS", f"{why}{_stand_ins(judged)}{_not_made(made)}"
+    return "PASS", f"{lost if high >= 0 else gained}, with {sure} each{_stand_ins(judged)}{_not_made(made)}"
+
+
+def deciding(made: Sequence[Row], budget: BudgetFacts) -> Row | None:
+    """The row whose outcome is that of a run for which no format was named: what is bundled, where it passed and fits;
+    None where every candidate has its say."""
+    chosen = recommended(made, budget)
+    return chosen if chosen is not None and chosen.outcome == "PASS" and _fits(chosen, budget) else None
+
+
+def _loss(row: Row, task: Task) -> str:
+    high = row.accuracy.drop_high if row.accuracy else None
+    if high is None:
+        return row.outcome_why
+    return f"it {'loses' if high >= 0 else 'gains'} {'at most' if high >= 0 else 'at least'} {task.amount(abs(high))}"
 
 
 def _not_made(made: Sequence[Row]) -> str:
@@ -96,21 +121,24 @@ def _speed_words(row: Row, elsewhere: str) -> str:
         "slower": f"{not_faster} it is slower{elsewhere},",
         "no measurable difference": f"{not_faster} no measurable difference{elsewhere},",
     }
-    return f"{claims.get(speed.conclusion, speed.conclusion + ':')} {figures}"
+    disturbed = "disturbed by other programs: " if speed.disturbed else ""
+    return f"{disturbed}{claims.get(speed.conclusion, speed.conclusion + ':')} {figures}"
 
 
 def recommended(made: Sequence[Row], budget: BudgetFacts = NO_BUDGET) -> Row | None:
     """What to ship: of the files that passed and fit the budget's `max_size` and `max_latency`, the fastest one that is
-    not slower than FP32, or the smallest where nothing was timed; else the fastest FP32 file that fits. Where nothing
-    fits, that which comes nearest of what kept its accuracy. What is not proven is never chosen, and of files whose
-    times no interval tells apart the smallest is taken."""
+    not slower than FP32, or the smallest where nothing was timed or other programs disturbed it; else the fastest FP32
+    file that fits. Where nothing fits, that which comes nearest of what kept its accuracy. What is not proven is never
+    chosen, and of files whose times no interval tells apart the smallest is taken."""
     proven = [row for row in made if row.outcome == "PASS" and not _seems_slower(row)]
     baselines = [row for row in made if row.status == "ok" and row.outcome is None]
     fitting = [[row for row in rows if _fits(row, budget)] for rows in (proven, baselines)]
     candidates = fitting[0] or fitting[1] or [*proven, *baselines]
     too_large = budget.max_size is not None and not any(fitting)
     timed = [] if too_large else [(row.speed, row) for row in candidates if row.speed is not None and row.speed.counts]
-    if timed:
+    if any(speed.disturbed for speed, _ in timed):
+        candidates = [row for _, row in timed]
+    elif timed:
         limit = min(timed, key=lambda item: item[0].median_ms)[0].median_high_ms
         candidates = [row for speed, row in timed if speed.median_low_ms <= limit]
     return min(candidates, key=lambda row: row.size_bytes or 0, default=None)
@@ -125,14 +153,14 @@ def _fits(row: Row, budget: BudgetFacts) -> bool:
 
 
 def is_timed(row: Row) -> bool:
-    """Whether its latency says something about the target."""
-    return row.speed is not None and row.speed.counts
+    """Whether its latency says something about the target, and was not disturbed."""
+    return row.speed is not None and row.speed.decides
 
 
 def _seems_slower(row: Row) -> bool:
     """Proven slower than FP32; or slower as far as too few processes, or an invalid measurement, can tell."""
     speed = row.speed
-    if speed is None or speed.emulated or speed.speedup is None:
+    if speed is None or speed.emulated or speed.speedup is None or speed.disturbed:
         return False
     unproven = speed.conclusion.startswith(("too few", "invalid"))
     return speed.conclusion == "slower" or (unproven and speed.speedup < 1)
@@ -141,6 +169,8 @@ def _seems_slower(row: Row) -> bool:
 def _because(chosen: Row, made: Sequence[Row], *, elsewhere: str) -> str:
     """Why this file and not another, in brackets."""
     if chosen.outcome == "PASS":
+        if any(row.speed.disturbed for row in made if row.speed is not None):
+            return " (the smallest that passed: other programs disturbed the latencies, which decide nothing)"
         return f" (the fastest that passed{elsewhere})" if is_timed(chosen) else " (the smallest that passed)"
     lost = [f"{row.name} {row.outcome or row.status}" for row in made if row.outcome in ("FAIL", "INCONCLUSIVE")]
     lost += [f"{row.name} {row.status}" for row in made if row.status != "ok"]

@@ -17,7 +17,7 @@ from edgecnn.tasks.task import Answers, Judgement, Task
 from edgecnn.workflows.optimize.assessment import Assessment
 from edgecnn.workflows.optimize.execution import Execution
 from edgecnn.workflows.optimize.file_names import file_name
-from edgecnn.workflows.optimize.recommendation import OUTCOMES_WORST_FIRST, is_timed
+from edgecnn.workflows.optimize.recommendation import OUTCOMES_WORST_FIRST
 
 NO_DATA = "no images were given, so nothing could be judged: use --data"
 FEW_IMAGES = 50
@@ -165,13 +165,15 @@ def _limited(row: Row, budget: Budget, *, here: bool) -> Row:
 def _latency(row: Row, limit: float, *, here: bool) -> tuple[Outcome, str]:
     """Whether the median latency of one image is within `limit` ms, as far as its interval tells."""
     speed = row.speed
-    if speed is None or not here or not is_timed(row):
+    if speed is None or not here or not speed.counts:
         return "INCONCLUSIVE", f"the latency was not measured on the target; the budget is {limit:g} ms"
     said = (
         f"the median is between {speed.median_low_ms:.3g} and {speed.median_high_ms:.3g} ms; the budget is {limit:g} ms"
     )
     if speed.median_high_ms <= limit:
         return "PASS", said
+    if speed.disturbed:
+        return "INCONCLUSIVE", f"{said}, and other programs disturbed the measurement"
     return ("FAIL" if speed.median_low_ms > limit else "INCONCLUSIVE"), said
 
 

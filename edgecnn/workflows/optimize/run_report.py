@@ -55,11 +55,12 @@ def build_report(
     rows = results.rows(executions, found, task=task, max_drop=max_drop, judged=judged, confidence=confidence)
     finals = [execution.final for execution in executions]
     rows = results.limited(rows, finals, budget=request.budget, here=request.here)
-    outcome, why = recommendation.overall(rows, task, confidence=confidence)
+    budget = _budget_facts(request)
+    bundled = recommendation.deciding(rows, budget) if request.formats is None else None
+    outcome, why = recommendation.overall(rows, task, confidence=confidence, bundled=bundled)
     doubts = results.doubts(found, task) if judged else []
     records = [record for execution in executions for record in execution.records]
     records += _first_of_each(record for item in found.values() for record in item.records)
-    budget = _budget_facts(request)
     return Report(
         title=f"{_name(request.source.checkpoint)} for {request.target.title}",
         outcome=outcome,
@@ -87,6 +88,7 @@ def build_report(
         searches=tuple(searches),
         metric=task.metric,
         confidence=confidence,
+        verdict_of=bundled.name if bundled is not None else "",
     )
 
 

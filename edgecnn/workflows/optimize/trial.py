@@ -122,7 +122,7 @@ class Evaluator:
         if limit is None or not self.request.here:
             return ""
         speed = self._speeds(assessment).get(assessment.artifact.kind)
-        if speed is None or not speed.counts or speed.median_high_ms <= limit:
+        if speed is None or not speed.decides or speed.median_high_ms <= limit:
             return ""
         return f"{speed.median_ms:.3g} ms, and the budget is {limit:g} ms"
 

@@ -10,19 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgecnn.config.recipe import Budget
 from edgecnn.core.artifact import Artifact, Kind
 from edgecnn.core.device import Deployment, DeviceProfile
 from edgecnn.measure.effort import profile_named
 from edgecnn.measure.latency import Candidate, Process, summarise
-from edgecnn.report.facts import BudgetFacts
+from edgecnn.report.facts import NO_BUDGET, BudgetFacts
 from edgecnn.report.model import Accuracy, Row, Speed
 from edgecnn.tasks.classification.task import TASK
 from edgecnn.tasks.task import Answers
 from edgecnn.workflows.optimize.assessment import Assessment, speeds
 from edgecnn.workflows.optimize.execution import Execution
 from edgecnn.workflows.optimize.file_names import network_files
-from edgecnn.workflows.optimize.recommendation import conclusions, overall, recommended
-from edgecnn.workflows.optimize.results import rows
+from edgecnn.workflows.optimize.recommendation import conclusions, deciding, overall, recommended
+from edgecnn.workflows.optimize.results import limited, rows
 
 HOST = DeviceProfile(
     name="host",
@@ -98,6 +99,51 @@ def test_of_files_that_no_interval_tells_apart_the_smallest_is_bundled() -> None
     made[2] = replace(made[2], size_bytes=5)
     assert recommended(made) is made[2]
     assert recommended([*made[:2], replace(made[2], speed=speed(1.3))]) is made[1]
+
+
+@pytest.mark.parametrize("other", ["FAIL", "INCONCLUSIVE"])
+def test_the_outcome_is_that_of_what_is_bundled(other: str) -> None:
+    made = [row("fp32"), row("int8", "PASS"), row("int8", other, format="tflite")]
+    bundled = deciding(made, NO_BUDGET)
+    assert bundled is made[1]
+    outcome, why = overall(made, TASK, bundled=bundled)
+    assert outcome == "PASS"
+    assert why == (
+        f"onnx int8 is bundled: it loses at most 0.40 points, with 95 % confidence; not bundled: tflite int8 {other}"
+    )
+    assert overall(made, TASK)[0] == other, "where formats were named each has to pass"
+
+
+def test_nothing_but_fp32_to_bundle_leaves_the_worst_outcome() -> None:
+    slow = replace(speed(4.0, "slower"), speedup=0.7)
+    made = [row("fp32", speed=speed(3.0)), row("int8", "PASS", speed=slow), row("int8", "FAIL", format="tflite")]
+    assert recommended(made) is made[0] and deciding(made, NO_BUDGET) is None
+    over = [row("fp32"), replace(row("fp32", "PASS", variant="pruned"), size_bytes=8), row("int8", "FAIL")]
+    assert recommended(over, BudgetFacts(max_size=5)) is over[1]
+    assert deciding(over, BudgetFacts(max_size=5)) is None, "what is over the budget passes nothing"
+
+
+def test_what_other_programs_disturbed_is_shown_and_decides_nothing() -> None:
+    noisy = replace(speed(0.3, "too few processes to tell"), disturbed=True, grade="degraded", speedup=10.2)
+    made = [row("fp32", speed=speed(3.0)), row("int8", "PASS", speed=noisy)]
+    made += [replace(row("int8", "PASS", format="tflite", speed=speed(2.0)), size_bytes=5)]
+    assert recommended(made) is made[2], "the smallest, though it looks slower"
+    said = conclusions(made, here=True)
+    assert any("disturbed by other programs: too few processes to tell: 10.20x" in line for line in said)
+    assert said[-1].endswith("(the smallest that passed: other programs disturbed the latencies, which decide nothing)")
+    slow = [made[0], replace(made[1], speed=replace(noisy, speedup=0.2, conclusion="slower"))]
+    assert recommended(slow) is slow[1], "nor does it look slow"
+    quiet = replace(made[1], speed=replace(noisy, disturbed=False))
+    assert recommended([made[0], quiet, made[2]]) is quiet
+
+
+@pytest.mark.parametrize(("disturbed", "outcome"), [(False, "FAIL"), (True, "INCONCLUSIVE")])
+def test_a_disturbed_latency_over_the_budget_is_not_a_fail(disturbed: bool, outcome: str) -> None:
+    made = [row("fp32"), row("int8", "PASS", speed=replace(speed(3.0), disturbed=disturbed))]
+    (judged,) = limited(made[1:], [Kind("onnx", "int8")], budget=Budget(max_latency=2.0), here=True)
+    assert judged.outcome == outcome
+    (judged,) = limited(made[1:], [Kind("onnx", "int8")], budget=Budget(max_latency=4.0), here=True)
+    assert judged.outcome == "PASS", "noise makes it no faster"
 
 
 def test_files_that_all_gain_are_not_said_to_lose() -> None:
