@@ -274,9 +274,8 @@ def test_too_few_images_to_certify_on_are_said_before_anything_is_tried(optimize
     report = optimized(recipe(Mend()), max_drop=0.02)
     (told,) = report.searches
     assert len(told.attempts) == 1
-    assert report.confidence == 0.95 and told.why.startswith(
-        "not climbed: 30 images to certify on prove no drop of at most 2.00 %: about 366 "
-    )
+    assert report.confidence == 0.95
+    assert told.why.startswith("not climbed: 30 images to certify on prove no drop of at most 2.00 %: about 366 ")
     assert report.outcome == "FAIL"
 
 
