@@ -166,7 +166,7 @@ def test_a_whole_run_connects_to_nothing(tmp_path: Path) -> None:
     """Every process of a small `optimize` on the demo's data, as the kernel sees it."""
     trace = tmp_path / "trace"
     environment = {name: value for name, value in os.environ.items() if name not in (*TELEMETRY_SWITCHES, "CI")}
-    command = [sys.executable, "-m", "edgecnn", "demo", "--out", str(tmp_path / "demo")]
+    command = [sys.executable, "-m", "edgecnn", "demo", "--profile", "smoke", "--out", str(tmp_path / "demo")]
     done = subprocess.run(
         [str(shutil.which("strace")), "-f", "-qq", "-e", "trace=connect,sendto,sendmsg", "-o", str(trace), *command],
         env={**environment, "HOME": str(tmp_path)},
