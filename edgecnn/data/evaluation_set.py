@@ -91,7 +91,7 @@ def open_tensor_set(
     listed = open_judging(data, num_classes=num_classes, stated=stated)
     images = listed.select(distinct(listed.ids))
     copies = len(listed) - len(images)
-    facts = {
+    facts: dict[str, Any] = {
         "source": "tensors in memory",
         "form": "tensors",
         "images": len(images),
