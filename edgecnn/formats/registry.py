@@ -48,6 +48,8 @@ class Format:
     `export(model, out, *, preprocessing) -> Artifact` writes the FP32 file; a format without it is only run.
     `quantize(source, out, *, options, context) -> Artifact` writes INT8, `cast(source, out) -> Artifact` FP16,
     `lint(artifact) -> Fusion` says what the runtime leaves in float, `read(path) -> ExportedModel` what a file holds,
+    `activations(path, image) -> Mapping[str, np.ndarray]` gives every tensor that an FP32 file computes for one image,
+    float32, channels before rows and columns,
     `trace(rows, graph, path) -> list[Node]` what the operators are that the runtime has timed,
     `qat(source, *, options, context) -> PreparedNetwork` makes a float file trainable,
     `readme(artifact, preprocessing) -> str` gives a part of a bundle's README,
@@ -76,6 +78,7 @@ class Format:
     cast: str = ""
     lint: str = ""
     read: str = ""
+    activations: str = ""
     trace: str = ""
     qat: str = ""
     precisions: tuple[Precision, ...] = ("fp32", "int8")

@@ -77,7 +77,7 @@ def _result_cells(row: Row, metric: Metric) -> tuple[doc.Cell | str, ...]:
 
 
 def _drop(row: Row, metric: Metric) -> doc.Cell:
-    """The loss against FP32, and its bounds."""
+    """The loss against the checkpoint, and its bounds."""
     accuracy = row.accuracy
     if accuracy is None or accuracy.drop is None:
         return doc.Cell(NOTHING)
@@ -123,7 +123,7 @@ def legend(report: Report) -> str:
     """What the intervals of the table are; only those that are there."""
     parts = []
     if any(row.accuracy and row.accuracy.drop_low is not None for row in report.rows):
-        parts.append(f"drop: against FP32 in the same runtime, each bound at {100 * report.confidence:g} %")
+        parts.append(f"drop: against the checkpoint in PyTorch, each bound at {100 * report.confidence:g} %")
     speeds = [speed for row in report.rows if (speed := _timed(row)) is not None]
     if any(speed.interval == "ci95" for speed in speeds):
         parts.append("median: 95 % interval over processes")
@@ -164,11 +164,11 @@ def _notes_of(row: Row) -> Iterator[str]:
 
 
 def _judged_on(row: Row, report: Report) -> Iterator[str]:
-    """Where the other images had a part in choosing the file: on how many it is judged, and what FP32 has there."""
+    """Where the other images had a part in choosing the file: on how many it is judged, and what the checkpoint has."""
     images = max((other.accuracy.images for other in report.rows if other.accuracy), default=0)
     if row.accuracy is None or row.accuracy.images == images:
         return
     text = f"judged on the {row.accuracy.images:,} of {images:,} images that had no part in choosing it"
     if row.accuracy.top1 is not None and row.accuracy.drop is not None:  # whether more is better is not known otherwise
-        text += f", where FP32 has {row.accuracy.top1 + row.accuracy.drop:.2%}"
+        text += f", where the checkpoint has {row.accuracy.top1 + row.accuracy.drop:.2%}"
     yield text

@@ -25,14 +25,18 @@ from edgecnn.statistics.proportions import CONFIDENCE
 from edgecnn.tasks.task import TOP_1, Metric
 
 SCHEMA = "edgecnn.report/1"
+FLOOR_DB = 40.0
+"""An FP32 file below this does not compute what PyTorch computes: rounding alone leaves more than 100 dB."""
+NO_DIFFERENCE = 1e-6
+"""Outputs that differ by no more are equal, whatever share of a network's answers that is."""
 Time = Annotated[float, BeforeValidator(lambda value: nan if value is None else value)]
 """A time; NaN where the archive has none, because the board was emulated or the figure was not finite."""
 
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """What a file is worth on the evaluation images, in `runtime`. Shares are in [0, 1]; `drop` is against the FP32
-    file in the same runtime and `drop_low`, `drop_high` bound it (see `tasks.task.Judgement`). `stand_in` says which
+    """What a file is worth on the evaluation images, in `runtime`. Shares are in [0, 1]; `drop` is against the
+    checkpoint in PyTorch and `drop_low`, `drop_high` bound it (see `tasks.task.Judgement`). `stand_in` says which
     runtime could not be used, if so. A task other than classification has a `score` of its `metric` in place of top-1,
     and `drop` is in its unit."""
 
@@ -66,6 +70,11 @@ class Parity:
     cosine: float
     sqnr_db: float | None
     agreement: float
+
+    @property
+    def departs(self) -> bool:
+        """Whether an FP32 file with these figures computes something else than PyTorch."""
+        return self.sqnr_db is not None and self.sqnr_db < FLOOR_DB and self.max_abs_diff > NO_DIFFERENCE
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,7 +143,7 @@ def _accuracy(rows: Iterable[Row]) -> tuple[doc.Table, doc.Paragraph | None]:
         if (found := row.accuracy) is not None
     )
     titles = doc.columns("artifact", "runtime", "images", "correct", "broke", "fixed", "why", left=(0, 1, 6))
-    meaning = "broke: images that the FP32 file gets right and this one wrong; fixed: the reverse."
+    meaning = "broke: images that the checkpoint gets right in PyTorch and this file wrong; fixed: the reverse."
     return doc.Table(titles, cells), doc.Paragraph(meaning) if cells else None
 
 

@@ -17,9 +17,9 @@ NOTHING_SMALLER = "its accuracy is within the budget, and no rung makes a file s
 class TrialRow:
     """One attempt, judged on the images reserved for searching; the recipe as written on all of them, then on those.
 
-    `drop` and its one-sided bounds are against FP32, in the report's metric (a share of top-1); None where it was
-    not run. `state` is within or over the budget (as far as the number of certifying images can prove it), or why it
-    was not run. `seconds` is what it took; next to nothing where it was cached.
+    `drop` and its one-sided bounds are against the checkpoint, in the report's metric (a share of top-1); None where
+    it was not run. `state` is within or over the budget (as far as the number of certifying images can prove it), or
+    why it was not run. `seconds` is what it took; next to nothing where it was cached.
     """
 
     fallback: Annotated[str, Field(alias="rung")]

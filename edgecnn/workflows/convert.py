@@ -20,8 +20,9 @@ from edgecnn.formats.registry import format_named, formats
 from edgecnn.report.model import Parity
 from edgecnn.tasks.task import TOP_1
 from edgecnn.workflows.arguments import PathLike, format_of, path_or_none, source_of, stated
-from edgecnn.workflows.optimize.assessment import answer, gather, lint, reference, verify
+from edgecnn.workflows.optimize.assessment import answer, gather, lint
 from edgecnn.workflows.optimize.planning import HERE
+from edgecnn.workflows.optimize.verification import verify
 from edgecnn.workflows.single_stage import file_facts, file_line, run, stage_from, validate_out
 
 if TYPE_CHECKING:
@@ -156,11 +157,12 @@ def _convert(
         stages, source, out, listener=listener, format=made.format, calibration_images=images, judges=True
     ) as converted:
         context, data = converted.context, converted.inputs.data
-        assessment = gather([converted.execution], context)[made]
         compared = (data.evaluation or data.calibration).take(COMPARED_IMAGES)
-        lint(assessment, context)
-        answer(assessment, compared, context, threads=1)
-        verify(assessment, reference(assessment.model, compared, context)[0], context.task)
+        for assessment in gather([converted.execution], context).values():  # FP32 first: the others are made from it
+            if assessment.artifact.kind == made:
+                lint(assessment, context)
+            answer(assessment, compared, context, threads=1)
+            verify(assessment, compared, context)
     fusion = asdict(assessment.fusion) if assessment.fusion else None
     kind = "synthetic" if source.data is None else "evaluation" if data.evaluation else "calibration"
     agreeing = "top-1" if context.task.metric == TOP_1 else context.task.name

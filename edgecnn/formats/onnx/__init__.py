@@ -36,6 +36,7 @@ FORMAT = Format(
     cast="edgecnn.formats.onnx.half:to_half",
     lint="edgecnn.formats.onnx.lint:lint",
     read="edgecnn.formats.onnx.read:read",
+    activations="edgecnn.formats.onnx.quantize:activations",
     trace="edgecnn.formats.onnx.trace:nodes",
     qat="edgecnn.compress.qat.onnx:prepare",
     precisions=("fp32", "fp16", "int8"),

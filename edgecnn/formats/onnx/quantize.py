@@ -159,6 +159,12 @@ def runner(path: Path, wanted: list[str]) -> Runner:
     return run
 
 
+def activations(path: Path, image: np.ndarray) -> Mapping[str, np.ndarray]:
+    """Every float tensor that the file computes for one image (1, C, H, W), by name."""
+    values = [value for node in ir.load(path).graph for value in node.outputs if value.dtype == ir.DataType.FLOAT]
+    return runner(path, [str(value.name) for value in values])(image)
+
+
 def _constants(places: Places) -> dict[str, Range]:
     """Ranges of constant operands (a scalar in a Mul): nothing to observe, they say themselves."""
     found = {}

@@ -24,6 +24,7 @@ FORMAT = Format(
     quantize="edgecnn.formats.tflite.quantize:quantize",
     lint="edgecnn.formats.tflite.lint:lint",
     read="edgecnn.formats.tflite.read:read",
+    activations="edgecnn.formats.tflite.quantize:activations",
     trace="edgecnn.formats.tflite.trace:nodes",
     qat="edgecnn.compress.qat.tflite:prepare",
     quantize_options=frozenset({"io"}),

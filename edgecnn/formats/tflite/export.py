@@ -54,9 +54,11 @@ def _convert(module: nn.Module, model: Model) -> bytes:
     litert_torch = flatbuffer.require("litert_torch")
     import torch
 
+    from edgecnn.formats.tflite.resize import ExactResize
+
     channels, height, width = model.input_shape
     try:
-        with quiet(), tempfile.TemporaryDirectory() as folder:
+        with quiet(), ExactResize(), tempfile.TemporaryDirectory() as folder:
             wrapped = litert_torch.to_channel_last_io(module, args=[0]).eval()
             converted = Path(folder) / "converted.tflite"
             litert_torch.convert(wrapped, (torch.zeros(1, height, width, channels),)).export(str(converted))

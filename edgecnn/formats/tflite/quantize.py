@@ -132,6 +132,12 @@ def runner(path: Path, graph: flatbuffer.Graph) -> Runner:
     return run
 
 
+def activations(path: Path, image: np.ndarray) -> Mapping[str, np.ndarray]:
+    """Every float tensor that the file computes for one image (1, C, H, W), by name; those of four axes as NCHW."""
+    found = runner(path, flatbuffer.Graph.read(path))(image)
+    return {name: values.transpose(0, 3, 1, 2) if values.ndim == 4 else values for name, values in found.items()}
+
+
 def _padded(graph: flatbuffer.Graph) -> list[tuple[str, str]]:
     """(output, input) of each PADV2: its -inf border is no activation, so the output takes the range of the input."""
     return [(graph.layer(op), graph.name(op.inputs[0])) for op in graph.operators if graph.op(op) == "PADV2"]

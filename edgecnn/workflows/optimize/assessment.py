@@ -28,12 +28,10 @@ from edgecnn.measure.latency import Candidate, Latency, compare, measure
 from edgecnn.measure.reasons import BY_LOAD
 from edgecnn.predict.runtime import run_file
 from edgecnn.report.model import Parity, Speed
-from edgecnn.tasks.task import Answers, Task
+from edgecnn.tasks.task import Answers
 from edgecnn.workflows.optimize.execution import Execution, translated
 from edgecnn.workflows.optimize.planning import RunContext, versions
 
-VERIFIED = 128
-"""Images on which every artifact is compared with PyTorch, output by output."""
 OUTPUTS = "logits.npy"
 RANKED_ON = 64
 """Calibration images on which each layer alone is quantized, to find those that lose most."""
@@ -97,7 +95,7 @@ def _cached(
     return done, {"stage": label, "key": key, "seconds": round(seconds, 3), "cached": cached}
 
 
-def _cached_outputs(
+def cached_outputs(
     context: RunContext, step: str, key: str, compute: Callable[[], np.ndarray], *, label: str
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Outputs of a network from the store, computed now if they are not there, and a record of the step."""
@@ -110,7 +108,7 @@ def _cached_outputs(
     return np.load(done.folder / OUTPUTS, allow_pickle=False), record
 
 
-def _key(tools: tuple[str, ...], *parts: Any) -> str:
+def key_of(tools: tuple[str, ...], *parts: Any) -> str:
     """The digest of what decides a finding: its inputs, this package, and the tools that make it."""
     return digest_of([__version__, versions(tools), parts])
 
@@ -124,7 +122,7 @@ def lint(assessment: Assessment, context: RunContext) -> None:
     family = assessment.deployment.family
     format = format_of_family(family)
     linters = (*runtime_packages(), "numpy", *(package.distribution for package in format.packages))
-    key = _key(linters, family, artifact.sha256, artifact.precision)
+    key = key_of(linters, family, artifact.sha256, artifact.precision)
 
     done, record = _cached(
         context,
@@ -154,7 +152,7 @@ def answer(assessment: Assessment, images: Images, context: RunContext, *, threa
     artifact, connection = assessment.artifact, context.connection
     runs_on = assessment.runs_on
     where = () if connection.local else connection.answers_as(runs_on)  # this host's runtimes are in the key
-    key = _key(
+    key = key_of(
         (*runtime_packages(), "numpy", "pillow"), artifact.sha256, artifact.format, images.digest, runs_on, *where
     )
 
@@ -171,38 +169,16 @@ def answer(assessment: Assessment, images: Images, context: RunContext, *, threa
         context.task.validate(outputs, width=context.model.num_classes, runtime=connection.device.name)
         return outputs
 
-    outputs, record = _cached_outputs(context, "answer", key, compute, label=f"judge {assessment.name}")
+    outputs, record = cached_outputs(context, "answer", key, compute, label=f"judge {assessment.name}")
     assessment.answers = Answers(outputs, images)
     assessment.records.append(record)
-
-
-def reference(model: Model, images: Images, context: RunContext) -> tuple[np.ndarray, dict[str, Any]]:
-    """Outputs of a torch network for the first `VERIFIED` images, and a record of the step."""
-    from edgecnn.predict.parity import torch_outputs
-
-    first, label = images.take(VERIFIED), "verify PyTorch"
-    key = _key(("torch", "torchvision", "timm", "pillow"), model.sha256, first.digest)
-    listener = scoped(context.listener, label)
-    return _cached_outputs(
-        context, "reference", key, lambda: torch_outputs(model, first, listener=listener), label=label
-    )
-
-
-def verify(assessment: Assessment, expected: np.ndarray, task: Task) -> None:
-    """Compare the file's first answers with PyTorch's."""
-    from edgecnn.predict.parity import parity
-
-    if assessment.answers is not None and len(assessment.answers):
-        outputs = assessment.answers.outputs[: len(expected)]
-        figures: dict[str, Any] = parity(expected, outputs)
-        assessment.parity = Parity(**figures, agreement=task.agreement(expected, outputs))
 
 
 def rank(model: Model, format: FormatName, context: RunContext) -> list[str]:
     """The layers of a torch network, those first that lose most when they alone are INT8."""
     deployment, label = context.target.deployment(format), f"rank layers {format}"
     family = deployment.family if deployment else ""
-    key = _key(
+    key = key_of(
         ("torch", *Quantize().tools_for(format)), model.sha256, context.data.calibration.digest, family, RANKED_ON
     )
 
@@ -235,7 +211,7 @@ def time_all(
     candidates = [
         Candidate(name, assessment.artifact, assessment.runs_on, threads) for name, assessment in timed.items()
     ]
-    key = _key(
+    key = key_of(
         (*runtime_packages(), "numpy"),
         [
             (

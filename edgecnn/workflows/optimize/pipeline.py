@@ -18,9 +18,10 @@ from edgecnn.measure.effort import profile_named
 from edgecnn.measure.layer_times import layer_times_on
 from edgecnn.report.model import Report
 from edgecnn.report.search import Search
+from edgecnn.tasks.task import Answers
 from edgecnn.workflows.inputs import Inputs, open_inputs
 from edgecnn.workflows.optimize import file_names
-from edgecnn.workflows.optimize.assessment import Assessment, answer, gather, lint, reference, time_all, verify
+from edgecnn.workflows.optimize.assessment import Assessment, answer, gather, lint, time_all
 from edgecnn.workflows.optimize.earlier_run import require_same_network
 from edgecnn.workflows.optimize.execution import Execution, execute, finished
 from edgecnn.workflows.optimize.output import write_run
@@ -33,6 +34,7 @@ from edgecnn.workflows.optimize.planning import (
 from edgecnn.workflows.optimize.request import Request, validate, validate_inputs
 from edgecnn.workflows.optimize.run_report import build_report, provenance
 from edgecnn.workflows.optimize.search import confidence_of, search
+from edgecnn.workflows.optimize.verification import checkpoint_answers, validate_source, verify
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +73,22 @@ def run(request: Request, *, listener: Listener) -> Report:
         context = replace(context, confidence=confidence_of(request, context))
         executions = build(request, context)
         found = gather(executions, context)
+        baseline, records = checkpoint_answers(context)
         _assess(found, context, request)
-        executions, searches = _search(executions, found, context, request)
+        executions, searches = _search(executions, found, baseline, context, request)
         profile = profile_named(request.profile)
         samples = time_all(found, context, profile=profile, threads=request.threads, again=request.remeasure)
-        report = build_report(request, inputs, context, executions, found=found, warnings=warnings, searches=searches)
+        report = build_report(
+            request,
+            inputs,
+            context,
+            executions,
+            found=found,
+            baseline=baseline,
+            records=records,
+            warnings=warnings,
+            searches=searches,
+        )
         write_run(
             request.out,
             report,
@@ -111,12 +124,16 @@ def build(request: Request, context: RunContext) -> list[Execution]:
 
 
 def _search(
-    executions: Sequence[Execution], found: dict[Kind, Assessment], context: RunContext, request: Request
+    executions: Sequence[Execution],
+    found: dict[Kind, Assessment],
+    baseline: Answers | None,
+    context: RunContext,
+    request: Request,
 ) -> tuple[list[Execution], list[Search]]:
     """Each execution as the search leaves it, and what was tried; without images to judge on there is no search."""
-    if context.data.evaluation is None or not request.recipe.ladder:
+    if baseline is None or not request.recipe.ladder:
         return list(executions), []
-    searched = [search(execution, found, context, request) for execution in executions]
+    searched = [search(execution, found, baseline, context, request) for execution in executions]
     return [execution for execution, _ in searched], [tried for _, tried in searched if tried is not None]
 
 
@@ -168,16 +185,15 @@ def _assess(found: Mapping[Kind, Assessment], context: RunContext, request: Requ
     """Lint every file, run it on the images, compare it with PyTorch. An error of one file stays with it."""
     images = context.data.evaluation or context.data.calibration
     for assessment in found.values():
-        expected, record = reference(assessment.model, images, context)
-        assessment.records.append(record)
         if assessment.error is not None:
             continue
         try:
+            validate_source(assessment, found)
             lint(assessment, context)
             for warning in assessment.fusion.warnings if assessment.fusion else ():
                 context.listener(Warned("fusion", f"{assessment.name}: {warning}"))
             answer(assessment, images, context, threads=request.threads)
-            verify(assessment, expected, context.task)
+            verify(assessment, images, context)
         except (InputError, CannotWrite):
             raise
         except EdgecnnError as error:

@@ -27,29 +27,27 @@ FEW_IMAGES = 50
 def rows(
     executions: Sequence[Execution],
     assessments: Mapping[Kind, Assessment],
+    baseline: Answers | None,
     *,
     task: Task,
     max_drop: float,
-    judged: bool,
     confidence: float = CONFIDENCE,
 ) -> list[Row]:
-    """One row per artifact made, failed or skipped, format by format, FP32 first. `judged` is False without images to
-    judge on. Each outcome holds with `confidence`.
+    """One row per artifact made, failed or skipped, format by format, FP32 first. `baseline` are the checkpoint's
+    answers in PyTorch to the evaluation images, None where there are no such images. Each outcome holds with
+    `confidence`.
 
-    Where FP32 itself is no better than chance, or answers one class only, agreeing with it proves nothing: its
-    candidates are INCONCLUSIVE.
+    Where the checkpoint itself is no better than chance, or answers one class only, agreeing with it proves nothing:
+    its candidates are INCONCLUSIVE.
     """
     made: list[Row] = []
     compare = partial(task.compare, max_drop=max_drop, confidence=confidence)
+    doubt = _doubt(baseline, task) if baseline else ""
     for execution in executions:
-        baseline = assessments.get(Kind(execution.format, "fp32"))
-        doubt = _doubt(baseline, task) if judged and baseline else ""
         for kind in execution.artifacts:
             assessment = assessments[kind]
-            judgement = None
-            if assessment is not baseline:
-                judgement = _judgement(assessment, baseline, compare) if judged else Judgement("INCONCLUSIVE", NO_DATA)
-            row = _row(assessment, judgement, task if judged else None)
+            judgement = None if kind.is_baseline else _judgement(assessment, baseline, compare)
+            row = _row(assessment, judgement, task if baseline else None)
             if doubt and row.outcome is not None:
                 row = replace(row, outcome="INCONCLUSIVE", outcome_why=doubt)
             made.append(row)
@@ -90,11 +88,13 @@ def _row(assessment: Assessment, judgement: Judgement | None, task: Task | None)
 
 
 def _judgement(
-    assessment: Assessment, baseline: Assessment | None, compare: Callable[[Answers, Answers], Judgement]
+    assessment: Assessment, baseline: Answers | None, compare: Callable[[Answers, Answers], Judgement]
 ) -> Judgement:
-    if baseline is None or baseline.answers is None or assessment.answers is None:
-        return Judgement("INCONCLUSIVE", "there is no FP32 file to compare with")
-    return compare(baseline.answers, assessment.answers)
+    if baseline is None:
+        return Judgement("INCONCLUSIVE", NO_DATA)
+    if assessment.answers is None:
+        return Judgement("INCONCLUSIVE", "the file has not answered any image")
+    return compare(baseline.on(assessment.answers.images), assessment.answers)
 
 
 def _why(judgement: Judgement | None) -> str:
@@ -177,23 +177,22 @@ def _latency(row: Row, limit: float, *, here: bool) -> tuple[Outcome, str]:
     return ("FAIL" if speed.median_low_ms > limit else "INCONCLUSIVE"), said
 
 
-def _doubt(baseline: Assessment, task: Task) -> str:
-    """What is wrong with the FP32 file's own answers."""
-    answers = baseline.answers
-    if answers is None or answers.labels is None or len(answers) < FEW_IMAGES:
+def _doubt(baseline: Answers, task: Task) -> str:
+    """What is wrong with the checkpoint's own answers."""
+    if baseline.labels is None or len(baseline) < FEW_IMAGES:
         return ""
-    return next(iter(task.suspicions(answers)), "")
+    return next(iter(task.suspicions(baseline)), "")
 
 
-def doubts(assessments: Mapping[Kind, Assessment], task: Task) -> list[str]:
+def doubts(assessments: Mapping[Kind, Assessment], baseline: Answers | None, task: Task) -> list[str]:
     """Signs that something other than compression is wrong, each said once."""
     said: list[str] = []
     for assessment in assessments.values():
-        answers, baseline = assessment.answers, assessments.get(Kind(assessment.artifact.format, "fp32"))
-        if not answers or answers.labels is None or baseline is None or baseline.answers is None:
+        answers = assessment.answers
+        if not answers or answers.labels is None or baseline is None:
             continue
         if len(answers) < FEW_IMAGES:
             said.append(f"only {len(answers)} images: expect INCONCLUSIVE; add images")
         else:
-            said.extend(task.suspicions(baseline.answers.on(answers.images), answers))
+            said.extend(task.suspicions(baseline.on(answers.images), answers))
     return list(dict.fromkeys(said))

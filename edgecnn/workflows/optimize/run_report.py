@@ -27,6 +27,7 @@ from edgecnn.report.facts import (
 )
 from edgecnn.report.model import Report
 from edgecnn.report.search import Search
+from edgecnn.tasks.task import Answers
 from edgecnn.workflows.inputs import Inputs
 from edgecnn.workflows.optimize import recommendation, results
 from edgecnn.workflows.optimize.assessment import Assessment
@@ -46,21 +47,24 @@ def build_report(
     executions: Sequence[Execution],
     *,
     found: Mapping[Any, Assessment],
+    baseline: Answers | None,
+    records: Sequence[dict[str, Any]],
     warnings: Sequence[str],
     searches: Sequence[Search],
 ) -> Report:
-    """The report of a finished run; `found` are the assessments by kind."""
-    connection, task, judged = context.connection, context.task, inputs.data.evaluation is not None
+    """The report of a finished run; `found` are the assessments by kind, `baseline` the checkpoint's answers
+    to the evaluation images, where there are any, and `records` the steps that gave them."""
+    connection, task = context.connection, context.task
     max_drop, confidence = request.budget.max_drop, context.confidence
-    rows = results.rows(executions, found, task=task, max_drop=max_drop, judged=judged, confidence=confidence)
+    rows = results.rows(executions, found, baseline, task=task, max_drop=max_drop, confidence=confidence)
     finals = [execution.final for execution in executions]
     rows = results.limited(rows, finals, budget=request.budget, here=request.here)
     budget = _budget_facts(request)
     bundled = recommendation.deciding(rows, budget) if request.formats is None else None
     outcome, why = recommendation.overall(rows, task, confidence=confidence, bundled=bundled)
-    doubts = results.doubts(found, task) if judged else []
-    records = [record for execution in executions for record in execution.records]
-    records += _first_of_each(record for item in found.values() for record in item.records)
+    doubts = results.doubts(found, baseline, task)
+    steps = [record for execution in executions for record in execution.records]
+    steps += _first_of_each([*records, *(record for item in found.values() for record in item.records)])
     return Report(
         title=f"{_name(request.source.checkpoint)} for {request.target.title}",
         outcome=outcome,
@@ -77,11 +81,11 @@ def build_report(
         profile=request.profile,
         rows=tuple(rows),
         conclusions=(
-            *recommendation.changes(records),
+            *recommendation.changes(steps),
             *recommendation.conclusions(rows, here=request.here, budget=budget),
         ),
         warnings=tuple(dict.fromkeys([*warnings, *doubts])),
-        stages=tuple(facts_of(StageFacts, record) for record in records),
+        stages=tuple(facts_of(StageFacts, step) for step in steps),
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         version=__version__,
         budget=budget,

@@ -22,13 +22,14 @@ from edgecnn.data.folds import halves
 from edgecnn.report import search as words
 from edgecnn.report.search import Search, TrialRow
 from edgecnn.statistics.proportions import CONFIDENCE
-from edgecnn.tasks.task import Judgement
-from edgecnn.workflows.optimize.assessment import Assessment, answer, gather, lint, reference, verify
+from edgecnn.tasks.task import Answers, Judgement
+from edgecnn.workflows.optimize.assessment import Assessment, answer, gather, lint
 from edgecnn.workflows.optimize.execution import Execution
 from edgecnn.workflows.optimize.ladder import Ladder, Strategy, trials_of
 from edgecnn.workflows.optimize.planning import RunContext
 from edgecnn.workflows.optimize.request import Request
 from edgecnn.workflows.optimize.trial import Evaluator, Trial
+from edgecnn.workflows.optimize.verification import validate_source, verify
 
 CONFIDENCE_OF_TWO = 1 - (1 - CONFIDENCE) / 2
 AS_WRITTEN = "as written"
@@ -37,9 +38,14 @@ ON_SEARCH_IMAGES = f"{AS_WRITTEN}, on these images"
 
 
 def search(
-    execution: Execution, found: dict[Kind, Assessment], context: RunContext, request: Request
+    execution: Execution,
+    found: dict[Kind, Assessment],
+    checkpoint: Answers,
+    context: RunContext,
+    request: Request,
 ) -> tuple[Execution, Search | None]:
     """The execution to deliver, and how it was found: `execution` itself where the recipe as written passes.
+    `checkpoint` are its answers in PyTorch, which everything is judged against.
 
     `found` gets the assessments of a new execution's files. Raises CannotWrite only: an attempt that fails becomes a
     row of the search.
@@ -51,7 +57,7 @@ def search(
     if judged is None or any(item.error is not None or item.answers is None for item in (baseline, judged)):
         return execution, None
     assert judged.answers is not None
-    evaluator = Evaluator.create(request, context, execution.format, baseline)
+    evaluator = Evaluator.create(request, context, execution.format, checkpoint, baseline)
     overall, exceeds = evaluator.judge(judged.answers), evaluator.too_large(judged)
     passes = overall.outcome == "PASS" and not exceeds
     written = Trial(AS_WRITTEN, execution, judged, overall, exceeds, passes)
@@ -119,11 +125,10 @@ def certify(chosen: Trial, found: dict[Kind, Assessment], evaluator: Evaluator) 
         if known is not None and known.artifact.sha256 == assessment.artifact.sha256:
             continue
         try:
+            validate_source(assessment, found)
             lint(assessment, context)
             answer(assessment, evaluator.certifying, context, threads=evaluator.request.threads)
-            expected, record = reference(assessment.model, evaluator.certifying, context)
-            assessment.records.append(record)
-            verify(assessment, expected, context.task)
+            verify(assessment, evaluator.certifying, context)
         except CannotWrite:
             raise
         except EdgecnnError as error:

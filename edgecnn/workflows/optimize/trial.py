@@ -67,22 +67,26 @@ class Evaluator:
     """`evaluator(stages, label=…)` is a trial. Pure: equal stages give an equal trial, and nothing else changes but
     the store.
 
-    `baseline` is the assessment of FP32 in this format, on all evaluation images. The images are divided once, class
+    `checkpoint` are its answers in PyTorch to all evaluation images, which trials are judged against; `baseline` is the
+    assessment of FP32 in this format, beside which they are timed. The images are divided once, class
     by class: those `searching` judge trials, those `certifying` have no part in choosing.
     """
 
     request: Request
     context: RunContext
     format: FormatName
+    checkpoint: Answers
     baseline: Assessment
     searching: LabelledImages
     certifying: LabelledImages
 
     @classmethod
-    def create(cls, request: Request, context: RunContext, format: FormatName, baseline: Assessment) -> Evaluator:
+    def create(
+        cls, request: Request, context: RunContext, format: FormatName, checkpoint: Answers, baseline: Assessment
+    ) -> Evaluator:
         images: Any = context.data.evaluation
         searching, certifying = (images.select(positions) for positions in halves(images))
-        return cls(request, context, format, baseline, searching, certifying)
+        return cls(request, context, format, checkpoint, baseline, searching, certifying)
 
     def __call__(self, stages: tuple[Stage, ...], *, label: str, fallback: str = "", timed: bool = False) -> Trial:
         """`timed` measures the latency, where a budget asks for it and the target can be measured.
@@ -103,12 +107,10 @@ class Evaluator:
         return Trial(label, execution, assessment, judgement, exceeds, would_pass and not exceeds, seconds, fallback)
 
     def judge(self, answers: Answers) -> Judgement:
-        """`answers` against the baseline's to the same images."""
-        assert self.baseline.answers is not None
+        """`answers` against the checkpoint's to the same images."""
         budget, context = self.request.budget, self.context
-        return context.task.compare(
-            self.baseline.answers, answers, max_drop=budget.max_drop, confidence=context.confidence
-        )
+        checkpoint = self.checkpoint.on(answers.images)
+        return context.task.compare(checkpoint, answers, max_drop=budget.max_drop, confidence=context.confidence)
 
     def too_large(self, assessment: Assessment) -> str:
         """The size and its limit, where it is over it."""

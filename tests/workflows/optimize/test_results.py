@@ -226,6 +226,6 @@ def test_agreeing_with_a_useless_baseline_proves_nothing(tmp_path: Path, useless
         found[artifact.kind] = Assessment(
             artifact, HOST.deployments[0], "onnxruntime", SimpleNamespace(), answers=answers
         )
-    made = rows([execution], found, task=TASK, max_drop=0.01, judged=True)
+    made = rows([execution], found, answers, task=TASK, max_drop=0.01)
     assert overall(made, TASK)[0] == "INCONCLUSIVE"
     assert "the baseline" in made[1].outcome_why

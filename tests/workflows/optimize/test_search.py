@@ -28,13 +28,14 @@ from edgecnn.report.model import Report
 from edgecnn.report.search import NOTHING_SMALLER
 from edgecnn.workflows.inputs import open_inputs
 from edgecnn.workflows.optimize import search
-from edgecnn.workflows.optimize.assessment import answer, gather
+from edgecnn.workflows.optimize.assessment import gather
 from edgecnn.workflows.optimize.ladder import SearchHistory, trials_of
 from edgecnn.workflows.optimize.pipeline import build, run
 from edgecnn.workflows.optimize.planning import RunContext
 from edgecnn.workflows.optimize.request import Request
 from edgecnn.workflows.optimize.search import run_strategy
 from edgecnn.workflows.optimize.trial import Evaluator
+from edgecnn.workflows.optimize.verification import checkpoint_answers
 
 if TYPE_CHECKING:
     from workbench import Workbench
@@ -330,14 +331,13 @@ def test_an_evaluator_needs_no_ladder_and_changes_nothing(bench: Workbench, tmp_
     """Any strategy may call it: the same stages give the same trial, and the baseline stays as it was."""
     request = request_of(bench, tmp_path, recipe(shift=0.0), max_drop=0.3)
     inputs = open_inputs(request.source, request.recipe, listener=ignore)
-    store = Store(tmp_path / "store")
-    context = RunContext(inputs.model, inputs.data, HOST, store, ignore, seed=0, task=inputs.task)
+    context = RunContext(inputs.model, inputs.data, HOST, Store(tmp_path / "store"), ignore, seed=0, task=inputs.task)
     (execution,) = build(request, context)
-    found = gather([execution], context)
-    baseline = found[Kind("onnx", "fp32")]
-    answer(baseline, inputs.data.evaluation, context, threads=1)
+    baseline = gather([execution], context)[Kind("onnx", "fp32")]
     before = replace(baseline, records=list(baseline.records))
-    evaluate = Evaluator.create(request, context, "onnx", baseline)
+    checkpoint, _ = checkpoint_answers(context)
+    assert checkpoint is not None
+    evaluate = Evaluator.create(request, context, "onnx", checkpoint, baseline)
     first, again = (evaluate((Export(), Spoil(shift=WRECK)), label="spoilt") for _ in range(2))
     assert not first.passes
     assert (first.sha256, first.judgement, first.row().drop) == (again.sha256, again.judgement, again.row().drop)

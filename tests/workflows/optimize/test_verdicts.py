@@ -6,6 +6,7 @@ import json
 import shutil
 import textwrap
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,6 +126,59 @@ def test_a_stage_that_fails_takes_no_other_down(
     assert "warning[stage-failed]" in ended.err and "Traceback" not in ended.err
     assert (out / "bundle" / "manifest.json").is_file()
     assert not list((out / ".store").glob("**/half"))
+
+
+@pytest.fixture
+def wrong_converter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ONNX exporter that writes the output channels of one layer in the wrong order."""
+    from onnx_ir import Model, convenience, tensor
+
+    from edgecnn.formats.onnx import export, surgery
+
+    def operate(model: Model) -> Model:
+        found = surgery.operate(model)
+        node = next(node for node in found.graph if node.name == "features.6")
+        weight = node.inputs[1]
+        assert weight is not None
+        held = convenience.get_const_tensor(weight)
+        assert held is not None
+        weight.const_value = tensor(held.numpy()[::-1].copy(), name=weight.name)
+        return found
+
+    monkeypatch.setattr(export, "operate", operate)
+
+
+@pytest.mark.skipif(find_spec("litert_torch") is None, reason="the extra `tflite` is not installed")
+def test_an_fp32_file_that_computes_something_else_fails_by_name_and_the_other_formats_go_on(
+    finished: Run, bench: Workbench, invoke: Invoke, tmp_path: Path, wrong_converter: None
+) -> None:
+    out = finished.copy(tmp_path / "out")
+    for step in [*(out / ".store").glob("export-onnx*"), *(out / ".store").glob("quantize-onnx*")]:
+        shutil.rmtree(step)
+    ended = invoke(*bench.optimize(out, "--json"))
+    report, made = ended.json, rows(ended.json)
+    assert (ended.code, report["exit_code"], report["verdict_of"]) == (0, 0, "tflite int8"), "it is what is bundled"
+    assert report["outcome_why"].endswith("not made: onnx fp32, onnx int8")
+    for name in ("onnx fp32", "onnx int8"):
+        assert made[name]["status"] == "failed" and made[name]["outcome"] is None
+        assert "the first layer that departs: features.6 (convolution" in made[name]["reason"]
+    others = [row for row in report["rows"] if row["format"] != "onnx"]
+    assert {row["status"] for row in others} <= {"ok"}
+    assert "warning[wrong-export]: onnx fp32 failed" in ended.err
+    assert list((out / "bundle").glob("*.tflite")) and not list((out / "bundle").glob("*.onnx"))
+    asked = invoke(*bench.optimize(out, "--json", "--format", "onnx"))
+    assert asked.code == asked.json["exit_code"] == 5
+    assert {row["status"] for row in asked.json["rows"]} == {"failed"} and not (out / "bundle").exists()
+
+
+@pytest.mark.parametrize("command", ["export", "quantize"])
+def test_a_conversion_that_computes_something_else_writes_no_file(
+    bench: Workbench, invoke: Invoke, tmp_path: Path, wrong_converter: None, command: str
+) -> None:
+    out = tmp_path / "model.onnx"
+    ended = invoke(command, *bench.source, "--data", str(bench.data), "--out", str(out))
+    assert (ended.code, ended.error) == (5, "wrong-export")
+    assert "features.6 (convolution" in ended.err and not out.exists()
 
 
 def test_where_every_stage_fails_the_first_error_is_shown(
