@@ -28,7 +28,7 @@ def rank(epoch: Epoch, metric: Metric) -> tuple[float, float]:
 
 
 class BestWeights:
-    """The best epoch so far: best in the task's metric, then lowest validation loss, then the earliest.
+    """The best epoch so far: best in the task's metric, then lowest validation loss, then the latest.
 
     `weights` are those of epoch `number`, or of the start while there is none.
     """
@@ -43,7 +43,7 @@ class BestWeights:
         """Whether epoch `number`, whose weights `module` holds, is now the one that is kept."""
         if epoch.score is not None:
             score = rank(epoch, self._metric)
-            if self.number and score <= self._score:
+            if self.number and score < self._score:
                 return False
             self._score = score
         self.number, self.weights = number, snapshot(module)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from edgecnn.core.errors import InputError
-from edgecnn.core.events import Listener, ignore
+from edgecnn.core.events import Listener, Warned, ignore
 from edgecnn.core.stage import LabelledImages
 from edgecnn.tasks.task import DEFAULT, Task, find
 from edgecnn.train import heap, interruption, optimizer, parallel, randomness
@@ -83,8 +84,8 @@ def fit(
             )
         with interruption.noticed() as asked:
             history = run.go(asked, listener=listener if group.is_first else ignore, watch=watch)
-        if settings.bn_images:
-            history = run.measure_norms(history)
+        if group.is_first:
+            _warn_at_chance(history, images.validation, settings, listener)
         group.share_weights(module)
     return history
 
@@ -103,6 +104,28 @@ def _require(images: TrainingImages, settings: TrainSettings, objective: Objecti
             why="without them no epoch is better than another",
             hint="give images to judge on, or leave early_stopping out",
         )
+
+
+def _warn_at_chance(
+    history: History, validation: LabelledImages | None, settings: TrainSettings, listener: Listener
+) -> None:
+    """Where the best weights answer no better than one class for every image, say so, and what often is the cause."""
+    accuracy = history.validation_accuracy
+    if validation is None or accuracy is None:
+        return
+    (_, most), *_ = Counter(require_labels(validation)).most_common(1)
+    if round(accuracy * len(validation)) > most or most == len(validation):
+        return
+    listener(
+        Warned(
+            "at-chance",
+            f"the network is no better than chance: {accuracy:.1%} of {len(validation)} validation images",
+            hint="try another learning rate (--lr), or more epochs"
+            if settings.bn_images
+            else "--set bn_images=512 measures batch norm's statistics before judging (small batches lag behind); "
+            "or try another learning rate (--lr), or more epochs",
+        )
+    )
 
 
 def _home(module: nn.Module) -> torch.device:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from edgecnn.core.stage import LabelledImages
@@ -54,3 +54,16 @@ def reestimate(
         for part, training in before:
             part.training = training
     return len(layers)
+
+
+def statistics(module: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    """The buffers of every batch-norm layer, each with a copy of what it holds now: for `restore`."""
+    layers = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
+    return [(buffer, buffer.clone()) for layer in layers for buffer in layer.buffers(recurse=False)]
+
+
+def restore(before: Sequence[tuple[Tensor, Tensor]]) -> None:
+    """Put back what `statistics` found."""
+    with torch.no_grad():
+        for buffer, value in before:
+            buffer.copy_(value)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -117,21 +117,6 @@ class TrainingRun:
         self._kept.restore(self._task.module)
         return History(tuple(self._epochs), str(self._group.device), self._kept.number, self._stopped)
 
-    def measure_norms(self, history: History) -> History:
-        """Re-estimate the kept weights' batch-norm statistics, and judge them again."""
-        task = self._task
-        norms.reestimate(
-            task.module,
-            task.images.train,
-            count=task.settings.bn_images,
-            batch=task.settings.batch,
-            seed=task.seed,
-            keep=task.still,
-        )
-        epochs = list(history.epochs)
-        epochs[history.best - 1] = replace(epochs[history.best - 1], **self._judged())
-        return replace(history, epochs=tuple(epochs))
-
     def _epoch(self, number: int, watch: EpochCallback | None) -> None:
         started = time.perf_counter()
         self._teller.begin(self._sums)
@@ -140,7 +125,7 @@ class TrainingRun:
         rate, trained_s = self._teller.rate(self._sums), time.perf_counter() - started
         waited_s = self._task.feed.waited_s
         try:
-            with self._averaged():
+            with self._averaged(), self._measured_norms(number):
                 judged = self._judged()
                 self._require_numbers(number, judged["validation_loss"])
                 epoch = Epoch(
@@ -221,6 +206,29 @@ class TrainingRun:
     def _averaged(self) -> AbstractContextManager[None]:
         average = self._stepper.average
         return nullcontext() if average is None else average.applied()
+
+    @contextmanager
+    def _measured_norms(self, number: int) -> Iterator[None]:
+        """Where `bn_images` asks for it, batch norm's statistics are measured for the weights as they are now: what is
+        judged is kept. Training goes on with its own."""
+        task = self._task
+        wanted = task.images.validation is not None or number == task.settings.epochs
+        if not task.settings.bn_images or not wanted:
+            yield
+            return
+        before = norms.statistics(task.module)
+        try:
+            norms.reestimate(
+                task.module,
+                task.images.train,
+                count=task.settings.bn_images,
+                batch=task.settings.batch,
+                seed=task.seed,
+                keep=task.still,
+            )
+            yield
+        finally:
+            norms.restore(before)
 
     def _judged(self) -> dict[str, Any]:
         """The figures on the validation images, which the first process measures for all; asked to stop meanwhile, it

@@ -55,10 +55,10 @@ class TrainSettings(BaseModel):
     `class_weights` and `sampling` answer unequal classes: weights in the loss, or more draws of the rare ones
     (weighted: in proportion to the inverse count; balanced: every class equally often in each batch). `freeze` names
     modules by their paths or regular expressions whose weights and batch-norm statistics stay; `layer_decay` multiplies
-    the learning rate per stage towards the input (1.0: all alike). `bn_images` re-estimates batch-norm statistics on so
-    many training images at the end. `workers` are processes that decode and augment, None as many as pay; `cache` keeps
-    decoded images in memory (auto: while they fit into 0.5 GB). `device` is a torch device name, None for CUDA where
-    there is one, else the CPU.
+    the learning rate per stage towards the input (1.0: all alike). `bn_images` re-estimates batch-norm statistics
+    on so many training images before an epoch is judged. `workers` are processes that decode and augment, None as
+    many as pay; `cache` keeps decoded images in memory (auto: while they fit into 0.5 GB). `device` is a torch
+    device name, None for CUDA where there is one, else the CPU.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -147,11 +147,11 @@ class TrainingSession:
 
 
 def _best(epochs: list[Epoch], metric: Metric) -> int:
-    """The number of the epoch whose weights are kept, as `train.best_weights` chooses it: the earliest of the best; the
+    """The number of the epoch whose weights are kept, as `train.best_weights` chooses it: the latest of the best; the
     last without validation."""
     if epochs[-1].score is None:
         return len(epochs)
-    return max(range(1, len(epochs) + 1), key=lambda number: (*rank(epochs[number - 1], metric), -number))
+    return max(range(1, len(epochs) + 1), key=lambda number: (*rank(epochs[number - 1], metric), number))
 
 
 def _confusion(module: nn.Module, images: TrainingImages, classes: int) -> np.ndarray:
