@@ -19,7 +19,7 @@ from edgecnn.core.stage import Stage
 DEFAULT = "int8"
 GROUPS = {"stages": "stages", "ladder": "fallbacks"}
 """Under which entry points the words of a list are found."""
-WORDS = {"stages": "stage", "ladder": "rung"}
+WORDS = {"stages": "stage", "ladder": "fallback"}
 MAX_STAGES = 50
 
 
@@ -169,7 +169,7 @@ def _links(stages: Sequence[Stage], format: FormatName) -> Iterator[tuple[int, i
 
 
 def _out_of_order(fallbacks: Sequence[Any]) -> list[str]:
-    """A rung that costs latency before one that costs none would give away speed for nothing."""
+    """A fallback that costs latency before one that costs none would give away speed for nothing."""
     kinds = [fallback.kind for fallback in fallbacks]
     first = next((index for index, fallback in enumerate(fallbacks) if fallback.costs_latency), len(fallbacks))
     late = [fallback.kind for fallback in fallbacks[first:] if not fallback.costs_latency]
@@ -177,7 +177,7 @@ def _out_of_order(fallbacks: Sequence[Any]) -> list[str]:
 
 
 def _without_object(fallbacks: Sequence[Any], stages: Sequence[Stage]) -> list[str]:
-    """A rung whose stage is not in the recipe could never do anything."""
+    """A fallback whose stage is not in the recipe could never do anything."""
     there = {stage.kind for stage in stages}
     idle = [fallback for fallback in fallbacks if fallback.changes and fallback.changes not in there]
     return [
@@ -186,7 +186,7 @@ def _without_object(fallbacks: Sequence[Any], stages: Sequence[Stage]) -> list[s
 
 
 def _entries(entries: Any, group: str, problems: list[str]) -> tuple[Any, ...]:
-    """The checked values of a list of stages or rungs."""
+    """The checked values of a list of stages or fallbacks."""
     if not isinstance(entries, list) or len(entries) > MAX_STAGES:
         problems.append(f"{group}: write a list of at most {MAX_STAGES}, such as `- {plugins.names(GROUPS[group])[0]}`")
         return ()

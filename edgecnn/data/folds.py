@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 
 from edgecnn.core.errors import InputError
 from edgecnn.data.images import ImageSet
-from edgecnn.data.splits import are_classes, rank
+from edgecnn.data.splits import are_classes, by_class, rank
 
 
 def folds(images: ImageSet, count: int, *, seed: int = 0) -> list[tuple[ImageSet, ImageSet]]:
@@ -34,11 +34,9 @@ def folds(images: ImageSet, count: int, *, seed: int = 0) -> list[tuple[ImageSet
         )
     digests = images.file_digests()
     labels = images.labels if are_classes(images.labels) else [0] * len(digests)
-    by_class: defaultdict[int, list[str]] = defaultdict(list)
-    for digest, label in dict(zip(digests, labels, strict=True)).items():
-        by_class[label].append(digest)
-    _require_enough(images, labels, by_class, count)
-    fold_of = _deal(by_class, count, seed)
+    groups = by_class(labels, digests)
+    _require_enough(images, labels, groups, count)
+    fold_of = _deal(groups, count, seed)
     return [
         (
             images.select(at for at, digest in enumerate(digests) if fold_of[digest] != fold),
@@ -54,28 +52,23 @@ def halves(images: ImageSet) -> tuple[list[int], list[int]]:
     Copies of one file are in one half. Images without labels are one class.
     """
     digests = images.file_digests()
-    by_class: defaultdict[int, list[str]] = defaultdict(list)
-    for digest, label in dict(zip(digests, images.labels or [0] * len(digests), strict=True)).items():
-        by_class[label].append(digest)
-    half_of = _deal(by_class, 2, 0)
+    half_of = _deal(by_class(images.labels or [0] * len(digests), digests), 2, 0)
     first = [at for at, digest in enumerate(digests) if half_of[digest]]
     return first, [at for at, digest in enumerate(digests) if not half_of[digest]]
 
 
-def _deal(by_class: dict[int, list[str]], count: int, seed: int) -> dict[str, int]:
+def _deal(groups: dict[int, list[str]], count: int, seed: int) -> dict[str, int]:
     """Class after class, shuffled, to the folds in turn: no fold has two images more than another, of a class or in
     all."""
-    shuffled = [
-        digest for label in sorted(by_class) for digest in sorted(by_class[label], key=lambda word: rank(seed, word))
-    ]
+    shuffled = [digest for label in sorted(groups) for digest in sorted(groups[label], key=partial(rank, seed))]
     return {digest: position % count for position, digest in enumerate(shuffled)}
 
 
-def _require_enough(images: ImageSet, labels: Sequence[int], by_class: dict[int, list[str]], count: int) -> None:
-    if not by_class:
+def _require_enough(images: ImageSet, labels: Sequence[int], groups: dict[int, list[str]], count: int) -> None:
+    if not groups:
         raise InputError("no-images", "there are no images to divide", hint="give a folder with images: --data DIR")
-    smallest = min(by_class, key=lambda label: len(by_class[label]))
-    found = len(by_class[smallest])
+    smallest = min(groups, key=lambda label: len(groups[label]))
+    found = len(groups[smallest])
     if found >= count:
         return
     name = images.paths[labels.index(smallest)].parent.name

@@ -57,6 +57,14 @@ def are_classes(labels: Sequence[Any]) -> bool:
     return all(isinstance(label, Integral) for label in labels)
 
 
+def by_class(labels: Sequence[Any], digests: Sequence[str]) -> dict[Any, list[str]]:
+    """The digests of each class's files, in their order, each once."""
+    groups: defaultdict[Any, list[str]] = defaultdict(list)
+    for digest, label in dict(zip(digests, labels, strict=True)).items():
+        groups[label].append(digest)
+    return groups
+
+
 def hold_out(
     labels: Sequence[Any], digests: Sequence[str], *, seed: int, share: float = HELD_OUT
 ) -> tuple[list[int], list[int]]:
@@ -65,12 +73,8 @@ def hold_out(
     That `share` of each class is held out, rounded up, so a class with a single image judges; a smaller share is part
     of a larger one. Labels that are no classes are divided as one class.
     """
-    by_class: defaultdict[int, list[str]] = defaultdict(list)
-    classes = labels if are_classes(labels) else [0] * len(labels)
-    for digest, label in dict(zip(digests, classes, strict=True)).items():
-        by_class[label].append(digest)
     held: set[str] = set()
-    for group in by_class.values():
+    for group in by_class(labels if are_classes(labels) else [0] * len(labels), digests).values():
         ranked = sorted(group, key=lambda digest: rank(seed, digest))
         held.update(ranked[: -int(-len(ranked) * share // 1)])
     positions = range(len(labels))

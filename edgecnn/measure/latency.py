@@ -58,7 +58,7 @@ def measure(
             candidate = candidates[index]
             if candidate.name not in failed:
                 try:
-                    on_event = _teller(listener, done, total, candidate)
+                    on_event = _relay(listener, done, total, candidate)
                     taken[candidate.name].append(bench.process(candidate, (block, position), on_event))
                 except EdgecnnError as error:
                     if on_failure is None:
@@ -95,17 +95,10 @@ def _check_names(candidates: Sequence[Candidate]) -> None:
         raise InputError("duplicate-arm", f"measured twice under one name: {', '.join(twice)}", hint="name each once")
 
 
-def _teller(listener: Listener, done: int, total: int, candidate: Candidate) -> Callable[[Mapping[str, Any]], None]:
+def _relay(listener: Listener, done: int, total: int, candidate: Candidate) -> Callable[[Mapping[str, Any]], None]:
     def on_event(event: Mapping[str, Any]) -> None:
-        listener(
-            Progress(
-                STEP,
-                done,
-                total,
-                "processes",
-                f"{candidate.name}: {sanitize(event.get('name', event['event']), LONGEST_NOTE)}",
-            )
-        )
+        note = sanitize(event.get("name", event["event"]), LONGEST_NOTE)
+        listener(Progress(STEP, done, total, "processes", f"{candidate.name}: {note}"))
 
     return on_event
 

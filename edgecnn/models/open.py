@@ -75,7 +75,7 @@ _ASSUMED = "input size not stated"
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _BuiltModel:
     """A network with weights, before its input and output are known."""
 
     name: str
@@ -114,16 +114,16 @@ def _opened(weights: Weights, architecture: str | None) -> LoadedModel:
     return _complete(found, weights)
 
 
-def _rebuilt(weights: Weights, plan: PruningPlan, architecture: str | None) -> _Found:
+def _rebuilt(weights: Weights, plan: PruningPlan, architecture: str | None) -> _BuiltModel:
     """The architecture with the channels that are left, and the weights of those."""
     text = architecture or _named(weights)
     wanted = reference.parse(text) if text is not None else None
     entry, identity, network, note = rebuild(weights, plan, wanted)
     modules = (wanted.module,) if isinstance(wanted, reference.Factory) else ()
-    return _Found(str(entry or text), identity, network, entry, (note,), modules, plan)
+    return _BuiltModel(str(entry or text), identity, network, entry, (note,), modules, plan)
 
 
-def _named_by_user(weights: Weights, text: str) -> _Found:
+def _named_by_user(weights: Weights, text: str) -> _BuiltModel:
     wanted = reference.parse(text)
     if isinstance(wanted, reference.Factory):
         return _from_factory(wanted, weights)
@@ -163,7 +163,7 @@ def _is_same_code(known: str, text: str) -> bool:
     return False
 
 
-def _stated(weights: Weights) -> _Found | None:
+def _stated(weights: Weights) -> _BuiltModel | None:
     """The registered architecture the file names, if it fits."""
     text = _named(weights)
     if text is None:
@@ -183,12 +183,12 @@ def _stated(weights: Weights) -> _Found | None:
         return replace(found, notes=(note, *found.notes))
 
 
-def _searched(weights: Weights) -> _Found:
+def _searched(weights: Weights) -> _BuiltModel:
     best, notes = match.find(weights)
     return _registered(best, weights, notes)
 
 
-def _registered(best: match.Fit, weights: Weights, notes: tuple[str, ...]) -> _Found:
+def _registered(best: match.Fit, weights: Weights, notes: tuple[str, ...]) -> _BuiltModel:
     network = match.load_into(build_empty(best.entry, best.form), weights.state)
     if best.entry.library == "torchvision" and best.entry.name in ("googlenet", "inception_v3"):
         call = f"torchvision.models:{best.entry.name}(transform_input=True, init_weights=False)"
@@ -196,10 +196,10 @@ def _registered(best: match.Fit, weights: Weights, notes: tuple[str, ...]) -> _F
             *notes,
             f"built without transform_input; weights fine-tuned from torchvision's own need --model '{call}'",
         )
-    return _Found(str(best.entry), f"{best.entry} {best.form}", network, best.entry, notes)
+    return _BuiltModel(str(best.entry), f"{best.entry} {best.form}", network, best.entry, notes)
 
 
-def _from_factory(factory: reference.Factory, weights: Weights) -> _Found:
+def _from_factory(factory: reference.Factory, weights: Weights) -> _BuiltModel:
     network = reference.make(factory)
     state, given = weights.state, shapes(weights.state)
     differs = match.difference(shapes(network.state_dict()), given)
@@ -214,10 +214,10 @@ def _from_factory(factory: reference.Factory, weights: Weights) -> _Found:
     if differs:
         raise match.mismatch(str(factory), differs, given)
     network = match.load_into(copy.deepcopy(network), state)
-    return _Found(str(factory), factory.identity(), network, modules=(factory.module,))
+    return _BuiltModel(str(factory), factory.identity(), network, modules=(factory.module,))
 
 
-def _complete(found: _Found, weights: Weights) -> LoadedModel:
+def _complete(found: _BuiltModel, weights: Weights) -> LoadedModel:
     notes = [*weights.notes, *found.notes]
     channels = _channels(found.network)
     preprocessing, note = facts.preprocessing_of(weights.metadata)

@@ -89,14 +89,14 @@ def _raw(blob: bytearray, meta: dict[str, Any], path: Path) -> torch.Tensor:
 
 def _read_older(archive: zipfile.ZipFile, path: Path) -> dict[str, torch.Tensor]:
     """torch 2.7 and before: the state_dict is one torch.save file inside."""
-    inside = [name for name in archive.namelist() if name.endswith("serialized_state_dict.pt") or _is_legacy(name)]
+    inside = [
+        name
+        for name in archive.namelist()
+        if name.endswith("serialized_state_dict.pt") or ("data/weights/" in name and name.endswith(".pt"))
+    ]
     if not inside:
         raise InputError("no-weights", f"{path} holds no weights", hint=RESAVE)
     return _unpickled(archive.read(inside[0]), path)
-
-
-def _is_legacy(name: str) -> bool:
-    return "data/weights/" in name and name.endswith(".pt")
 
 
 def _unpickled(content: bytes, path: Path) -> dict[str, torch.Tensor]:

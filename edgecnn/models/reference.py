@@ -15,6 +15,7 @@ import importlib.util
 import inspect
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -231,6 +232,14 @@ def _importable(factory: Factory) -> Iterator[None]:
     finally:
         with contextlib.suppress(ValueError):
             sys.path.remove(folder)
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """No warnings, and nothing on stdout: for code that is not ours."""
+    with warnings.catch_warnings(), quiet_stdout():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @contextlib.contextmanager

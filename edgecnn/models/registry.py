@@ -76,25 +76,14 @@ def find(name: str, *, library: str | None = None) -> list[Entry]:
         )
     entries = [entry for entry in (Entry(which, name) for which in wanted) if entry.base in names(entry.library)]
     if not entries:
-        known = sorted({item for which in wanted for item in names(which)})
-        hint = (
-            did_you_mean(name, known)
-            if _close(name, known)
-            else "name one of torchvision.models or timm, or file.py:factory"
-        )
-        why = (
-            ""
-            if has_timm() or library == "torchvision"
-            else f"timm is not installed; with it there are more: {install_hint('timm')}"
-        )
+        hint = did_you_mean(name, sorted({item for which in wanted for item in names(which)}))
+        if not hint.startswith("did you mean"):
+            hint = "name one of torchvision.models or timm, or file.py:factory"
+        why = ""
+        if not has_timm() and library != "torchvision":
+            why = f"timm is not installed; with it there are more: {install_hint('timm')}"
         raise InputError("unknown-architecture", f"no architecture is called '{name}'", why=why, hint=hint)
     return entries
-
-
-def _close(word: str, known: list[str]) -> bool:
-    from difflib import get_close_matches
-
-    return bool(get_close_matches(word, known, n=1, cutoff=0.5))
 
 
 def build(entry: Entry, form: Form, **options: Any) -> nn.Module:

@@ -15,15 +15,15 @@ def save(path: str, array: np.ndarray) -> None:
     """Write `.npy` beside `path` and rename it into place: the host sees all of it or nothing."""
     beside = f"{path}.{os.getpid()}.part"
     try:
-        with open(beside, "wb") as stream:  # noqa: PTH123
+        with open(beside, "wb") as stream:
             np.save(stream, array, allow_pickle=False)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(beside, path)  # noqa: PTH105
+        os.replace(beside, path)
     except OSError as error:
-        full = system.is_full(os.path.dirname(path) or ".", error)  # noqa: PTH120
+        full = system.is_full(os.path.dirname(path) or ".", error)
         with contextlib.suppress(OSError):
-            os.unlink(beside)  # noqa: PTH108
+            os.unlink(beside)
         if full:
             raise ProbeError("disk-full", "the disk is full", first_line(error), "free some space") from error
         raise ProbeError("cannot-write", "cannot write " + path, first_line(error), "free some space") from error

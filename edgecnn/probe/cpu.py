@@ -80,8 +80,8 @@ def _policy(machine: Machine, folder: str) -> dict[str, Any]:
 
 
 def _name(folder: str) -> str:
-    last = os.path.basename(folder)  # noqa: PTH119
-    return last if last != "cpufreq" else os.path.basename(os.path.dirname(folder))  # noqa: PTH119, PTH120
+    last = os.path.basename(folder)
+    return last if last != "cpufreq" else os.path.basename(os.path.dirname(folder))
 
 
 def _cpuinfo(machine: Machine) -> list[tuple[str, str]]:

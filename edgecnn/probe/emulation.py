@@ -32,10 +32,10 @@ def emulated(argv: Sequence[str] = ()) -> bool | None:
     except OSError:
         return None
     try:
-        executed = os.readlink(f"/proc/{child.pid}/exe")  # noqa: PTH115
+        executed = os.readlink(f"/proc/{child.pid}/exe")
     except OSError:
         return None
     finally:
         child.kill()
         child.communicate()
-    return os.path.basename(executed).startswith(EMULATOR)  # noqa: PTH119
+    return os.path.basename(executed).startswith(EMULATOR)

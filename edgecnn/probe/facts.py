@@ -11,15 +11,14 @@ from typing import Any
 
 from . import cpu, jetpack
 from .emulation import emulated
+from .sensors.linux import cpu_ticks
 from .sensors.machine import Machine
-
-DEVICE_TREES = ("/proc/device-tree/", "/sys/firmware/devicetree/base/")
 
 
 def describe(machine: Machine | None = None) -> dict[str, Any]:
     """Facts that do not change during a job; a hundredth of a second."""
     machine = Machine() if machine is None else machine
-    release, compatible = jetpack.l4t(machine), device_tree(machine, "compatible")
+    release, compatible = jetpack.l4t(machine), machine.device_tree("compatible")
     return {
         "python": platform.python_version(),
         "bits": 8 * struct.calcsize("P"),
@@ -29,7 +28,7 @@ def describe(machine: Machine | None = None) -> dict[str, Any]:
         "os": operating_system(machine),
         "release": platform.release(),
         "libc": " ".join(platform.libc_ver()).strip() or None,
-        "board": device_tree(machine, "model"),
+        "board": machine.device_tree("model"),
         "compatible": compatible.split("\0") if compatible is not None else None,
         "l4t": release,
         "jetpack": jetpack.jetpack(release),
@@ -50,15 +49,6 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def device_tree(machine: Machine, name: str) -> str | None:
-    """The device tree's `model`, for example `Raspberry Pi 4 Model B Rev 1.4`, or `compatible`; None on a PC."""
-    for folder in DEVICE_TREES:
-        text = machine.text(folder + name)
-        if text is not None:
-            return text
-    return None
 
 
 def operating_system(machine: Machine) -> str | None:
@@ -122,18 +112,14 @@ def own_load(before: dict[str, Any], after: dict[str, Any]) -> float | None:
 
 
 def _busy_s() -> float | None:
-    """user + nice + system + irq + softirq + steal of `/proc/stat`, in seconds."""
-    fields = (_read("/proc/stat") or "").split("\n", 1)[0].split()
-    if len(fields) < 9 or fields[0] != "cpu":
-        return None
-    user, nice, system, _idle, _iowait, irq, softirq, steal = (int(field) for field in fields[1:9])
-    return (user + nice + system + irq + softirq + steal) / float(os.sysconf("SC_CLK_TCK"))
+    ticks = cpu_ticks(Machine())
+    return None if ticks is None else ticks[0] / float(os.sysconf("SC_CLK_TCK"))
 
 
 def reset_peak_rss() -> None:
     """Let the peak start again from what is resident now; silently keeps the old peak where the kernel refuses."""
     try:
-        with open("/proc/self/clear_refs", "w") as stream:  # noqa: PTH123 - one syscall, no pathlib needed on the board
+        with open("/proc/self/clear_refs", "w") as stream:
             stream.write("5")
     except OSError:
         pass
@@ -141,7 +127,7 @@ def reset_peak_rss() -> None:
 
 def peak_rss_bytes() -> int | None:
     """The largest resident set of this process so far, bytes."""
-    for line in (_read("/proc/self/status") or "").splitlines():
+    for line in (Machine().text("/proc/self/status") or "").splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
     return _getrusage_peak()
@@ -154,11 +140,3 @@ def _getrusage_peak() -> int | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak) if sys.platform == "darwin" else int(peak) * 1024
-
-
-def _read(path: str) -> str | None:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as stream:  # noqa: PTH123
-            return stream.read().strip("\0 \n") or None
-    except OSError:
-        return None

@@ -35,7 +35,7 @@ class OnnxFile(NamedTuple):
 def read(path: str) -> OnnxFile:
     """Raises ProbeError cannot-load when the file is no ONNX model or keeps its weights in another file."""
     try:
-        with open(path, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:  # noqa: PTH123
+        with open(path, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return _read(path, data)
     except (OSError, ValueError, IndexError) as error:
         why = first_line(error) if isinstance(error, OSError) else "it is no ONNX model: " + first_line(error)

@@ -32,9 +32,9 @@ class Times(NamedTuple):
 def read(path: str, *, warmup_ms: float) -> Times:
     """The queries that began after the warm-up. Raises ProbeError cannot-run for a file that is not as expected."""
     try:
-        if os.path.getsize(path) > LARGEST_BYTES:  # noqa: PTH202
+        if os.path.getsize(path) > LARGEST_BYTES:
             raise ValueError(f"it is larger than {LARGEST_BYTES} bytes")
-        with open(path, encoding="utf-8") as stream:  # noqa: PTH123
+        with open(path, encoding="utf-8") as stream:
             numbers = (number for query in _objects(stream) for number in _row(query))
             rows = np.fromiter(numbers, float).reshape(-1, len(FIELDS))  # a list of a million rows takes 250 MB
     except (OSError, ValueError, OverflowError, RecursionError) as error:

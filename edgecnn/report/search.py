@@ -10,7 +10,9 @@ from pydantic import Field
 from edgecnn.core.outcome import Outcome
 
 State = Literal["within", "over", "hopeless", "no better", "not possible", "failed"]
-NOTHING_SMALLER = "its accuracy is within the budget, and no rung makes a file smaller: prune more, or distill-small"
+NOTHING_SMALLER = (
+    "its accuracy is within the budget, and no fallback makes a file smaller: prune more, or distill-small"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ def not_searched(certifying: int, needed: int | None, budget: str) -> str:
     """Why no search is started: too few certifying images even for a file that changes no answer; that takes
     `needed`."""
     more = f": about {2 * needed:,} evaluation images could" if needed else ", and no number would: allow a little"
-    return f"not climbed: {certifying:,} images to certify on prove no drop of at most {budget}{more}"
+    return f"not searched: {certifying:,} images to certify on prove no drop of at most {budget}{more}"
 
 
 def certified(label: str, images: int) -> str:
@@ -69,4 +71,4 @@ def not_certified(label: str, images: int) -> str:
 
 def closest(label: str, shortfall: str) -> str:
     """Where nothing is within the budget; `shortfall` is how much the closest is over it."""
-    return f"no rung is within the budget; {label} came closest, {shortfall}"
+    return f"no attempt is within the budget; {label} came closest, {shortfall}"

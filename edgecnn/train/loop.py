@@ -14,9 +14,10 @@ from edgecnn.core.events import Listener, Warned, ignore
 from edgecnn.core.stage import LabelledImages
 from edgecnn.tasks.task import DEFAULT, Task, find
 from edgecnn.train import heap, interruption, optimizer, parallel, randomness
+from edgecnn.train.feed import open_feed
 from edgecnn.train.losses import Labels
 from edgecnn.train.session import EpochCallback, RunInputs, TrainingRun
-from edgecnn.train.settings import Feed, History, Objective, TrainingImages, TrainSettings
+from edgecnn.train.settings import History, Objective, TrainingImages, TrainSettings
 from edgecnn.train.state import RunState, identity
 from edgecnn.train.task_training import TaskTraining, training_of, validate_settings
 from edgecnn.train.validation import measure, measure_accuracy, require_labels
@@ -59,24 +60,27 @@ def fit(
     validate_settings(task, settings)
     _require(images, settings, objective)
     home = _home(module)
-    with ExitStack() as around:
-        around.enter_context(heap.kept())
-        group = around.enter_context(parallel.joined(settings.device))
-        around.enter_context(randomness.restored(group.device))
-        around.callback(lambda: module.eval().to(home).to(memory_format=torch.contiguous_format))
-        still = around.enter_context(optimizer.frozen(module, settings.freeze))
+    with ExitStack() as cleanup:
+        cleanup.enter_context(heap.kept())
+        group = cleanup.enter_context(parallel.joined(settings.device))
+        cleanup.enter_context(randomness.restored(group.device))
+        cleanup.callback(lambda: module.eval().to(home).to(memory_format=torch.contiguous_format))
+        still = cleanup.enter_context(optimizer.frozen(module, settings.freeze))
         module.to(group.device).to(memory_format=torch.channels_last)
         width = _outputs(module, images, training, group.device)
-        if objective is None:
-            goal: Objective = Labels(training.loss(settings, require_labels(images.train), width=width))
-        else:
-            goal = objective
+        goal = objective
+        if goal is None:
+            goal = Labels(training.loss(settings, require_labels(images.train), width=width))
         goal.to(str(group.device))
-        feed = _open(images.train, settings, group, seed, width)
-        around.callback(feed.close)
+        feed = open_feed(
+            images.train, settings, device=group.device, seed=seed, rank=group.rank, world=group.world, classes=width
+        )
+        cleanup.callback(feed.close)
         run = TrainingRun(RunInputs(module, images, settings, goal, feed, seed, still, training, task.metric), group)
         if scratch is not None:
-            about = {"seed": seed, "objective": _name(goal), "processes": group.world, "arithmetic": run.arithmetic}
+            # The kind of objective; one that depends on more than its settings says so by a `digest`.
+            kind = f"{type(goal).__qualname__} {getattr(goal, 'digest', '')}".rstrip()
+            about = {"seed": seed, "objective": kind, "processes": group.world, "arithmetic": run.arithmetic}
             if task.name != DEFAULT:
                 about["task"] = task.name
             run.resume(
@@ -146,18 +150,3 @@ def _outputs(module: nn.Module, images: TrainingImages, training: TaskTraining, 
     for labels in (images.train.labels, images.validation.labels if images.validation else None):
         training.require_fit(tuple(outputs.shape), labels or ())
     return int(outputs.shape[1])
-
-
-def _open(
-    images: LabelledImages, settings: TrainSettings, group: parallel.ProcessGroup, seed: int, classes: int
-) -> Feed:
-    from edgecnn.train.feed import open_feed
-
-    return open_feed(
-        images, settings, device=group.device, seed=seed, rank=group.rank, world=group.world, classes=classes
-    )
-
-
-def _name(objective: Objective) -> str:
-    """What kind of objective it is; one that depends on more than its settings says so by a `digest`."""
-    return f"{type(objective).__qualname__} {getattr(objective, 'digest', '')}".rstrip()

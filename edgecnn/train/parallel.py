@@ -7,7 +7,7 @@ process group of the caller.
 of processes. Gradients are averaged (`DistributedDataParallel`; gloo between CPUs, nccl between GPUs). Batch-norm
 statistics are each process's own, taken over its part of the batch, and the first process's are kept: from about 16
 images per process on that costs nothing. For fewer, and on CUDA only, convert the network before training with
-`torch.nn.SyncBatchNorm.convert_sync_batchnorm`. One process tells, judges and saves: the first.
+`torch.nn.SyncBatchNorm.convert_sync_batchnorm`. One process reports, validates and saves: the first.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 LONGEST_WAIT = timedelta(hours=2)
-"""For a process that waits while the first one judges."""
+"""For a process that waits while the first one validates."""
 
 
 def place() -> tuple[int, int]:
@@ -45,13 +46,13 @@ def place() -> tuple[int, int]:
     return 0, 1
 
 
+@dataclass(frozen=True, slots=True)
 class ProcessGroup:
     """The processes of one training, seen from one of them. Alone, nothing here costs anything."""
 
-    def __init__(self, rank: int, world: int, device: torch.device) -> None:
-        self.rank = rank
-        self.world = world
-        self.device = device
+    rank: int
+    world: int
+    device: torch.device
 
     @property
     def is_first(self) -> bool:
@@ -140,10 +141,10 @@ def joined(device: str | None) -> Iterator[ProcessGroup]:
     try:
         yield ProcessGroup(rank, world, chosen)
     except RuntimeError as error:
-        known = problem_of_many(error) if world > 1 else None
-        if known is None:
+        problem = problem_of_many(error) if world > 1 else None
+        if problem is None:
             raise
-        raise known from error
+        raise problem from error
     finally:
         if mine:
             dist.destroy_process_group()
@@ -153,19 +154,19 @@ def problem_of_many(error: RuntimeError) -> StepError | None:
     """What torch says of the other processes, in words; None where the error is not about them."""
     import torch.distributed as dist
 
-    said = str(error)
-    if "finished reduction in the prior iteration" in said:
+    message = str(error)
+    if "finished reduction in the prior iteration" in message:
         return StepError(
             "unused-weights",
             "the network has weights that take no part in its answer, and several processes cannot agree on them",
-            why=said.splitlines()[0],
+            why=message.splitlines()[0],
             hint="train in one process, or take the unused layers out of the network",
         )
-    if isinstance(error, dist.DistError) or "gloo" in said.lower():
+    if isinstance(error, dist.DistError) or "gloo" in message.lower():
         return StepError(
             "process-lost",
             "another process of this training is gone",
-            why=said.splitlines()[0],
+            why=message.splitlines()[0],
             hint="see what that process said; then run the same command again",
         )
     return None

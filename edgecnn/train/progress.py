@@ -54,7 +54,7 @@ class ProgressReporter:
     def __init__(
         self, listener: Listener, settings: TrainSettings, metric: Metric, *, batches: int, world: int
     ) -> None:
-        self._tell = listener
+        self._listener = listener
         self._metric = metric
         self._epochs = settings.epochs
         self._batches = batches
@@ -83,7 +83,7 @@ class ProgressReporter:
         words += [f"{self.rate(sums):.0f}/s", self._left(number, done)]
         steps = self._epochs * self._batches
         taken = (number - 1) * self._batches + done
-        self._tell(Progress(STEP, taken, steps, unit="step", note=", ".join(words), fine=True))
+        self._listener(Progress(STEP, taken, steps, unit="step", note=", ".join(words), fine=True))
 
     def rate(self, sums: EpochSums) -> float:
         """Images per second of this epoch so far, of all processes together."""
@@ -100,7 +100,7 @@ class ProgressReporter:
         words.append(f"{epoch.images_per_second:.0f} images/s")
         if number < self._epochs:
             words.append(self._left(number, self._batches))
-        self._tell(Progress(STEP, number, self._epochs, unit="epoch", note=", ".join(words)))
+        self._listener(Progress(STEP, number, self._epochs, unit="epoch", note=", ".join(words)))
 
     def waited(self, number: int, waited_s: float, seconds: float) -> None:
         """Warn, once, when the loop waited for images. The first of several epochs also fills the cache."""
@@ -108,7 +108,7 @@ class ProgressReporter:
             return
         if waited_s > max(WAITING_S, WAITING_SHARE * seconds):
             self._warned = True
-            self._tell(
+            self._listener(
                 Warned(
                     "loader-bound",
                     f"training waits for images: {waited_s:.1f} of {seconds:.1f} s in epoch {number}",

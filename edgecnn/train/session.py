@@ -60,19 +60,19 @@ class TrainingRun:
         steps = -(-len(task.feed) // settings.accumulate)
         self._stepper = Stepper(task.module, settings, group=group, steps=settings.epochs * steps)
         self._random = Randomness(task.seed, group.rank, group.device)
-        self._lookout = DivergenceCheck(task.images.train, group.device)
-        self._judge: Validator | None = None
+        self._divergence = DivergenceCheck(task.images.train, group.device)
+        self._validator: Validator | None = None
         if validation is not None and group.is_first:
-            self._judge = Validator(validation, task.training, hold=settings.cache != "off")
-        self._kept = BestWeights(task.module, task.metric)
+            self._validator = Validator(validation, task.training, hold=settings.cache != "off")
+        self._best = BestWeights(task.module, task.metric)
         self._epochs: list[Epoch] = []
         self._stopped = ""
-        self._done = 0
+        self._batches_done = 0
         """Batches of the epoch under way that have been learned from."""
         self._sums = EpochSums.of(group.device)
-        self._disk: RunState | None = None
-        self._asked = Interruption()
-        self._teller = self._reporter(ignore)
+        self._state: RunState | None = None
+        self._interruption = Interruption()
+        self._progress = self._reporter(ignore)
 
     @property
     def arithmetic(self) -> str:
@@ -85,24 +85,24 @@ class TrainingRun:
 
     def resume(self, disk: RunState | None) -> None:
         """Go on from the state on the first process's disk, if there is one, and save there from now on."""
-        self._disk = disk
+        self._state = disk
         raw = self._group.bytes_of_first(disk.load() if disk else b"")
         if not raw:
             return
         state = unpack(raw)
         best = unpack(self._group.bytes_of_first(disk.load_best(state["kept"]["number"]) if disk else b""))
         self._stepper.load_state_dict(state["stepper"])
-        self._kept.load_state_dict(state["kept"], best)
+        self._best.load_state_dict(state["kept"], best)
         self._epochs = [Epoch(**epoch) for epoch in state["epochs"]]
-        self._stopped, self._done = state["stopped"], state["done"]
+        self._stopped, self._batches_done = state["stopped"], state["done"]
         if self._group.is_first:  # the sums are of all processes
             self._sums = EpochSums.of(self._group.device, state["sums"])
 
     def go(self, asked: Interruption, *, listener: Listener, watch: EpochCallback | None) -> History:
         """Train to the end. Raises KeyboardInterrupt when `asked`, StepError when the loss is no number."""
         settings = self._task.settings
-        self._asked = asked
-        self._teller = self._reporter(listener)
+        self._interruption = asked
+        self._progress = self._reporter(listener)
         try:
             while len(self._epochs) < settings.epochs and not self._stopped:
                 self._epoch(len(self._epochs) + 1, watch if self._group.is_first else None)
@@ -110,61 +110,61 @@ class TrainingRun:
                 raise asked.error()
         except StepError as error:
             if error.code == CODE:
-                kept = self._kept.number
+                kept = self._best.number
                 error.why += f"; the network has the weights of {f'epoch {kept}' if kept else 'the beginning'} again"
-                self._kept.restore(self._task.module)
+                self._best.restore(self._task.module)
             raise
-        self._kept.restore(self._task.module)
-        return History(tuple(self._epochs), str(self._group.device), self._kept.number, self._stopped)
+        self._best.restore(self._task.module)
+        return History(tuple(self._epochs), str(self._group.device), self._best.number, self._stopped)
 
     def _epoch(self, number: int, watch: EpochCallback | None) -> None:
         started = time.perf_counter()
-        self._teller.begin(self._sums)
+        self._progress.begin(self._sums)
         self._learn(number)
         lost, right, seen, labelled = self._group.total(*self._sums.values())
-        rate, trained_s = self._teller.rate(self._sums), time.perf_counter() - started
+        rate, trained_s = self._progress.rate(self._sums), time.perf_counter() - started
         waited_s = self._task.feed.waited_s
         try:
             with self._averaged(), self._measured_norms(number):
-                judged = self._judged()
-                self._require_numbers(number, judged["validation_loss"])
+                validated = self._validated()
+                self._require_numbers(number, validated["validation_loss"])
                 epoch = Epoch(
                     loss=lost / seen,
                     train_accuracy=right / labelled if labelled else None,
                     learning_rate=self._stepper.rate,
                     images_per_second=rate,
                     waited_s=waited_s,
-                    **judged,
+                    **validated,
                     seconds=time.perf_counter() - started,
                 )
-                self._kept.offer(number, epoch, self._task.module)
+                self._best.offer(number, epoch, self._task.module)
                 if watch is not None:
                     watch(number, epoch, self._task.module)
         except _StopRequested:
             self._save()
-            raise self._asked.error() from None
+            raise self._interruption.error() from None
         self._epochs.append(epoch)
-        self._done, self._sums = 0, EpochSums.of(self._group.device)
+        self._batches_done, self._sums = 0, EpochSums.of(self._group.device)
         patience = self._task.settings.early_stopping
-        if patience is not None and number - self._kept.number >= patience and number < self._task.settings.epochs:
+        if patience is not None and number - self._best.number >= patience and number < self._task.settings.epochs:
             name = "accuracy" if epoch.validation_score is None else self._task.metric.name
             self._stopped = f"no better validation {name} for {patience} epoch{'s' * (patience > 1)}"
         self._save()
-        self._teller.epoch(number, epoch)
-        self._teller.waited(number, waited_s, trained_s)
+        self._progress.epoch(number, epoch)
+        self._progress.waited(number, waited_s, trained_s)
 
     def _learn(self, number: int) -> None:
         """The batches of one epoch that have not been learned from."""
         feed, objective = self._task.feed, self._task.objective
         length, accumulate = len(feed), self._task.settings.accumulate
-        if self._done == length:
+        if self._batches_done == length:
             return
         if (begin := getattr(objective, "begin_epoch", None)) is not None:
             begin(number)
         self._stepper.training_mode(self._task.still)
         drawn: list[Batch] = []
         for index, batch in enumerate(feed.epoch(number)):
-            if index < self._done:
+            if index < self._batches_done:
                 continue
             self._random.set(number, index)
             parts = min(accumulate, length - index // accumulate * accumulate)
@@ -174,23 +174,23 @@ class TrainingRun:
             right = None if batch.labels is None else self._task.training.correct(logits, batch.labels)
             self._sums.add(loss, len(logits), right)
             when = f"in step {self._stepper.taken + 1} (epoch {number})"
-            self._lookout.note("loss", loss, [batch.indices], when)
+            self._divergence.note("loss", loss, [batch.indices], when)
             if last:
                 norm = self._stepper.finish()
                 if norm is not None:
-                    self._lookout.note("gradient", norm, [part.indices for part in drawn], when)
+                    self._divergence.note("gradient", norm, [part.indices for part in drawn], when)
                 drawn = []
-                self._done = index + 1
+                self._batches_done = index + 1
                 self._pause()
-            self._teller.batch(number, index + 1, self._sums)
+            self._progress.batch(number, index + 1, self._sums)
 
     def _pause(self) -> None:
         """Between two steps: stop where the loss is no number, or where somebody asked to."""
-        at_end = self._done == len(self._task.feed)
+        at_end = self._batches_done == len(self._task.feed)
         if at_end:
-            self._lookout.read()
-        found = self._lookout.found
-        bad, asked = found is not None, self._asked.asked
+            self._divergence.read()
+        found = self._divergence.found
+        bad, asked = found is not None, self._interruption.asked
         if self._group.world > 1:
             if self._stepper.taken % AGREE_EVERY and not at_end:
                 return
@@ -201,7 +201,7 @@ class TrainingRun:
             )
         if asked:
             self._save()
-            raise self._asked.error()
+            raise self._interruption.error()
 
     def _averaged(self) -> AbstractContextManager[None]:
         average = self._stepper.average
@@ -230,17 +230,17 @@ class TrainingRun:
         finally:
             norms.restore(before)
 
-    def _judged(self) -> dict[str, Any]:
+    def _validated(self) -> dict[str, Any]:
         """The figures on the validation images, which the first process measures for all; asked to stop meanwhile, it
-        stops all. Raises _Asked."""
+        stops all. Raises _StopRequested."""
         scored = "validation_accuracy" if self._task.metric == TOP_1 else "validation_score"
         figures: dict[str, Any] = {"validation_loss": None, "validation_accuracy": None}
         if self._task.images.validation is None:
             return figures
         found, asked = (0.0, 0.0), False
-        if self._judge is not None:
+        if self._validator is not None:
             try:
-                found = self._judge(self._task.module, between=self._look_up)
+                found = self._validator(self._task.module, between=self._raise_if_interrupted)
             except _StopRequested:
                 asked = True
         loss, score, asked_first = self._group.of_first(*found, asked)
@@ -272,24 +272,24 @@ class TrainingRun:
                 for batch in few.batches(LOOKED_AT)
             )
 
-    def _look_up(self) -> None:
-        if self._asked.asked:
+    def _raise_if_interrupted(self) -> None:
+        if self._interruption.asked:
             raise _StopRequested
 
     def _save(self) -> None:
         sums = self._group.total(*self._sums.values())
-        if self._disk is None:
+        if self._state is None:
             return
         state = {
             "stepper": self._stepper.state_dict(),
-            "kept": self._kept.state_dict(),
+            "kept": self._best.state_dict(),
             "epochs": [asdict(epoch) for epoch in self._epochs],
             "stopped": self._stopped,
-            "done": self._done,
+            "done": self._batches_done,
             "sums": tuple(sums),
         }
-        self._disk.save(state, self._kept.weights, number=self._kept.number)
+        self._state.save(state, self._best.weights, number=self._best.number)
 
 
 class _StopRequested(Exception):
-    """Somebody pressed Ctrl-C while the network was judged."""
+    """Somebody pressed Ctrl-C while the network was validated."""

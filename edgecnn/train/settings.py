@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
+FREE_TO_CHANGE = ("workers", "cache", "device")
+"""Settings that may differ when a run goes on: they decide how fast it goes, not what comes out."""
 NO_EARLY_STOPPING = (
     "it needs images to judge epochs on, and a stage is given none: what judges the result must not choose it; set the "
     "epochs"

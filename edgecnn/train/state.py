@@ -21,12 +21,10 @@ from torch import nn
 
 from edgecnn.core.errors import InputError, StepError
 from edgecnn.core.store import digest_of, make_folder, sweep, write_atomically
-from edgecnn.train.settings import TrainingImages, TrainSettings
+from edgecnn.train.settings import FREE_TO_CHANGE, TrainingImages, TrainSettings
 
 FORMAT = "edgecnn.training/1"
 LAST = "last.pt"
-FREE = ("workers", "cache", "device")
-"""Settings that may differ: they decide how fast it goes, not what comes out."""
 WORDS = {
     "architecture": "another network",
     "data": "other images",
@@ -46,7 +44,7 @@ def identity(module: nn.Module, settings: TrainSettings, *, images: TrainingImag
     return {
         "architecture": digest_of([printed, shapes]),
         "data": [None if found is None else found.digest for found in (images.train, images.validation)],
-        "settings": settings.model_dump(mode="json", exclude=set(FREE)),
+        "settings": settings.model_dump(mode="json", exclude=set(FREE_TO_CHANGE)),
         **more,
     }
 

@@ -122,7 +122,7 @@ def test_every_mistake_is_shown_at_once_with_its_path(tmp_path: Path) -> None:
         ("stages: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
         (
             "stages: [export, quantize]\nladder: [calibrat]",
-            "ladder[0].calibrat: unknown rung; did you mean",
+            "ladder[0].calibrat: unknown fallback; did you mean",
         ),
         ("stages: [export, quantize]\nladder: calibrate", "ladder: write a list"),
         ("stages: [export, quantize]\nladder: [{qat: {epoch: 1}}]", "ladder[0].qat.epoch: unknown key"),

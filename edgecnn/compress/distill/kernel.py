@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from edgecnn.compress.distill.cache import require_numbers, teacher_logits
 from edgecnn.compress.distill.stage import ORIGINAL, Distill
-from edgecnn.core.artifact import Artifact, sha256_of
+from edgecnn.compress.network import training_images, write_checkpoint
+from edgecnn.core.artifact import Artifact
 from edgecnn.core.errors import InputError
 from edgecnn.core.events import Listener, Warned
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Context, LabelledImages, Model
-from edgecnn.models import open_model, save
+from edgecnn.models import open_model
 from edgecnn.models.pruned import PruningPlan
 from edgecnn.tasks.task import require_classes
 from edgecnn.train.distillation_loss import (
@@ -51,7 +52,7 @@ def distill(source: Artifact, context: Context, *, options: Distill) -> Artifact
     Raises InputError `no-training-images`, `classes-differ`, and what opening the files that the options name raises.
     """
     require_classes(context.task, Distill.kind)
-    images = training_images(context)
+    images = training_images(context, why="distillation trains, on images that are never judged on")
     teacher = teacher_of(options, context.teacher, images.preprocessing, listener=context.listener)
     student = _student(options, context, teacher)
     if student.classes != teacher.num_classes:
@@ -74,20 +75,16 @@ def distill(source: Artifact, context: Context, *, options: Distill) -> Artifact
         listener=context.listener,
         seed=context.seed,
     )
-    return _written(student, source, context)
-
-
-def training_images(context: Context) -> LabelledImages:
-    """The images to learn from. Raises InputError `no-training-images` where there are none."""
-    images = context.data.training
-    if images is None or not len(images):
-        raise InputError(
-            "no-training-images",
-            "there are no images to learn from",
-            why="distillation trains, on images that are never judged on",
-            hint="give --data DIR with a train/ folder beside val/; `export` and `quantize` need none",
-        )
-    return images
+    return write_checkpoint(
+        student.module,
+        source,
+        context,
+        classes=student.classes,
+        kind=Distill.kind,
+        variant=(source.variant if student.changed is not None else "") or "distilled",
+        architecture=student.architecture,
+        plan=student.plan,
+    )
 
 
 def teacher_of(options: Distill, original: Model, given: Preprocessing, *, listener: Listener) -> Model:
@@ -192,21 +189,3 @@ def _student(options: Distill, context: Context, teacher: Model) -> Student:
     for note in built.notes:
         context.listener(Warned("assumed", note))
     return Student(built.module, built.architecture, teacher.num_classes, None, built.plan)
-
-
-def _written(student: Student, source: Artifact, context: Context) -> Artifact:
-    path = context.workdir / "model.safetensors"
-    names = tuple(context.data.class_names)
-    history = (*source.history, Distill.kind)
-    save(
-        path,
-        student.module,
-        architecture=student.architecture,
-        num_classes=student.classes,
-        preprocessing=context.data.preprocessing,
-        class_names=names if len(names) == student.classes else None,
-        plan=student.plan,
-        history=history,
-    )
-    variant = source.variant if student.changed is not None else ""
-    return Artifact(path, "torch", "fp32", (), (), sha256_of(path), history, variant=variant or "distilled")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, lcm
@@ -285,14 +286,12 @@ def _too_narrow(group: PrunableGroup, ranking: Ranking) -> str:
 
 def nothing(prunable: Prunable, why: str = "") -> InputError:
     """The error for a pruning that would change nothing."""
-    reasons: dict[str, int] = {}
-    for reason in prunable.unpruned.values():
-        reasons[reason] = reasons.get(reason, 0) + 1
-    first = sorted(reasons, key=lambda item: -reasons[item])[:3]
+    reasons = Counter(prunable.unpruned.values()).most_common(3)
+    unpruned = "; ".join(f"{count} layers: {reason}" for reason, count in reasons)
     return InputError(
         "nothing-to-prune",
         "no channel of this network can go",
-        why=why or "; ".join(f"{reasons[item]} layers: {item}" for item in first) or "no layer has channels to lose",
+        why=why or unpruned or "no layer has channels to lose",
         hint="a smaller round_to leaves more to choose from; quantization alone needs no pruning",
     )
 

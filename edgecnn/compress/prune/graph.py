@@ -10,7 +10,6 @@ Nothing is computed: the network is traced on the meta device.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +24,7 @@ from edgecnn.compress.prune.group import Axis, DependencyGroup, Member
 from edgecnn.core.errors import StepError
 from edgecnn.core.third_party import first_line
 from edgecnn.models.pruned import LARGEST, sizes
-from edgecnn.models.reference import quiet_stdout
+from edgecnn.models.reference import silent
 
 MOST_PAIRS = 3_000_000
 """Pairs of a layer's channel and a root's taken along an edge for one group: beyond it the group is left whole."""
@@ -60,8 +59,7 @@ def dependency_groups(module: nn.Module, example: Tensor) -> list[DependencyGrou
     `module` and `example` (N, C, H, W) lie on one device, best the meta device. Raises StepError `cannot-trace`.
     """
     try:
-        with warnings.catch_warnings(), quiet_stdout():
-            warnings.simplefilter("ignore")
+        with silent():
             graph = _trace(module, example)
             unfollowed = _infer(graph)
     except Exception as error:

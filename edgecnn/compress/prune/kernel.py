@@ -9,18 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edgecnn.compress.network import write_checkpoint
 from edgecnn.compress.prune.algorithm import Between, PruneTarget, check_names, prune
 from edgecnn.compress.prune.graph import OUTPUTS
-from edgecnn.compress.prune.group import Batches, Pruned, Ranking
+from edgecnn.compress.prune.group import Batches, Ranking
 from edgecnn.compress.prune.latency import prune_to_latency
 from edgecnn.compress.prune.stage import MEASURED, Prune
-from edgecnn.core.artifact import Artifact, sha256_of
+from edgecnn.core.artifact import Artifact
 from edgecnn.core.errors import InputError
 from edgecnn.core.events import Listener, Warned
 from edgecnn.core.stage import Context, LabelledImages
 from edgecnn.core.store import write_atomically
 from edgecnn.core.units import first_few
-from edgecnn.models import save
 from edgecnn.tasks.task import find
 
 BATCH = 64
@@ -56,7 +56,18 @@ def run(source: Artifact, context: Context, *, options: Prune) -> Artifact:
         made.facts["importance_images"] = min(options.importance_images, len(images))
     made.facts["bn_images"] = 0 if options.finetune is not None else _reestimated(made.module, context, options)
     warn(made.unpruned, context.listener)
-    return _written(made, source, context)
+    write_atomically(context.workdir / "facts.json", json.dumps(made.facts, indent=2) + "\n")
+    model = context.model
+    return write_checkpoint(
+        made.module,
+        source,
+        context,
+        classes=model.num_classes,
+        kind=Prune.kind,
+        variant="pruned",
+        architecture=model.name,
+        plan=made.plan.after(getattr(model, "plan", None)),
+    )
 
 
 def _training_images(context: Context, options: Prune) -> LabelledImages | None:
@@ -140,23 +151,3 @@ def warn(unpruned: Mapping[str, str], listener: Listener) -> None:
     for why, paths in by_reason.items():
         verb = "stays" if len(paths) == 1 else "stay"
         listener(Warned("left-whole", f"{first_few(paths, NAMED)} {verb} whole: {why}"))
-
-
-def _written(made: Pruned, source: Artifact, context: Context) -> Artifact:
-    model = context.model
-    history = (*source.history, Prune.kind)
-    plan = made.plan.after(getattr(model, "plan", None))
-    names = tuple(context.data.class_names)
-    path = context.workdir / "model.safetensors"
-    save(
-        path,
-        made.module,
-        architecture=model.name,
-        num_classes=model.num_classes,
-        preprocessing=context.data.preprocessing,
-        class_names=names if len(names) == model.num_classes else None,
-        plan=plan,
-        history=history,
-    )
-    write_atomically(context.workdir / "facts.json", json.dumps(made.facts, indent=2) + "\n")
-    return Artifact(path, "torch", "fp32", (), (), sha256_of(path), history, variant="pruned")

@@ -10,9 +10,8 @@ chance or by initialisation. A wrong alignment (a channel shuffle, an attention 
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -30,7 +29,7 @@ from edgecnn.compress.prune.group import DependencyGroup
 from edgecnn.core.errors import EdgecnnError
 from edgecnn.core.third_party import first_line
 from edgecnn.models.pruned import Channels, PruningPlan, is_depthwise, is_layer, narrowed, skeleton
-from edgecnn.models.reference import quiet_stdout
+from edgecnn.models.reference import silent
 
 EQUAL = {torch.float64: 1e-8, torch.float32: 1e-3}
 """Largest difference, as a share of the largest output, by rounding alone."""
@@ -52,25 +51,16 @@ class PassFacts:
 
 def examine(module: nn.Module, example: Tensor) -> PassFacts:
     """Run forward and backward on the example's device. The module is left in eval mode, its weights unchanged."""
-    with (
-        warnings.catch_warnings(),
-        quiet_stdout(),
-        torch.enable_grad(),
-        torch.random.fork_rng(devices=[]),
-        _given_back(module),
-    ):
-        warnings.simplefilter("ignore")
+    with silent(), torch.enable_grad(), torch.random.fork_rng(devices=[]), _given_back(module):
         output = module.eval()(example)
         output.float().square().sum().backward()
-        given = frozenset(name for name, item in module.named_parameters() if item.grad is not None)
+        gradients = frozenset(name for name, item in module.named_parameters() if item.grad is not None)
         trained = None
-        try:
-            found = module.train()(example.expand(2, *example.shape[1:]))
-            trained = tuple(tuple(item.shape) for item in _tensors(found))
-        except Exception:
-            trained = None
+        with suppress(Exception):
+            outputs = module.train()(example.expand(2, *example.shape[1:]))
+            trained = tuple(tuple(item.shape) for item in _tensors(outputs))
         module.eval()
-        return PassFacts(tuple(output.shape), trained, given)
+        return PassFacts(tuple(output.shape), trained, gradients)
 
 
 @contextmanager
@@ -212,8 +202,7 @@ def _halves(dependencies: DependencyGroup, module: nn.Module, seed: int) -> list
 def smaller_example(module: nn.Module, example: Tensor) -> Tensor:
     """A smaller image the network also takes, float32 noise: what is mixed does not depend on the size."""
     generator = torch.Generator().manual_seed(0)
-    with torch.no_grad(), warnings.catch_warnings(), quiet_stdout():
-        warnings.simplefilter("ignore")
+    with torch.no_grad(), silent():
         for side in (*_SIDES, 0):
             shape = (1, example.shape[1], side, side) if side else tuple(example.shape)
             if side and side > max(example.shape[2:]) // 2:
@@ -235,8 +224,7 @@ def scrambled(module: nn.Module, example: Tensor, *, seed: int) -> nn.Module:
     large = sum(item.numel() for item in module.parameters()) > LARGE
     copied = copy.deepcopy(module).to(torch.float32 if large else torch.float64).eval()
     generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad(), warnings.catch_warnings(), quiet_stdout():
-        warnings.simplefilter("ignore")
+    with torch.no_grad(), silent():
         for name, item in copied.named_parameters():
             if item.ndim > 1:
                 item.normal_(0, (2 / max(item[0].numel(), 1)) ** 0.5, generator=generator)
@@ -272,8 +260,7 @@ def differs(reference: nn.Module, example: Tensor, plan: PruningPlan) -> str:
     """What is wrong with a plan: empty when the narrowed network gives what the whole one gives that does not read the
     channels removed. `reference` is scrambled; its weights are put back."""
     images = _like(reference, example)
-    with torch.no_grad(), warnings.catch_warnings(), quiet_stdout():
-        warnings.simplefilter("ignore")
+    with torch.no_grad(), silent():
         try:
             smaller = narrowed(reference, plan)
             given = smaller(images)

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from edgecnn.compress.network import training_images
 from edgecnn.compress.qat.prepared import PreparedNetwork
 from edgecnn.compress.qat.stage import VARIANT, Qat
 from edgecnn.core import plugins
 from edgecnn.core.artifact import Artifact, sha256_of
-from edgecnn.core.errors import InputError, MissingError
+from edgecnn.core.errors import MissingError
 from edgecnn.core.events import scoped
 from edgecnn.core.stage import Context, LabelledImages
 from edgecnn.formats.registry import format_named
@@ -38,7 +39,7 @@ def train(source: Artifact, context: Context, *, options: Qat, rounds: Sequence[
     `train.fit` raises.
     """
     require_classes(context.task, Qat.kind)
-    images = _images(context)
+    images = training_images(context, why="quantization-aware training learns from images that are never judged on")
     name = f"model.{VARIANT}{format_named(context.format).suffix}"
     begun, seen = source, 0.0
     for number, share in enumerate(rounds, start=1):
@@ -97,18 +98,6 @@ def part_of(images: LabelledImages, epochs: float, *, after: float = 0.0, seed: 
         return images
     order = np.roll(np.random.default_rng(seed).permutation(len(images)), -round(len(images) * after))
     return images.select(sorted(order[:count].tolist()))
-
-
-def _images(context: Context) -> LabelledImages:
-    images = context.data.training
-    if images is None or not len(images):
-        raise InputError(
-            "no-training-images",
-            "there are no images to train on",
-            why="quantization-aware training learns from images that are never judged on",
-            hint="give --data DIR with a train/ folder beside val/; `export` and `quantize` need none",
-        )
-    return images
 
 
 def _family(context: Context) -> str:

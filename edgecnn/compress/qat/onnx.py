@@ -14,7 +14,8 @@ from torch import Tensor
 
 from edgecnn.compress.qat.fake_quantize import WeightGrid
 from edgecnn.compress.qat.network import GraphNode, Network, Values
-from edgecnn.compress.qat.onnx_operators import OPERATORS, fake_quantize
+from edgecnn.compress.qat.onnx_operators import OPERATORS
+from edgecnn.compress.qat.operands import fake_quantize
 from edgecnn.compress.qat.prepared import PreparedNetwork, require_same
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.errors import StepError

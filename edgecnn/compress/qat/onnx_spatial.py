@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from edgecnn.compress.qat.network import Attributes, NodeInputs
-from edgecnn.compress.qat.operands import axes_of, given, integers, optional, unsupported
+from edgecnn.compress.qat.operands import axes_of, integers, optional, required, unsupported
 from edgecnn.compress.qat.windows import same_padding, split_padding
 
 CONVOLUTIONS: tuple[Callable[..., Tensor], ...] = (F.conv1d, F.conv2d, F.conv3d)
@@ -34,7 +34,7 @@ def _window(x: Tensor, kernel: Sequence[int], attributes: Attributes) -> tuple[l
 
 
 def conv(inputs: NodeInputs, attributes: Attributes) -> Tensor:
-    x, weight = given(inputs, 0), given(inputs, 1)
+    x, weight = required(inputs, 0), required(inputs, 1)
     pads, strides, dilations = _window(x, weight.shape[2:], attributes)
     x, padding = split_padding(x, pads, fill=0.0)
     run = CONVOLUTIONS[weight.ndim - 3]
@@ -42,7 +42,7 @@ def conv(inputs: NodeInputs, attributes: Attributes) -> Tensor:
 
 
 def conv_transpose(inputs: NodeInputs, attributes: Attributes) -> Tensor:
-    x, weight = given(inputs, 0), given(inputs, 1)
+    x, weight = required(inputs, 0), required(inputs, 1)
     pads, strides, dilations = _window(x, weight.shape[2:], attributes)
     rank = weight.ndim - 2
     extra = list(attributes.get("output_padding") or [0] * rank)
@@ -57,7 +57,7 @@ def conv_transpose(inputs: NodeInputs, attributes: Attributes) -> Tensor:
 
 
 def max_pool(inputs: NodeInputs, attributes: Attributes) -> Tensor:
-    x, kernel = given(inputs, 0), attributes["kernel_shape"]
+    x, kernel = required(inputs, 0), attributes["kernel_shape"]
     pads, strides, dilations = _window(x, kernel, attributes)
     x, padding = split_padding(x, pads, fill=-torch.inf, most=[size // 2 for size in kernel])
     run, ceil = MAX_POOLS[len(kernel) - 1], bool(attributes.get("ceil_mode", 0))
@@ -65,7 +65,7 @@ def max_pool(inputs: NodeInputs, attributes: Attributes) -> Tensor:
 
 
 def average_pool(inputs: NodeInputs, attributes: Attributes) -> Tensor:
-    x, kernel = given(inputs, 0), attributes["kernel_shape"]
+    x, kernel = required(inputs, 0), attributes["kernel_shape"]
     pads, strides, dilations = _window(x, kernel, attributes)
     if any(dilation != 1 for dilation in dilations):
         raise unsupported("AveragePool with dilations")
@@ -79,7 +79,7 @@ def average_pool(inputs: NodeInputs, attributes: Attributes) -> Tensor:
 
 
 def pad(inputs: NodeInputs, attributes: Attributes) -> Tensor:
-    x, pads = given(inputs, 0), integers(given(inputs, 1)) or []
+    x, pads = required(inputs, 0), integers(required(inputs, 1)) or []
     axes = axes_of(inputs, attributes, index=3) or list(range(x.ndim))
     sides = {axis % x.ndim: (pads[i], pads[i + len(axes)]) for i, axis in enumerate(axes)}
     last = [sides.get(axis, (0, 0)) for axis in reversed(range(x.ndim))]
@@ -93,11 +93,11 @@ def pad(inputs: NodeInputs, attributes: Attributes) -> Tensor:
 
 
 def resize(inputs: NodeInputs, attributes: Attributes) -> Tensor:
-    x, sizes, scales = given(inputs, 0), integers(optional(inputs, 3)), optional(inputs, 2)
+    x, sizes, scales = required(inputs, 0), integers(optional(inputs, 3)), optional(inputs, 2)
     if attributes.get("axes"):
         raise unsupported("Resize with axes")
     if sizes is None:
-        sizes = [int(size * scale) for size, scale in zip(x.shape, given([scales], 0).tolist(), strict=True)]
+        sizes = [int(size * scale) for size, scale in zip(x.shape, required([scales], 0).tolist(), strict=True)]
     mode, where = attributes.get("mode", "nearest"), attributes.get("coordinate_transformation_mode", "half_pixel")
     if list(sizes[:2]) != list(x.shape[:2]) or x.ndim != 4:
         raise unsupported("Resize of anything but the height and width of images")
@@ -111,7 +111,7 @@ def resize(inputs: NodeInputs, attributes: Attributes) -> Tensor:
 
 
 def depth_to_space(inputs: NodeInputs, attributes: Attributes) -> Tensor:
-    x, block = given(inputs, 0), attributes["blocksize"]
+    x, block = required(inputs, 0), attributes["blocksize"]
     if attributes.get("mode", "DCR") == "CRD":
         return F.pixel_shuffle(x, block)
     count, channels, height, width = x.shape

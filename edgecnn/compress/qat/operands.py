@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
 from torch import Tensor
 
-from edgecnn.compress.qat.network import Attributes, NodeInputs
+from edgecnn.compress.qat.fake_quantize import quantize_activation
+from edgecnn.compress.qat.network import Attributes, NodeInputs, OperatorFunction
 from edgecnn.core.errors import StepError
 
 
-def given(inputs: NodeInputs, index: int) -> Tensor:
+def required(inputs: NodeInputs, index: int) -> Tensor:
     """An input that must be there."""
     value = inputs[index]
     assert value is not None
@@ -35,3 +39,17 @@ def axes_of(inputs: NodeInputs, attributes: Attributes, index: int = 1) -> list[
     """Axes as an input (opset 13 and later) or as an attribute."""
     found = integers(optional(inputs, index))
     return found if found is not None else (list(attributes["axes"]) if "axes" in attributes else None)
+
+
+def unary(run: Callable[[Tensor], Tensor]) -> OperatorFunction:
+    """An operator of one input."""
+    return lambda inputs, _: run(required(inputs, 0))
+
+
+def prelu(inputs: NodeInputs, _: Attributes) -> Tensor:
+    x, slope = required(inputs, 0), required(inputs, 1)
+    return torch.where(x < 0, x * slope, x)
+
+
+def fake_quantize(inputs: NodeInputs, attributes: Attributes) -> Tensor:
+    return quantize_activation(required(inputs, 0), attributes["grid"])

@@ -44,7 +44,7 @@ def _without(training: QatSettings) -> QatSettings:
 
 
 Training = Annotated[QatSettings, AfterValidator(_without)]
-"""The settings of a stage or rung that trains for the grid."""
+"""The settings of a stage or fallback that trains for the grid."""
 Epochs = Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)]
 
 

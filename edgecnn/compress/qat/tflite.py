@@ -13,7 +13,7 @@ from torch import Tensor
 
 from edgecnn.compress.qat.fake_quantize import WeightGrid
 from edgecnn.compress.qat.network import GraphNode, Network, Values
-from edgecnn.compress.qat.onnx_operators import fake_quantize
+from edgecnn.compress.qat.operands import fake_quantize
 from edgecnn.compress.qat.prepared import PreparedNetwork, require_same
 from edgecnn.compress.qat.tflite_operators import MOVES, OPERATORS, TABLED, tabled
 from edgecnn.core.artifact import Artifact

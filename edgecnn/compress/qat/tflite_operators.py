@@ -11,7 +11,7 @@ from torch import Tensor
 
 from edgecnn.compress.qat.fake_quantize import quantize_activation
 from edgecnn.compress.qat.network import Attributes, NodeInputs, OperatorFunction
-from edgecnn.compress.qat.operands import given, integers, optional, unsupported
+from edgecnn.compress.qat.operands import integers, optional, prelu, required, unary, unsupported
 from edgecnn.compress.qat.windows import same_padding, split_padding
 
 FUSED: Mapping[int, Callable[[Tensor], Tensor]] = {
@@ -43,7 +43,7 @@ def _inside(x: Tensor, kernel: Sequence[int], attributes: Attributes, *, fill: f
 
 
 def _convolved(inputs: NodeInputs, attributes: Attributes, weight: Tensor, *, groups: int) -> Tensor:
-    view, padding = _inside(given(inputs, 0), weight.shape[2:], attributes, fill=0.0)
+    view, padding = _inside(required(inputs, 0), weight.shape[2:], attributes, fill=0.0)
     strides = attributes["strideH"], attributes["strideW"]
     dilations = attributes["dilationHFactor"], attributes["dilationWFactor"]
     found = F.conv2d(view, weight, optional(inputs, 2), strides, padding, dilations, groups)
@@ -51,16 +51,16 @@ def _convolved(inputs: NodeInputs, attributes: Attributes, weight: Tensor, *, gr
 
 
 def conv_2d(inputs: NodeInputs, attributes: Attributes) -> Tensor:
-    weight = given(inputs, 1).permute(0, 3, 1, 2)
-    return _convolved(inputs, attributes, weight, groups=given(inputs, 0).shape[3] // weight.shape[1])
+    weight = required(inputs, 1).permute(0, 3, 1, 2)
+    return _convolved(inputs, attributes, weight, groups=required(inputs, 0).shape[3] // weight.shape[1])
 
 
 def depthwise_conv_2d(inputs: NodeInputs, attributes: Attributes) -> Tensor:
-    return _convolved(inputs, attributes, given(inputs, 1).permute(3, 0, 1, 2), groups=given(inputs, 0).shape[3])
+    return _convolved(inputs, attributes, required(inputs, 1).permute(3, 0, 1, 2), groups=required(inputs, 0).shape[3])
 
 
 def fully_connected(inputs: NodeInputs, attributes: Attributes) -> Tensor:
-    x, weight = given(inputs, 0), given(inputs, 1)
+    x, weight = required(inputs, 0), required(inputs, 1)
     if not attributes.get("keepNumDims"):
         x = x.reshape(-1, weight.shape[1])
     return _activated(F.linear(x, weight, optional(inputs, 2)), attributes)
@@ -68,15 +68,15 @@ def fully_connected(inputs: NodeInputs, attributes: Attributes) -> Tensor:
 
 def max_pool_2d(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     kernel, strides = _kernel(attributes), (attributes["strideH"], attributes["strideW"])
-    view, padding = _inside(given(inputs, 0), kernel, attributes, fill=-torch.inf)
+    view, padding = _inside(required(inputs, 0), kernel, attributes, fill=-torch.inf)
     return _activated(F.max_pool2d(view, kernel, strides, padding).permute(0, 2, 3, 1), attributes)
 
 
 def average_pool_2d(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     """Padding does not count."""
     kernel, strides = _kernel(attributes), (attributes["strideH"], attributes["strideW"])
-    view, padding = _inside(given(inputs, 0), kernel, attributes, fill=0.0)
-    ones, _ = _inside(torch.ones_like(given(inputs, 0)[:1, :, :, :1]), kernel, attributes, fill=0.0)
+    view, padding = _inside(required(inputs, 0), kernel, attributes, fill=0.0)
+    ones, _ = _inside(torch.ones_like(required(inputs, 0)[:1, :, :, :1]), kernel, attributes, fill=0.0)
     found = F.avg_pool2d(view, kernel, strides, padding) / F.avg_pool2d(ones, kernel, strides, padding)
     return _activated(found.permute(0, 2, 3, 1), attributes)
 
@@ -86,33 +86,33 @@ def _kernel(attributes: Attributes) -> tuple[int, int]:
 
 
 def pad(inputs: NodeInputs, attributes: Attributes) -> Tensor:
-    x, sides, fill = given(inputs, 0), given(inputs, 1).tolist(), optional(inputs, 2)
+    x, sides, fill = required(inputs, 0), required(inputs, 1).tolist(), optional(inputs, 2)
     return F.pad(x, list(chain(*reversed(sides))), value=0.0 if fill is None else float(fill))
 
 
 def reshape(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     """The batch is the outermost part of the first axis."""
     shape = list(attributes["shape"])
-    return given(inputs, 0).reshape(-1, *shape[1:]) if shape else given(inputs, 0).reshape(())
+    return required(inputs, 0).reshape(-1, *shape[1:]) if shape else required(inputs, 0).reshape(())
 
 
 def broadcast_to(inputs: NodeInputs, attributes: Attributes) -> Tensor:
-    x, shape = given(inputs, 0), list(attributes["shape"])
+    x, shape = required(inputs, 0), list(attributes["shape"])
     if x.ndim == len(shape) and shape[0] == 1:
         shape[0] = x.shape[0]
     return x.expand(shape)
 
 
 def slice_(inputs: NodeInputs, attributes: Attributes) -> Tensor:
-    x, begin, size = given(inputs, 0), integers(given(inputs, 1)) or [], integers(given(inputs, 2)) or []
+    x, begin, size = required(inputs, 0), integers(required(inputs, 1)) or [], integers(required(inputs, 2)) or []
     for axis in range(1, x.ndim):
         x = x.narrow(axis, begin[axis], size[axis] if size[axis] != -1 else x.shape[axis] - begin[axis])
     return x
 
 
 def strided_slice(inputs: NodeInputs, attributes: Attributes) -> Tensor:
-    x = given(inputs, 0)
-    begin, end, stride = (integers(given(inputs, index)) or [] for index in (1, 2, 3))
+    x = required(inputs, 0)
+    begin, end, stride = (integers(required(inputs, index)) or [] for index in (1, 2, 3))
     chosen = [slice(None)]
     for axis in range(1, len(begin)):
         first = None if attributes["beginMask"] >> axis & 1 else begin[axis]
@@ -125,14 +125,14 @@ def strided_slice(inputs: NodeInputs, attributes: Attributes) -> Tensor:
 
 def reduced(run: Callable[..., Tensor]) -> OperatorFunction:
     def reduce(inputs: NodeInputs, attributes: Attributes) -> Tensor:
-        return run(given(inputs, 0), dim=integers(given(inputs, 1)), keepdim=bool(attributes.get("keepDims")))
+        return run(required(inputs, 0), dim=integers(required(inputs, 1)), keepdim=bool(attributes.get("keepDims")))
 
     return reduce
 
 
 def resize(mode: str) -> OperatorFunction:
     def run(inputs: NodeInputs, attributes: Attributes) -> Tensor:
-        view, size = given(inputs, 0).permute(0, 3, 1, 2), integers(given(inputs, 1)) or []
+        view, size = required(inputs, 0).permute(0, 3, 1, 2), integers(required(inputs, 1)) or []
         aligned, centred = bool(attributes.get("alignCorners")), bool(attributes.get("halfPixelCenters"))
         if mode == "nearest" and not aligned:
             found = F.interpolate(view, size, mode="nearest-exact" if centred else "nearest")
@@ -146,60 +146,52 @@ def resize(mode: str) -> OperatorFunction:
 
 
 def split(inputs: NodeInputs, attributes: Attributes) -> Sequence[Tensor]:
-    axis, x = integers(given(inputs, 0)) or [0], given(inputs, 1)
+    axis, x = integers(required(inputs, 0)) or [0], required(inputs, 1)
     return torch.split(x, x.shape[axis[0]] // attributes["numSplits"], axis[0])
 
 
 def split_v(inputs: NodeInputs, attributes: Attributes) -> Sequence[Tensor]:
-    axis = integers(given(inputs, 2)) or [0]
-    return torch.split(given(inputs, 0), integers(given(inputs, 1)) or [], axis[0])
+    axis = integers(required(inputs, 2)) or [0]
+    return torch.split(required(inputs, 0), integers(required(inputs, 1)) or [], axis[0])
 
 
 def transpose(inputs: NodeInputs, attributes: Attributes) -> Tensor:
-    return given(inputs, 0).permute(integers(given(inputs, 1)) or [])
+    return required(inputs, 0).permute(integers(required(inputs, 1)) or [])
 
 
 def softmax(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     beta: float = attributes.get("beta", 1.0)
-    return torch.softmax(given(inputs, 0) * beta, -1)
-
-
-def prelu(inputs: NodeInputs, _: Attributes) -> Tensor:
-    return torch.where(given(inputs, 0) < 0, given(inputs, 0) * given(inputs, 1), given(inputs, 0))
+    return torch.softmax(required(inputs, 0) * beta, -1)
 
 
 def batch_matmul(inputs: NodeInputs, attributes: Attributes) -> Tensor:
-    a, b = given(inputs, 0), given(inputs, 1)
+    a, b = required(inputs, 0), required(inputs, 1)
     return (a.mT if attributes.get("adjX") else a) @ (b.mT if attributes.get("adjY") else b)
 
 
 def gelu(inputs: NodeInputs, attributes: Attributes) -> Tensor:
-    return F.gelu(given(inputs, 0), approximate="tanh" if attributes.get("approximate") else "none")
+    return F.gelu(required(inputs, 0), approximate="tanh" if attributes.get("approximate") else "none")
 
 
 def select(inputs: NodeInputs, _: Attributes) -> Tensor:
-    return torch.where(given(inputs, 0), given(inputs, 1), given(inputs, 2))
+    return torch.where(required(inputs, 0), required(inputs, 1), required(inputs, 2))
 
 
 def tabled(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     """Forwards what the runtime's integer kernel gives for each code, backwards the gradient of the function itself."""
-    x, table, source = given(inputs, 0), given(inputs, 1), attributes["source"]
+    x, table, source = required(inputs, 0), required(inputs, 1), attributes["source"]
     places = (x.detach() / source.scale).round().long() + (source.zero_point - source.low_code)
     exact = table[places.clamp(0, len(table) - 1)]
     smooth = quantize_activation(attributes["operator"](inputs[:1], attributes), attributes["grid"])
     return smooth + (exact - smooth).detach()
 
 
-def _unary(run: Callable[[Tensor], Tensor]) -> OperatorFunction:
-    return lambda inputs, _: run(given(inputs, 0))
-
-
 def _binary(run: Callable[[Tensor, Tensor], Tensor]) -> OperatorFunction:
-    return lambda inputs, attributes: _activated(run(given(inputs, 0), given(inputs, 1)), attributes)
+    return lambda inputs, attributes: _activated(run(required(inputs, 0), required(inputs, 1)), attributes)
 
 
 OPERATORS: Mapping[str, OperatorFunction] = {
-    "ABS": _unary(torch.abs),
+    "ABS": unary(torch.abs),
     "ADD": _binary(torch.add),
     "AVERAGE_POOL_2D": average_pool_2d,
     "BATCH_MATMUL": batch_matmul,
@@ -209,55 +201,55 @@ OPERATORS: Mapping[str, OperatorFunction] = {
     ),
     "CONV_2D": conv_2d,
     "DEPTHWISE_CONV_2D": depthwise_conv_2d,
-    "DEQUANTIZE": _unary(lambda x: x),
+    "DEQUANTIZE": unary(lambda x: x),
     "DIV": _binary(torch.div),
-    "ELU": _unary(F.elu),
+    "ELU": unary(F.elu),
     "EQUAL": _binary(torch.eq),
-    "EXP": _unary(torch.exp),
+    "EXP": unary(torch.exp),
     "EXPAND_DIMS": reshape,
     "FULLY_CONNECTED": fully_connected,
     "GELU": gelu,
     "GREATER": _binary(torch.gt),
     "GREATER_EQUAL": _binary(torch.ge),
-    "HARD_SWISH": _unary(F.hardswish),
-    "LEAKY_RELU": lambda inputs, attributes: F.leaky_relu(given(inputs, 0), attributes.get("alpha", 0.0)),
+    "HARD_SWISH": unary(F.hardswish),
+    "LEAKY_RELU": lambda inputs, attributes: F.leaky_relu(required(inputs, 0), attributes.get("alpha", 0.0)),
     "LESS": _binary(torch.lt),
     "LESS_EQUAL": _binary(torch.le),
-    "LOGISTIC": _unary(torch.sigmoid),
+    "LOGISTIC": unary(torch.sigmoid),
     "MAXIMUM": _binary(torch.maximum),
     "MAX_POOL_2D": max_pool_2d,
     "MEAN": reduced(torch.mean),
     "MINIMUM": _binary(torch.minimum),
     "MUL": _binary(torch.mul),
-    "NEG": _unary(torch.neg),
+    "NEG": unary(torch.neg),
     "PAD": pad,
     "PADV2": pad,
     "POW": _binary(torch.pow),
     "PRELU": prelu,
-    "QUANTIZE": _unary(lambda x: x),
+    "QUANTIZE": unary(lambda x: x),
     "REDUCE_MAX": reduced(torch.amax),
-    "RELU": _unary(F.relu),
-    "RELU6": _unary(F.relu6),
-    "RELU_0_TO_1": _unary(lambda x: x.clamp(0.0, 1.0)),
-    "RELU_N1_TO_1": _unary(lambda x: x.clamp(-1.0, 1.0)),
+    "RELU": unary(F.relu),
+    "RELU6": unary(F.relu6),
+    "RELU_0_TO_1": unary(lambda x: x.clamp(0.0, 1.0)),
+    "RELU_N1_TO_1": unary(lambda x: x.clamp(-1.0, 1.0)),
     "RESHAPE": reshape,
     "RESIZE_BILINEAR": resize("bilinear"),
     "RESIZE_NEAREST_NEIGHBOR": resize("nearest"),
-    "RSQRT": _unary(torch.rsqrt),
+    "RSQRT": unary(torch.rsqrt),
     "SELECT": select,
     "SELECT_V2": select,
     "SLICE": slice_,
     "SOFTMAX": softmax,
     "SPLIT": split,
     "SPLIT_V": split_v,
-    "SQRT": _unary(torch.sqrt),
-    "SQUARE": _unary(torch.square),
+    "SQRT": unary(torch.sqrt),
+    "SQUARE": unary(torch.square),
     "SQUARED_DIFFERENCE": _binary(lambda a, b: (a - b).square()),
     "SQUEEZE": reshape,
     "STRIDED_SLICE": strided_slice,
     "SUB": _binary(torch.sub),
     "SUM": reduced(torch.sum),
-    "TANH": _unary(torch.tanh),
+    "TANH": unary(torch.tanh),
     "TRANSPOSE": transpose,
 }
 MOVES = frozenset(

@@ -130,7 +130,7 @@ def _oddities(image: Image.Image) -> Iterable[str]:
         yield "16 bit"
     if getattr(image, "is_animated", False) and image.format != "MPO":
         yield "animation"
-    if _orientation(image) != 1:
+    if pixels.orientation(image) in pixels.UPRIGHT:
         yield "EXIF rotation"
 
 
@@ -138,14 +138,6 @@ def _deep(image: Image.Image) -> bool:
     """A PNG of 16 bits a channel is told by how it is unpacked: Pillow's mode is that of 8."""
     tiles: Any = getattr(image, "tile", None)
     return image.format == "PNG" and bool(tiles) and "16" in str(tiles[0][3])
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        found = image.getexif().get(pixels.ORIENTATION_TAG, 1)
-    except Exception:  # Pillow documents no error here
-        return 1
-    return found if found in pixels.UPRIGHT else 1
 
 
 def _summed_up(images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -9,7 +9,6 @@ which takes its samples inside `plan.watched()`; its `version` takes the options
 is one, does what is done once for a model and would warm the board.
 """
 
-# ruff: noqa: TID252 - the probe travels under another package name
 from __future__ import annotations
 
 from importlib import import_module

@@ -1,6 +1,5 @@
 """Import of a runtime: absent, made for another machine, or broken are told apart."""
 
-# ruff: noqa: TID252 - the probe travels under another package name
 from __future__ import annotations
 
 import platform

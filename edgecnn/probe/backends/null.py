@@ -1,6 +1,5 @@
 """Null backend: no model; measures the harness itself. Options: `shape` of the input, `classes`, `batch`."""
 
-# ruff: noqa: TID252 - the probe travels under another package name
 from __future__ import annotations
 
 from typing import Any

@@ -4,7 +4,6 @@ Without `provider` the CPU runs all. With one, such as CUDAExecutionProvider, it
 an error, for ONNX Runtime itself falls back in silence.
 """
 
-# ruff: noqa: TID252 - the probe travels under another package name
 from __future__ import annotations
 
 from collections.abc import Callable

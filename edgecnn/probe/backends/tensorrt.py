@@ -7,7 +7,6 @@ The bindings' part was not run on a GPU yet. What is tested: the building, parsi
 trtexec made from real outputs, the session with bindings and a CUDA runtime of the same interface.
 """
 
-# ruff: noqa: TID252 - the probe travels under another package name
 from __future__ import annotations
 
 import os

@@ -4,7 +4,6 @@ A feed has the file's shape and its dtype, or float32: then it is quantised with
 Integer outputs that carry a scale come back as float32.
 """
 
-# ruff: noqa: TID252 - the probe travels under another package name
 from __future__ import annotations
 
 from importlib import import_module

@@ -3,7 +3,6 @@
 `torch.export.load` would execute what is in a file: see `pt2` for what is refused. Nothing is unpickled.
 """
 
-# ruff: noqa: TID252 - the probe travels under another package name
 from __future__ import annotations
 
 import contextlib

@@ -3,7 +3,6 @@
 A profiler of a runtime is a module with `profile(path, options, plan) -> Profiled`.
 """
 
-# ruff: noqa: TID252 - the probe travels under another package name
 from __future__ import annotations
 
 import contextlib
@@ -84,7 +83,7 @@ def _folder(job: Job) -> Iterator[str]:
 
 def _read(path: str | None) -> np.ndarray:
     """A file's bytes; none where there is no file, or a huge one."""
-    if path is None or not os.path.isfile(path) or os.path.getsize(path) > MAX_GRAPH_BYTES:  # noqa: PTH113, PTH202
+    if path is None or not os.path.isfile(path) or os.path.getsize(path) > MAX_GRAPH_BYTES:
         return np.zeros(0, np.uint8)
     return np.fromfile(path, np.uint8)
 

@@ -1,6 +1,5 @@
 """Layer times of LiteRT: a time for every operator that XNNPACK or a kernel of LiteRT runs."""
 
-# ruff: noqa: TID252 - the probe travels under another package name
 from __future__ import annotations
 
 import os
@@ -29,7 +28,7 @@ def profile(path: str, options: dict[str, Any], plan: TimingPlan) -> Profiled:
     folder, found = _package()
     library = Library(folder)
     threads = int(options.get("threads", 1))
-    if not os.path.isfile(path):  # noqa: PTH113 - the library would say less
+    if not os.path.isfile(path):
         raise ProbeError("cannot-load", "LiteRT cannot load the model", "there is no such file")
     _validate_file(path)
     plain = LitertModel(library, path, threads=threads, profiled=False, seed=plan.seed)
@@ -78,7 +77,7 @@ def _package() -> tuple[str, str]:
         )
     if not OLDEST <= _numbers(found) < TOO_NEW:
         raise unsupported(f"version {found} is installed; 2.1.3 is the first that does, 3 is not known yet")
-    return os.path.dirname(spec.origin), found  # noqa: PTH120
+    return os.path.dirname(spec.origin), found
 
 
 def _numbers(text: str) -> tuple[int, ...]:

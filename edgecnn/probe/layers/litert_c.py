@@ -4,7 +4,6 @@ Checked with ai-edge-litert 2.1.3, 2.1.6, 2.2.0 and 2.3.0. Handles are pointers 
 size of a structure is checked before anything in it is believed. Source: `litert/c/*.h` of google-ai-edge/LiteRT.
 """
 
-# ruff: noqa: TID252 - the probe travels under another package name
 from __future__ import annotations
 
 import ctypes
@@ -55,8 +54,8 @@ class Library:
     """`call("LiteRtName", ...)` raises ProbeError for a status that is not zero, or a name that is not there."""
 
     def __init__(self, folder: str) -> None:
-        paths = [os.path.join(folder, name) for name in LIBRARIES]  # noqa: PTH118
-        found = next((path for path in paths if os.path.isfile(path)), None)  # noqa: PTH113
+        paths = [os.path.join(folder, name) for name in LIBRARIES]
+        found = next((path for path in paths if os.path.isfile(path)), None)
         if found is None:
             raise unsupported("this package has no " + LIBRARIES[0])
         try:

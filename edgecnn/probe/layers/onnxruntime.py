@@ -1,6 +1,5 @@
 """Layer times of ONNX Runtime: its profiler's trace of every kernel of every run, read line by line."""
 
-# ruff: noqa: TID252 - the probe travels under another package name
 from __future__ import annotations
 
 import json
@@ -31,16 +30,16 @@ if TYPE_CHECKING:
 
 def profile(path: str, options: dict[str, Any], plan: TimingPlan) -> Profiled:
     """Two sessions: one as it is measured elsewhere, one with the profiler that also saves the optimised graph."""
-    graph = os.path.join(plan.folder, "optimised.onnx")  # noqa: PTH118
+    graph = os.path.join(plan.folder, "optimised.onnx")
     with backend.load(path, options) as session:
         feeds = random_feeds(session.inputs, 1, plan.seed)[0]
         watched = _watched_session(path, options, plan.folder, graph)
         profiled = backend.Session(watched)
         taken = interleaved(lambda: session.infer(feeds), lambda: timed(lambda: profiled.infer(feeds)), plan)
         trace = watched.end_profiling()
-    if os.path.getsize(trace) > MAX_TRACE_BYTES:  # noqa: PTH202
+    if os.path.getsize(trace) > MAX_TRACE_BYTES:
         raise ProbeError("trace-too-big", "ONNX Runtime's trace is too big to read", hint="ask for fewer runs")
-    with open(trace, "rb") as lines:  # noqa: PTH123
+    with open(trace, "rb") as lines:
         layers, sums = read_trace(lines, taken.kept)
     return Profiled(METHOD, backend.version(), RESOLUTION_NS, layers, taken.plain_ns, taken.profiled_ns, sums, graph)
 
@@ -48,7 +47,7 @@ def profile(path: str, options: dict[str, Any], plan: TimingPlan) -> Profiled:
 def _watched_session(path: str, options: dict[str, Any], folder: str, graph: str) -> Any:
     def watch(settings: Any) -> None:
         settings.enable_profiling = True
-        settings.profile_file_prefix = os.path.join(folder, "trace")  # noqa: PTH118
+        settings.profile_file_prefix = os.path.join(folder, "trace")
         settings.optimized_model_filepath = graph
         # Weights stay out of the graph's file: the host wants shapes, and the file goes over the network.
         outside = "session.optimized_model_external_initializers_"

@@ -1,6 +1,5 @@
 """Layer times of trtexec: JSON of a second run with the profiler, beside the times of a run without it."""
 
-# ruff: noqa: TID252, PTH - the probe travels under another package name; paths are plain strings
 from __future__ import annotations
 
 import json

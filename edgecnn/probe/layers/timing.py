@@ -1,6 +1,5 @@
 """Timing that every profiler shares: whole runs, how many of them, and the middle of many times."""
 
-# ruff: noqa: TID252 - the probe travels under another package name
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

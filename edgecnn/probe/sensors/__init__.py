@@ -55,7 +55,7 @@ class Sensors:
 
     def close(self) -> None:
         for source in self._sources:
-            source.close()
+            getattr(source, "close", lambda: None)()
 
     def __enter__(self) -> Sensors:
         return self

@@ -51,9 +51,6 @@ class Jetson:
             found["clocks_locked"] = locked and least == most
         return found
 
-    def close(self) -> None:
-        pass
-
 
 def power_mode(machine: Machine) -> str | None:
     """The name that `nvpmodel -q` prints: its number means another mode on another board."""

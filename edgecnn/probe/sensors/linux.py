@@ -6,6 +6,7 @@ import os
 import re
 from typing import Any
 
+from ..system import memory_available_bytes
 from .machine import Machine, as_number
 
 CPUFREQ = "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/"
@@ -33,7 +34,7 @@ class Linux:
             "temperature_c": temperature(self._machine),
             "cpu_mhz": fastest(self._machine, "scaling_cur_freq"),
             "cpu_busy": self._busy_share(),
-            "memory_available_bytes": memory_available(self._machine),
+            "memory_available_bytes": memory_available_bytes(self._machine.path("/proc")),
         }
 
     def snapshot(self) -> dict[str, Any]:
@@ -48,12 +49,9 @@ class Linux:
             oom_kills=_oom_kills(self._machine),
         )
 
-    def close(self) -> None:
-        pass
-
     def _busy_share(self) -> float | None:
         """Share of all CPU time that was spent working since the last reading."""
-        now = _busy_and_total(self._machine)
+        now = cpu_ticks(self._machine)
         before, self._before = self._before, now
         if now is None or before is None or now[1] <= before[1]:
             return None
@@ -96,14 +94,6 @@ def clocks_locked(machine: Machine) -> bool | None:
     return least == most if least and most else None
 
 
-def memory_available(machine: Machine) -> int | None:
-    for line in (machine.text("/proc/meminfo") or "").splitlines():
-        if line.startswith("MemAvailable:"):
-            kilobytes = as_number(line.split()[1])
-            return None if kilobytes is None else int(kilobytes) * 1024
-    return None
-
-
 def _clocks(machine: Machine, name: str) -> list[float]:
     found = [machine.number(path, 1e-3) for path in machine.paths(CPUFREQ + name)]
     return [mhz for mhz in found if mhz is not None and mhz > 0]
@@ -124,7 +114,8 @@ def _oom_kills(machine: Machine) -> int | None:
     return None
 
 
-def _busy_and_total(machine: Machine) -> tuple[float, float] | None:
+def cpu_ticks(machine: Machine) -> tuple[float, float] | None:
+    """Clock ticks since boot of all cores, busy (user, nice, system, irq, softirq, steal) and in all."""
     fields = (machine.text("/proc/stat") or "").split("\n", 1)[0].split()
     if len(fields) < 9 or fields[0] != "cpu":
         return None

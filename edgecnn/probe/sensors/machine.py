@@ -3,7 +3,6 @@
 Nothing here raises; what fails says so once.
 """
 
-# ruff: noqa: TID252 - the probe travels under another package name
 from __future__ import annotations
 
 import contextlib
@@ -14,6 +13,7 @@ from typing import Any
 
 from ..errors import first_line
 
+DEVICE_TREES = ("/proc/device-tree/", "/sys/firmware/devicetree/base/")
 ANSWER_S = 2.0
 PATIENCE = 3
 """How long a program may take; one that takes longer so many times in a row is not asked again."""
@@ -44,6 +44,10 @@ class Machine:
                 return stream.read(LIMIT_BYTES).strip("\0 \n") or None
         except (OSError, ValueError):  # a zone that is switched off answers EAGAIN
             return None
+
+    def device_tree(self, name: str) -> str | None:
+        """The device tree's `model`, for example `Raspberry Pi 4 Model B Rev 1.4`, or `compatible`; None on a PC."""
+        return next(filter(None, (self.text(folder + name) for folder in DEVICE_TREES)), None)
 
     def number(self, path: str, unit: float = 1.0) -> float | None:
         """The file as a number, times `unit`."""

@@ -41,12 +41,6 @@ class RaspberryPi:
             found.update(rails(answer) if answer is not None else {})
         return found
 
-    def snapshot(self) -> dict[str, Any]:
-        return self.sample()
-
-    def close(self) -> None:
-        pass
-
     def _clock(self) -> float | None:
         """The true clock of the cores, MHz; Linux only knows the one it asked for."""
         hertz = self._measured("measure_clock", r"=(\d+)", "arm")
@@ -83,8 +77,4 @@ def rails(answer: str) -> dict[str, Any]:
 
 
 def _board(machine: Machine) -> str:
-    for path in ("/proc/device-tree/model", "/sys/firmware/devicetree/base/model"):
-        text = machine.text(path)
-        if text is not None:
-            return text
-    return ""
+    return machine.device_tree("model") or ""

@@ -50,7 +50,7 @@ class Trackers:
     def __init__(self, names: Sequence[str], *, folder: Path, name: str, listener: Listener) -> None:
         wanted = dict.fromkeys((ALWAYS, *names))
         self._live: dict[str, Tracker] = {word: plugins.load("trackers", word)(folder, name) for word in wanted}
-        self._tell = listener
+        self._listener = listener
 
     @property
     def where(self) -> dict[str, str]:
@@ -89,7 +89,7 @@ class Trackers:
                 call(tracker)
             except Exception as error:
                 del self._live[word]
-                self._tell(
+                self._listener(
                     Warned(
                         "tracker-failed",
                         f"{word} failed and is left out from here on: {first_line(error)}",

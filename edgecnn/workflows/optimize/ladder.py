@@ -46,13 +46,13 @@ class Ladder:
         self._request, self._context = request, context
         self._history: SearchHistory = ()
         self._basis = Attempt("", request.recipe.stages)
-        self._steps = self._climb()
+        self._steps = self._search()
 
     def __call__(self, history: SearchHistory) -> Step | TrialRow | None:
         self._history = history
         return next(self._steps, None)
 
-    def _climb(self) -> Iterator[Step | TrialRow]:
+    def _search(self) -> Iterator[Step | TrialRow]:
         for fallback in self._request.recipe.ladder:
             if not fallback.applies(self._known()):
                 continue
@@ -75,7 +75,7 @@ class Ladder:
         attempts = fallback.attempts(self._basis.stages, self._known())
         while True:
             try:
-                with translated(f"the rung {fallback.kind}"):
+                with translated(f"the fallback {fallback.kind}"):
                     attempt = next(attempts, None)
             except CannotWrite:
                 raise

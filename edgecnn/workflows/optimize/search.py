@@ -77,7 +77,7 @@ def search(
     chosen = trials[-1] if trials[-1].passes else min(trials, key=lambda trial: trial.judgement.largest_loss)
     if len(trials) == 1:
         alike = any(row.state == "no better" for row in rows)
-        why = "no rung made another file" if alike else "no rung could be tried"
+        why = "no fallback made another file" if alike else "no fallback could be tried"
         return execution, _result(evaluator, rows, AS_WRITTEN, None, why)
     if chosen is first:
         return execution, _result(evaluator, rows, AS_WRITTEN, overall, _closest(evaluator, chosen))
@@ -98,7 +98,7 @@ def _evaluate(
 ) -> Trial | TrialRow:
     """The attempt's trial, or a row where it failed or made a file that was judged before."""
     listener, began = evaluator.context.listener, time.monotonic()
-    step = f"climb {evaluator.format}: {attempt.label}"
+    step = f"search {evaluator.format}: {attempt.label}"
     listener(Started(step))
     try:
         trial = evaluator(attempt.stages, label=attempt.label, fallback=fallback.kind, timed=fallback.costs_latency)

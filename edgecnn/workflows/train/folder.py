@@ -21,14 +21,12 @@ from edgecnn.core.errors import InputError
 from edgecnn.core.events import Listener, Warned
 from edgecnn.core.store import cannot_write, digest_of, make_folder, one_at_a_time, sweep, write_atomically
 from edgecnn.core.units import short
-from edgecnn.train.settings import Epoch, History
+from edgecnn.train.settings import FREE_TO_CHANGE, Epoch, History
 
 SCHEMA = "edgecnn.train/1"
 BEST, LAST, HISTORY, RESULT = "best.safetensors", "last.safetensors", "history.json", "train.json"
 OURS = (BEST, LAST, HISTORY, RESULT, "confusion.png", "tensorboard")
 """What `--again` removes beside the store; folders of other trackers keep their runs."""
-FREE = ("workers", "cache", "device")
-"""Settings that may change when a run goes on: how fast, not what."""
 WORDS = {
     "architecture": "the network",
     "source_files": "the network's code",
@@ -46,7 +44,7 @@ WORDS = {
 def identity(described: Mapping[str, Any], folds: int) -> dict[str, Any]:
     """What makes a run the same run, of `preparing.described`."""
     pretrained = described["pretrained"]
-    settings = {name: value for name, value in described["settings"].items() if name not in FREE}
+    settings = {name: value for name, value in described["settings"].items() if name not in FREE_TO_CHANGE}
     return {
         **{name: described[name] for name in ("architecture", "source_files", "class_names", "seed")},
         "preprocessing": described["preprocessing"],

@@ -94,7 +94,7 @@ class Hopeless(Fallback):
     kind: ClassVar[str] = "hopeless"
 
     def attempts(self, stages: Stages, known: Known) -> Iterator[Attempt]:
-        raise AssertionError("a hopeless rung is not tried")
+        raise AssertionError("a hopeless fallback is not tried")
 
     def skip_reason(self, known: Known) -> str:
         return f"agreement {known.agreement:.2f}"
@@ -125,8 +125,8 @@ WRECK = 40.0
 """What turns every answer wrong; a fifth of it more than half of them."""
 
 
-def recipe(*rungs: Fallback, shift: float = WRECK) -> Recipe:
-    return Recipe(name="t", stages=(Export(), Spoil(shift=shift)), ladder=rungs, calibration=Calibration(images=16))
+def recipe(*fallbacks: Fallback, shift: float = WRECK) -> Recipe:
+    return Recipe(name="t", stages=(Export(), Spoil(shift=shift)), ladder=fallbacks, calibration=Calibration(images=16))
 
 
 def request_of(
@@ -159,7 +159,7 @@ def optimized(bench: Workbench, exported: list[Path], tmp_path: Path) -> Iterato
     yield go
 
 
-def test_what_passes_is_not_climbed(optimized) -> None:
+def test_what_passes_is_not_searched(optimized) -> None:
     report = optimized(recipe(Hopeless(), shift=0.0))
     (told,) = report.searches
     assert (report.outcome, told.chosen, told.outcome, report.confidence) == ("PASS", search.AS_WRITTEN, None, 0.975)
@@ -192,12 +192,12 @@ def test_nothing_passes_and_the_closest_is_said(optimized) -> None:
     (told,) = report.searches
     assert report.outcome == "FAIL"
     assert told.outcome == "FAIL"
-    assert "no rung is within the budget" in told.why
+    assert "no attempt is within the budget" in told.why
     assert "points over it" in told.why
     assert told.chosen == min((tried for tried in told.attempts[1:] if tried.drop), key=lambda tried: tried.drop).label
 
 
-def test_the_recipe_as_written_is_delivered_where_every_rung_is_worse(optimized) -> None:
+def test_the_recipe_as_written_is_delivered_where_every_fallback_is_worse(optimized) -> None:
     report = optimized(recipe(Mend(shifts=(WRECK, WRECK * 2)), shift=WRECK / 5))
     (told,) = report.searches
     assert (told.chosen, told.outcome) == (search.AS_WRITTEN, report.outcome)
@@ -220,7 +220,7 @@ def test_a_rung_that_has_nothing_to_change_says_so(optimized) -> None:
         ("calibrate", "not possible", "no `quantize` on the way to onnx"),
         ("mend", "not possible", "there is nothing left that it could change"),
     ]
-    assert report.searches[0].why == "no rung could be tried"
+    assert report.searches[0].why == "no fallback could be tried"
 
 
 def test_an_attempt_over_the_size_is_not_within_the_budget(optimized) -> None:
@@ -228,7 +228,7 @@ def test_an_attempt_over_the_size_is_not_within_the_budget(optimized) -> None:
     told = report.searches[0]
     assert [tried.state for tried in told.attempts] == ["over", "over", "over"]
     assert all("the budget is 4 kB" in tried.why for tried in told.attempts)
-    assert told.why.startswith("no rung is within the budget; mend 0 came closest")
+    assert told.why.startswith("no attempt is within the budget; mend 0 came closest")
     assert report.outcome == "FAIL"
 
 
@@ -255,7 +255,7 @@ def test_rungs_that_cannot_or_need_not_be_tried(optimized) -> None:
     assert states["hopeless"][0] == "hopeless"
     assert states["hopeless"][1].startswith("agreement 0.")
     assert states["broken layer"] == ("failed", "keep_float names no layer: no such layer")
-    assert states["crashing"] == ("failed", "the rung crashing failed")
+    assert states["crashing"] == ("failed", "the fallback crashing failed")
     assert states["broken"] == ("failed", "nothing more comes to mind")
     assert states["mend 0"][0] == "within"
     assert report.outcome == "PASS"
@@ -266,7 +266,7 @@ def test_a_rung_that_wins_back_nothing_is_left(optimized) -> None:
     report = optimized(recipe(Mend(shifts=(WRECK, WRECK + 1, WRECK + 2, 0.0)), Slow()))
     labels = [(tried.label, tried.state) for tried in report.searches[0].attempts]
     assert (f"mend {WRECK + 2:g}", "no better") in labels
-    assert ("mend 0", "within") not in labels  # the rung was left before
+    assert ("mend 0", "within") not in labels  # the fallback was left before
     assert report.searches[0].attempts[-1].fallback == "slow"
     assert report.outcome == "PASS"
 
@@ -276,11 +276,11 @@ def test_too_few_images_to_certify_on_are_said_before_anything_is_tried(optimize
     (told,) = report.searches
     assert len(told.attempts) == 1
     assert report.confidence == 0.95
-    assert told.why.startswith("not climbed: 30 images to certify on prove no drop of at most 2.00 %: about 366 ")
+    assert told.why.startswith("not searched: 30 images to certify on prove no drop of at most 2.00 %: about 366 ")
     assert report.outcome == "FAIL"
 
 
-def test_a_second_climb_finds_every_rung(optimized) -> None:
+def test_a_second_search_finds_every_attempt(optimized) -> None:
     wanted = recipe(Mend(shifts=(WRECK / 2, 0.0)))
     first = optimized(wanted)
     events: list[Event] = []
@@ -290,7 +290,7 @@ def test_a_second_climb_finds_every_rung(optimized) -> None:
     assert all(record.cached for record in second.stages)
 
 
-def test_no_training_images_make_a_rung_that_trains_impossible(optimized, bench, tmp_path) -> None:
+def test_no_training_images_make_a_fallback_that_trains_impossible(optimized, bench, tmp_path) -> None:
     judging = tmp_path / "only"
     judging.mkdir()
     (judging / "val").symlink_to(bench.data / "val")
@@ -310,8 +310,8 @@ def test_a_size_budget_judges_what_is_shipped(optimized) -> None:
     assert refused.value.why == "2,884 parameters in 8 bits each are 2.884 kB"
 
 
-def test_a_file_that_is_only_too_large_is_not_climbed_for(optimized) -> None:
-    """No rung makes a file smaller. What is bundled is the smallest that kept its accuracy."""
+def test_a_file_that_is_only_too_large_is_not_searched_for(optimized) -> None:
+    """No fallback makes a file smaller. What is bundled is the smallest that kept its accuracy."""
     report = optimized(recipe(Mend(), shift=0.0), max_size="4 kB")
     (told,) = report.searches
     assert [(tried.label, tried.state) for tried in told.attempts] == [(search.AS_WRITTEN, "over")]
