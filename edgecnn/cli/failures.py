@@ -18,9 +18,9 @@ from edgecnn.core.errors import EdgecnnError, InputError, MissingError, StepErro
 PIPE_CLOSED = 141
 
 KEEPS_STAGES = ("optimize", "demo")
-"""Commands with a store: what is finished is found again."""
+"""Commands that store finished stages and find them again."""
 KEEPS_STEPS = ("train", "distill")
-"""Commands that save where they are: they go on from there."""
+"""Commands that save their state and resume from it."""
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -80,7 +80,7 @@ def wants_json(argv: Sequence[str]) -> bool:
 
 
 def translate(error: Exception) -> EdgecnnError:
-    """Any exception as one with a code, a why and a hint; what nobody foresaw becomes `bug`."""
+    """Any exception as one with a code, a why and a hint; an unexpected one becomes `bug`."""
     if isinstance(error, EdgecnnError):
         return error
     if hasattr(error, "format_message"):
@@ -95,9 +95,9 @@ def translate(error: Exception) -> EdgecnnError:
     if isinstance(error, OSError) and error.errno in CANNOT_WRITE:
         return _cannot_write(error)
     if isinstance(error, ModuleNotFoundError) and error.name:
-        found = _missing_package(error.name)
-        if found is not None:
-            return found
+        missing = _missing_package(error.name)
+        if missing is not None:
+            return missing
     return _bug(error)
 
 
@@ -161,7 +161,7 @@ def _show(shown: EdgecnnError, raised: Exception, *, as_json: bool) -> int:
 
 
 def _stdout_is_gone() -> int:
-    """The reader left (`| head`) or the disk is full. Python flushes once more at exit: give it somewhere to."""
+    """Point stdout at the null device: its reader left (`| head`) or the disk is full, and Python flushes at exit."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return PIPE_CLOSED

@@ -51,18 +51,22 @@ class MeasurementSettings(_Section):
     profile: Literal["smoke", "quick", "standard"] = "quick"
 
 
-class Recipe(_Section):
-    """How to compress. Knows no device and no model."""
+class _Page(_Section):
+    """The file as written but for its stages and its ladder, which are plug-ins."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
-
-    name: str
-    description: str = ""
-    stages: tuple[Any, ...]
+    name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    description: str = Field(default="", max_length=2000)
     budget: Budget = Budget()
     calibration: Calibration = Calibration()
     preprocessing: Preprocessing | None = None
     measure: MeasurementSettings = MeasurementSettings()
+
+
+class Recipe(_Page):
+    """How to compress. Knows no device and no model."""
+
+    name: str
+    stages: tuple[Any, ...]
     ladder: tuple[Any, ...] = ()
     """Fallbacks (`edgecnn.compress.fallbacks.Fallback`) to try, in order, when the stages alone miss the budget."""
 
@@ -80,16 +84,6 @@ class Recipe(_Section):
         }
 
 
-class _Page(_Section):
-    """The file as written, before its stages are looked up."""
-
-    name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-    description: str = Field(default="", max_length=2000)
-    budget: Budget = Budget()
-    calibration: Calibration = Calibration()
-    measure: MeasurementSettings = MeasurementSettings()
-
-
 def load_recipe(name_or_path: str) -> Recipe:
     """The recipe of that name, the user's or a bundled one, or at that path. Raises one InputError for all problems."""
     path = user_files.find("recipes", name_or_path)
@@ -103,30 +97,18 @@ def list_recipes() -> list[Recipe]:
 
 def parse(raw: dict[str, Any], *, path: Path) -> Recipe:
     """A recipe from the mapping in its file. Raises one InputError with every problem and where it stands."""
-    problems: list[str] = []
-    page: dict[str, Any] = {}
-    for key, value in raw.items():
-        if key not in Recipe.model_fields:
-            problems.append(yaml_file.unknown(key, key, Recipe.model_fields))
-        elif key in _Page.model_fields:
-            model = _Page.model_fields[key].annotation
-            if isinstance(model, type) and issubclass(model, BaseModel):
-                page[key] = yaml_file.validate(model, {} if value is None else value, at=key, problems=problems)
-            else:
-                one = yaml_file.validate(_Page, {key: value}, at="", problems=problems)
-                page[key] = getattr(one, key, None)
-    page["stages"] = _stages(raw.get("stages"), problems)
-    page["ladder"] = _entries(raw.get("ladder") or [], "ladder", problems)
-    problems.extend(_out_of_order(page["ladder"]))
-    problems.extend(() if problems else _without_effect(page["stages"]))
-    problems.extend(() if problems else _without_object(page["ladder"], page["stages"]))
-    if raw.get("preprocessing") is not None:
-        page["preprocessing"] = yaml_file.validate(
-            Preprocessing, raw["preprocessing"], at="preprocessing", problems=problems
-        )
-    if problems:
+    problems = [yaml_file.unknown(key, key, Recipe.model_fields) for key in raw if key not in Recipe.model_fields]
+    plain = {key: raw[key] for key in raw if key in _Page.model_fields}
+    plain = {key: value for key, value in plain.items() if value is not None or key == "description"}
+    page = yaml_file.validate(_Page, plain, at="", problems=problems)
+    stages = _stages(raw.get("stages"), problems)
+    ladder = _entries(raw.get("ladder") or [], "ladder", problems)
+    problems.extend(_out_of_order(ladder))
+    problems.extend(() if problems else _without_effect(stages))
+    problems.extend(() if problems else _without_object(ladder, stages))
+    if page is None or problems:
         raise yaml_file.file_error(path, problems, what="recipe")
-    return Recipe(**{**page, "name": page.get("name") or path.stem})
+    return Recipe(**{**dict(page), "name": page.name or path.stem, "stages": stages, "ladder": ladder})
 
 
 def _stages(entries: Any, problems: list[str]) -> tuple[Stage, ...]:

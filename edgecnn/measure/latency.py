@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 
 from edgecnn.core.device import DeviceProfile
 from edgecnn.core.errors import EdgecnnError, InputError
-from edgecnn.core.events import Finished, Listener, Progress, Started
+from edgecnn.core.events import Listener, Progress, timed
 from edgecnn.core.temporary import temporary_folder
 from edgecnn.core.third_party import LONGEST_NOTE, sanitize
 from edgecnn.formats.registry import build_s
@@ -51,23 +50,20 @@ def measure(
     bench = _Bench(profile, device, place)
     taken: dict[str, list[Process]] = {candidate.name: [] for candidate in candidates}
     failed: set[str] = set()
-    done, total, begin = 0, len(candidates) * profile.processes, time.monotonic()
-    listener(Started(STEP))
-    for block, order in enumerate(orders(len(candidates), profile.processes, seed=seed)):
-        for position, index in enumerate(order):
-            candidate = candidates[index]
+    blocks = enumerate(orders(len(candidates), profile.processes, seed=seed))
+    turns = [(block, position, candidates[index]) for block, order in blocks for position, index in enumerate(order)]
+    with timed(listener, STEP):
+        for done, (block, position, candidate) in enumerate(turns):
             if candidate.name not in failed:
                 try:
-                    on_event = _relay(listener, done, total, candidate)
+                    on_event = _relay(listener, done, len(turns), candidate)
                     taken[candidate.name].append(bench.process(candidate, (block, position), on_event))
                 except EdgecnnError as error:
                     if on_failure is None:
                         raise
                     failed.add(candidate.name)
                     on_failure(candidate, error)
-            done += 1
-            listener(Progress(STEP, done, total, "processes", candidate.name))
-    listener(Finished(STEP, time.monotonic() - begin))
+            listener(Progress(STEP, done + 1, len(turns), "processes", candidate.name))
     return [
         summarise(candidate, taken[candidate.name], profile=profile, seed=seed, place=place)
         for candidate in candidates

@@ -13,7 +13,7 @@ import numpy as np
 
 from edgecnn import __version__
 from edgecnn.core.errors import InputError, StepError
-from edgecnn.core.events import Finished, Listener, Started, Warned, ignore
+from edgecnn.core.events import Listener, Warned, ignore, timed
 from edgecnn.core.outcome import EXIT_CODES
 from edgecnn.core.result import Result
 from edgecnn.core.store import cannot_write, require_folder, write_atomically
@@ -91,10 +91,8 @@ def audit(
         opened = _open(source, listing, device=device, threads=threads, listener=listener)
     parts = _parts(listing)
     looked = look(listing, listener=listener)
-    listener(Started(COMPARE))
-    before = time.monotonic()
-    copies = (*exact_copies(looked), *near_copies(looked))
-    listener(Finished(COMPARE, time.monotonic() - before))
+    with timed(listener, COMPARE):
+        copies = (*exact_copies(looked), *near_copies(looked))
     labels = [sample.label for sample in listing.samples]
     by_part = {part: [look for look, at in zip(looked.looks, parts, strict=True) if at == part] for part in set(parts)}
     order = tuple(dict.fromkeys(parts))
@@ -123,11 +121,8 @@ def audit(
 
 def look(listing: Listing, *, listener: Listener) -> ScannedImages:
     """Decode and hash every file of a listing."""
-    listener(Started(LOOK))
-    began = time.monotonic()
-    looked = look_at(listing.samples, listener=listener, step=LOOK)
-    listener(Finished(LOOK, time.monotonic() - began))
-    return looked
+    with timed(listener, LOOK):
+        return look_at(listing.samples, listener=listener, step=LOOK)
 
 
 def _parts(listing: Listing) -> tuple[str, ...]:

@@ -1,9 +1,9 @@
-"""The folder of one run: what it is of, how far it is, and the files it leaves behind.
+"""Folder of a training run: its identity, its lock, its progress and its results.
 
     OUT/best.safetensors  last.safetensors  history.json  train.json  tensorboard/
-    OUT/.store/run.json   what the run is of; fit/: the half-done state
+    OUT/.store/run.json   the identity of the run; fit/: the state of an unfinished one
 
-`train.json` is written last: where it is, the run is whole.
+`train.json` is written last: a folder that has it holds a finished run.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class RunFolder:
 
     @contextlib.contextmanager
     def held(self, listener: Listener) -> Iterator[None]:
-        """Two runs in one folder come one after the other. Raises StepError when the folder cannot be written."""
+        """Lock the folder: a second run waits for the first. Raises StepError when the folder cannot be written."""
         if not self.writes:
             yield
             return
@@ -149,7 +149,7 @@ class RunFolder:
             return None
 
     def noted(self) -> list[Epoch]:
-        """The epochs noted so far by a run that was broken off."""
+        """The epochs that an interrupted run has written so far."""
         try:
             found = json.loads((self.out / HISTORY).read_text(encoding="utf-8"))["epochs"]
             return [Epoch(**epoch) for epoch in found]
@@ -162,7 +162,7 @@ class RunFolder:
         write_atomically(self.out / HISTORY, json.dumps({"schema": SCHEMA, **about}, indent=2) + "\n")
 
     def finish(self, about: Mapping[str, Any], result: Mapping[str, Any], files: tuple[str, ...]) -> dict[str, Any]:
-        """Write train.json, the last of the files, and let go of the half-done state."""
+        """Write train.json, the last of the files, and delete the state of the unfinished run."""
         digests = {name: sha256_of(self.out / name) for name in files}
         whole = {"schema": SCHEMA, "run": digest_of(about), **result, "files": digests}
         write_atomically(self.out / RESULT, json.dumps(whole, indent=2, ensure_ascii=False, default=str) + "\n")
