@@ -39,12 +39,12 @@ def rank_layers(context: Context, *, count: int) -> dict[str, float]:
     ranges = calibrate(artifact, read, placement=placement, options=options, context=context)
     images = [torch.from_numpy(batch) for batch in context.data.calibration.take(count).batches(BATCH)]
     expected = _answers(floating(artifact.path), images)
-    found: dict[str, float] = {}
+    errors: dict[str, float] = {}
     for number, layer in enumerate(layers, start=1):
         network = quantized(artifact.path, placement, ranges, bits=8, keep_float=names - {layer})
-        found[layer] = float((_answers(network, images) - expected).square().mean())
+        errors[layer] = float((_answers(network, images) - expected).square().mean())
         context.listener(Progress(STEP, number, len(layers), "layers"))
-    return dict(sorted(found.items(), key=lambda item: -item[1]))
+    return dict(sorted(errors.items(), key=lambda item: -item[1]))
 
 
 @torch.inference_mode()

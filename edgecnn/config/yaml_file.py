@@ -134,12 +134,12 @@ def bad_option(error: ValidationError, *, command: str) -> InputError:
 
 def _complaint(item: Any) -> str:
     """Pydantic's message about one value, in our words: `has to be less than 1 (100%)`."""
-    said: str = item["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    said = (said[:1].lower() + said[1:]).replace("input should be", "has to be")
+    complaint: str = item["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    complaint = (complaint[:1].lower() + complaint[1:]).replace("input should be", "has to be")
     bounds = [bound for name, bound in item.get("ctx", {}).items() if name in ("lt", "le", "gt", "ge")]
     if bounds and str(item.get("input")).rstrip().endswith("%"):
-        said += f" ({bounds[0]:.0%})"
-    return said
+        complaint += f" ({bounds[0]:.0%})"
+    return complaint
 
 
 def _fields_at(model: type[BaseModel], location: Iterable[str | int]) -> list[str]:

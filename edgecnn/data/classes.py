@@ -112,10 +112,10 @@ def class_map_for(
 
 
 def _from_data(listing: Listing, num_classes: int) -> ClassMap:
-    found = sorted(listing.labels)
-    numbers = {label: number for label in found if (number := output_index(label)) is not None}
-    if listing.form == "table" and len(numbers) == len(found):
-        outside = [label for label in found if numbers[label] >= num_classes]
+    names = sorted(listing.labels)
+    numbers = {label: number for label in names if (number := output_index(label)) is not None}
+    if listing.form == "table" and len(numbers) == len(names):
+        outside = [label for label in names if numbers[label] >= num_classes]
         if outside:
             raise InputError(
                 "class-count",
@@ -124,14 +124,14 @@ def _from_data(listing: Listing, num_classes: int) -> ClassMap:
                 hint="correct the labels, or give names as labels and their outputs with --class-map FILE",
             )
         return ClassMap(numbers, num_classes, "labels are output indices")
-    if len(found) != num_classes:
+    if len(names) != num_classes:
         raise InputError(
             "class-count",
-            f"the data has {len(found)} classes, the network {num_classes} outputs",
-            why=f"classes found: {first_few(found)}",
+            f"the data has {len(names)} classes, the network {num_classes} outputs",
+            why=f"classes found: {first_few(names)}",
             hint=f"say which output each class is with --class-map FILE: {FORMS}",
         )
-    return ClassMap({name: index for index, name in enumerate(found)}, num_classes, "sorted names of the classes")
+    return ClassMap({name: index for index, name in enumerate(names)}, num_classes, "sorted names of the classes")
 
 
 def output_index(label: str) -> int | None:

@@ -42,10 +42,10 @@ def _write(folder: Path) -> None:
     digits = load_digits()
     levels = np.rint(digits.images * (255 / 16)).astype(np.uint8)
     enlarged = levels.repeat(ENLARGE, axis=1).repeat(ENLARGE, axis=2)
-    seen = [0] * 10
+    counts = [0] * 10
     for number, (image, label) in enumerate(zip(enlarged, digits.target, strict=True)):
-        part = "val" if seen[label] % VALIDATION_EVERY == VALIDATION_EVERY - 1 else "train"
-        seen[label] += 1
+        part = "val" if counts[label] % VALIDATION_EVERY == VALIDATION_EVERY - 1 else "train"
+        counts[label] += 1
         place = folder / part / str(label)
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(place / f"{number:04}.png")

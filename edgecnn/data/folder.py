@@ -84,8 +84,8 @@ def _without_labels(root: Path, bare: Path, judging: Path | None) -> Listing:
 
 def _part(folders: list[Path], names: tuple[str, ...]) -> Path | None:
     """The first of `names` that is there and holds class folders."""
-    found = (folder for name in names for folder in folders if folder.name.lower() == name)
-    return next((folder for folder in found if _holds_classes(folder)), None)
+    named = (folder for name in names for folder in folders if folder.name.lower() == name)
+    return next((folder for folder in named if _holds_classes(folder)), None)
 
 
 def _form(root: Path, sources: list[Path]) -> str:

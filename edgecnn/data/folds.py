@@ -68,12 +68,12 @@ def _require_enough(images: ImageSet, labels: Sequence[int], groups: dict[int, l
     if not groups:
         raise InputError("no-images", "there are no images to divide", hint="give a folder with images: --data DIR")
     smallest = min(groups, key=lambda label: len(groups[label]))
-    found = len(groups[smallest])
-    if found >= count:
+    most = len(groups[smallest])
+    if most >= count:
         return
     name = images.paths[labels.index(smallest)].parent.name
     raise InputError(
         "too-few-images",
-        f"{count} folds need {count} different images of each class; class {smallest} ({name}) has {found}",
-        hint=f"give --folds {found}, or add images of it" if found > 1 else f"add images to {name}, or leave it out",
+        f"{count} folds need {count} different images of each class; class {smallest} ({name}) has {most}",
+        hint=f"give --folds {most}, or add images of it" if most > 1 else f"add images to {name}, or leave it out",
     )

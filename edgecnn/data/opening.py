@@ -213,8 +213,10 @@ def _doubts(training: ImageSet, validation: ImageSet, names: Sequence[str]) -> I
         yield f"no image to train on shows {first_few(absent)}: the network will never answer that"
     if single:
         yield f"one image to train on shows {first_few(single)}: the network will know that image, not the class"
-    seen = set(training.file_digests())
-    copies = [path for path, digest in zip(validation.paths, validation.file_digests(), strict=True) if digest in seen]
+    learned = set(training.file_digests())
+    copies = [
+        path for path, digest in zip(validation.paths, validation.file_digests(), strict=True) if digest in learned
+    ]
     if copies:
         yield (
             f"{len(copies)} of {len(validation)} validation images are among the training images too, such as "
@@ -295,11 +297,11 @@ def list_images(path: Path, *, unlabelled: bool = False) -> Listing:
 
 def require_classes(path: Path, listing: Listing) -> None:
     """Raise InputError unless there are two classes or more."""
-    found = {sample.label for sample in listing.samples if sample.label}
-    if len(found) < 2:
+    classes = {sample.label for sample in listing.samples if sample.label}
+    if len(classes) < 2:
         raise InputError(
             "one-class",
-            f"all images in {path} belong to one class, '{min(found)}'",
+            f"all images in {path} belong to one class, '{min(classes)}'",
             why="accuracy on a single class says nothing about telling classes apart",
             hint=LAYOUT,
         )

@@ -104,10 +104,10 @@ def upright(image: Image.Image) -> Image.Image:
 def orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 where there is none; 5 to 8 lie on their side."""
     try:
-        found: int = image.getexif().get(ORIENTATION_TAG, 1)
+        orientation_tag: int = image.getexif().get(ORIENTATION_TAG, 1)
     except Exception:  # Pillow documents no error here, and without EXIF the image is as good
         return 1
-    return found
+    return orientation_tag
 
 
 def to_eight_bit(image: Image.Image, mode: str) -> Image.Image:

@@ -59,18 +59,18 @@ def planner(
 
     def plan(device: DeviceProfile, connection: Connection) -> tuple[list[Candidate], list[Failure]]:
         cores = threads or connection.usable_cores
-        found: list[Candidate] = []
-        refused: list[Failure] = []
+        candidates: list[Candidate] = []
+        failures: list[Failure] = []
         for name, artifact in zip(names, artifacts, strict=True):
             try:
                 runtime = backend or runtime_of(artifact, device)
             except EdgecnnError as error:
-                refused.append(Failure(name, error))
+                failures.append(Failure(name, error))
                 continue
             for batch in batches:
                 label = name if len(batches) == 1 else f"{name} x{batch}"
-                found.append(Candidate(label, artifact, runtime, cores, batch=batch, end_to_end=end_to_end))
-        return found, refused
+                candidates.append(Candidate(label, artifact, runtime, cores, batch=batch, end_to_end=end_to_end))
+        return candidates, failures
 
     return plan
 

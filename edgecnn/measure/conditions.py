@@ -62,9 +62,9 @@ def _of_throttling(telemetry: Sequence[Telemetry]) -> Iterator[Reason]:
         (UNDER_VOLTAGE, "under-voltage", "the supply voltage was too low"),
         (CAPPED | THROTTLED, "throttled", "the firmware lowered the clock"),
     ):
-        seen = sum(bool(bits & mask) for bits in now)
-        if seen:
-            yield Reason(code, "invalid", f"{message} in {_of(seen, telemetry)}")
+        processes = sum(bool(bits & mask) for bits in now)
+        if processes:
+            yield Reason(code, "invalid", f"{message} in {_of(processes, telemetry)}")
     soft = sum(bool((bits | new) & SOFT_LIMIT) for bits, new in zip(now, fresh, strict=True))
     if soft:
         message = f"the board reached its soft temperature limit in {_of(soft, telemetry)}"
@@ -95,8 +95,8 @@ def _of_counters(telemetry: Sequence[Telemetry]) -> Iterator[Reason]:
         rises = [_counted(one, name) for one in telemetry]
         if any(rises):
             events = count(int(sum(rises)), "event")
-            seen = sum(rise > 0 for rise in rises)
-            yield Reason(code, effect, f"{message}: {events} ({name}) in {_of(seen, telemetry)}")
+            processes = sum(rise > 0 for rise in rises)
+            yield Reason(code, effect, f"{message}: {events} ({name}) in {_of(processes, telemetry)}")
 
 
 def _counted(one: Telemetry, name: str) -> float:
@@ -109,19 +109,19 @@ def _of_clocks(telemetry: Sequence[Telemetry], expect: DeviceProfile | None, gpu
     readings = [mhz for one in telemetry for mhz in one.during(f"{name}_mhz")]
     if wanted_mhz is None or not readings:
         return []
-    found = []
+    reasons = []
     low = sum(mhz < CLOCK_SHARE * wanted_mhz for mhz in readings)
     if low > LOW_READINGS * len(readings):
         message = (
             f"the {name.upper()} ran below {CLOCK_SHARE:.0%} of {wanted_mhz:.0f} MHz in {low} of "
             f"{count(len(readings), 'reading')}, at {min(readings):.0f} MHz at worst"
         )
-        found.append(Reason("clock-low", "invalid", message))
+        reasons.append(Reason("clock-low", "invalid", message))
     should_mhz = _profile_mhz(telemetry, expect, gpu)
     if should_mhz is not None and not _modes(expect) and wanted_mhz < CLOCK_SHARE * should_mhz:
         message = f"the {name.upper()} is limited to {wanted_mhz:.0f} of {should_mhz:.0f} MHz"
-        found.append(Reason("clock-capped", "degraded", message))
-    return found
+        reasons.append(Reason("clock-capped", "degraded", message))
+    return reasons
 
 
 def _wanted_mhz(telemetry: Sequence[Telemetry], expect: DeviceProfile | None, gpu: bool) -> float | None:
@@ -143,9 +143,9 @@ def _profile_mhz(telemetry: Sequence[Telemetry], expect: DeviceProfile | None, g
         return None
     for one in telemetry:
         mode = _modes(expect).get(_mode_name(one.before.get("power_mode")))
-        found = (mode[1] if gpu else mode[0]) if mode is not None else None
-        if found is not None:
-            return found
+        mhz = (mode[1] if gpu else mode[0]) if mode is not None else None
+        if mhz is not None:
+            return mhz
     processor = expect.hardware.gpu if gpu else expect.hardware.cpu
     return processor.max_mhz if processor is not None else None
 
@@ -172,14 +172,14 @@ def _start_limit_c(processes: Sequence[Process], expect: DeviceProfile | None) -
 
 
 def _of_power_mode(telemetry: Sequence[Telemetry], expect: DeviceProfile | None) -> list[Reason]:
-    seen = {str(reading["power_mode"]) for one in telemetry for reading in one.everything() if "power_mode" in reading}
-    if len(seen) > 1:
-        return [Reason("power-mode", "degraded", f"the power mode changed: {', '.join(sorted(seen))}")]
+    modes = {str(reading["power_mode"]) for one in telemetry for reading in one.everything() if "power_mode" in reading}
+    if len(modes) > 1:
+        return [Reason("power-mode", "degraded", f"the power mode changed: {', '.join(sorted(modes))}")]
     known = _modes(expect)
-    if seen and known and not {_mode_name(name) for name in seen} & set(known):
-        message = f"power mode {seen.pop()} is not one of the board's: {', '.join(known)}"
+    if modes and known and not {_mode_name(name) for name in modes} & set(known):
+        message = f"power mode {modes.pop()} is not one of the board's: {', '.join(known)}"
         return [Reason("power-mode", "degraded", message)]
-    if known and not seen:
+    if known and not modes:
         return [Reason("power-mode-unread", "unknown", "the power mode could not be read")]
     return []
 
@@ -202,17 +202,17 @@ def _unread(processes: Sequence[Process], expect: DeviceProfile | None, gpu: boo
     if expect is None:
         return []
     telemetry = [process.telemetry for process in processes]
-    found = []
+    reasons = []
     if expect.thermal is not None and not all("temperature_c" in {**one.before, **one.after} for one in telemetry):
-        found.append(Reason("temperature-unread", "unknown", "the temperature could not be read"))
+        reasons.append(Reason("temperature-unread", "unknown", "the temperature could not be read"))
     blind = [source for source in expect.throttle if not all(_was_read(one, source) for one in telemetry)]
     if blind:
-        found.append(Reason("throttle-unread", "unknown", f"throttling could not be read ({', '.join(blind)})"))
+        reasons.append(Reason("throttle-unread", "unknown", f"throttling could not be read ({', '.join(blind)})"))
     clocks = [one.during("gpu_mhz" if gpu else "cpu_mhz") for one in telemetry]
     governed = all(process.facts.get("governor") for process in processes)
     if expect.hardware is not None and governed and not all(clocks):
-        found.append(Reason("clocks-unread", "unknown", f"{'GPU' if gpu else 'CPU'} clocks could not be read"))
-    return found
+        reasons.append(Reason("clocks-unread", "unknown", f"{'GPU' if gpu else 'CPU'} clocks could not be read"))
+    return reasons
 
 
 def _was_read(one: Telemetry, source: Throttle) -> bool:

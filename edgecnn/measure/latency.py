@@ -147,9 +147,9 @@ def _rails(expect: DeviceProfile | None) -> dict[str, Any]:
     """Which rails make up the board, as the probe reads it."""
     if expect is None:
         return {}
-    found: dict[str, Any] = {}
+    rails: dict[str, Any] = {}
     if expect.rails is not None:
-        found.update(total=expect.rails.total, sum=list(expect.rails.sum))
+        rails.update(total=expect.rails.total, sum=list(expect.rails.sum))
     if expect.estimated_power is not None:
-        found["estimate"] = expect.estimated_power.model_dump()
-    return found
+        rails["estimate"] = expect.estimated_power.model_dump()
+    return rails

@@ -167,8 +167,8 @@ class LayerProfile(Result):
     def limited_by_memory(self) -> list[TimedLayer]:
         """Layers that memory limits, dearest first; one that was quicker than memory is was not limited by it."""
         bounds = [(layer, layer.bound) for layer in self.layers if layer.bound is not None]
-        found = [layer for layer, b in bounds if b.limit == "memory" and not b.cached and not b.implausible]
-        return sorted(found, key=lambda layer: -layer.time_ns)
+        limited = [layer for layer, b in bounds if b.limit == "memory" and not b.cached and not b.implausible]
+        return sorted(limited, key=lambda layer: -layer.time_ns)
 
     def implausible(self) -> list[TimedLayer]:
         return [layer for layer in self.layers if layer.bound is not None and layer.bound.implausible]
@@ -181,12 +181,12 @@ class LayerProfile(Result):
             for kind in ("integer", "float", "conversion", "other")
         }
         layers = [{**asdict(layer), "gops": layer.gops, "intensity": layer.intensity} for layer in self.layers]
-        found = {"schema": SCHEMA, **asdict(self), **derived, "accounted": self.accounted, "macs": self.macs}
-        found.update(share_by_kind=shares, layers=layers)
+        content = {"schema": SCHEMA, **asdict(self), **derived, "accounted": self.accounted, "macs": self.macs}
+        content.update(share_by_kind=shares, layers=layers)
         if self.emulated:
-            found.update(dict.fromkeys((*TIMES, "share_by_kind")))
-            found["layers"] = [{**layer, **dict.fromkeys(LAYER_TIMES)} for layer in layers]
-        return found
+            content.update(dict.fromkeys((*TIMES, "share_by_kind")))
+            content["layers"] = [{**layer, **dict.fromkeys(LAYER_TIMES)} for layer in layers]
+        return content
 
 
 def profile(

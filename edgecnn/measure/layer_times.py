@@ -42,7 +42,7 @@ class MeasuredTimes:
                 else f"{self.target.name} does not run {format}",
                 hint="name a board with --device, or give the share of MACs instead of the latency",
             )
-        found = profile(
+        profiled = profile(
             Artifact(file, format, "fp32", (), (), sha256_of(file)),
             device=self.connection.device,
             profile=self.target,
@@ -52,7 +52,7 @@ class MeasuredTimes:
             listener=scoped(self.listener, STEP),
         )
         times: dict[str, float] = defaultdict(float)
-        for layer in found.layers:
+        for layer in profiled.layers:
             times[layer.name] += layer.time_ns
         return dict(times)
 

@@ -39,6 +39,6 @@ def archive_bytes() -> bytes:
 
 def _sources() -> dict[str, bytes]:
     folder = Path(edgecnn.probe.__path__[0])
-    found = {f"{PACKAGE}/{path.relative_to(folder).as_posix()}": path.read_bytes() for path in folder.rglob("*.py")}
+    sources = {f"{PACKAGE}/{path.relative_to(folder).as_posix()}": path.read_bytes() for path in folder.rglob("*.py")}
     added = [item.backend for item in known_formats() if item.backend_module]
-    return {**found, **{f"{PACKAGE}/backends/{name}.py": backend_source(name).read_bytes() for name in added}}
+    return {**sources, **{f"{PACKAGE}/backends/{name}.py": backend_source(name).read_bytes() for name in added}}

@@ -100,5 +100,5 @@ def _of_waiting(processes: Sequence[Process]) -> Iterator[Reason]:
 
 
 def _of_backend(processes: Sequence[Process]) -> list[Reason]:
-    found = {code: message for process in processes for code, message in process.findings.items()}
-    return [Reason(code, "invalid" if code in RUINOUS else "note", message) for code, message in found.items()]
+    findings = {code: message for process in processes for code, message in process.findings.items()}
+    return [Reason(code, "invalid" if code in RUINOUS else "note", message) for code, message in findings.items()]

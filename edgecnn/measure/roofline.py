@@ -59,9 +59,9 @@ def peaks(profile: DeviceProfile, *, backend: str, threads: int, facts: Mapping[
     if hardware is None or facts.get("emulated"):
         return None
     fast = facts.get("power_mode") not in profile.power_modes or facts.get("power_mode") in profile.power_modes_super
-    found = _gpu(hardware, fast=fast) if runs_on_gpu(backend) else _cpu(hardware, threads, fast=fast)
+    rates = _gpu(hardware, fast=fast) if runs_on_gpu(backend) else _cpu(hardware, threads, fast=fast)
     gbps = max(filter(None, (hardware.memory.gbps, hardware.memory.gbps_super if fast else None)), default=None)
-    known = {precision: peak for precision, peak in found.items() if peak}
+    known = {precision: peak for precision, peak in rates.items() if peak}
     if not known and gbps is None:
         return None
     return Peaks("gpu" if runs_on_gpu(backend) else "cpu", known, gbps * 1e9 if gbps is not None else None)
@@ -87,8 +87,8 @@ def _gpu(hardware: Hardware, *, fast: bool) -> dict[ComputePrecision, float]:
     faster = gpu.super if fast else None
     rates: dict[ComputePrecision, float] = {}
     for precision, name in (("fp32", "fp32_tflops"), ("fp16", "fp16_tflops"), ("int8", "int8_tops")):
-        found = [getattr(clocks, name) for clocks in (gpu, faster) if clocks is not None]
-        best = max(filter(None, found), default=None)
+        values = [getattr(clocks, name) for clocks in (gpu, faster) if clocks is not None]
+        best = max(filter(None, values), default=None)
         if best is not None:
             rates[precision] = best * 1e12  # type: ignore[index]
     if float(gpu.compute_capability) >= TENSOR_CORES_SINCE and "fp16" in rates:

@@ -127,10 +127,10 @@ class Latency:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, raw samples and readings included: the archive. Times, memory and the rest are on one level."""
-        found = {**asdict(self), "grade": self.grade}
+        content = {**asdict(self), "grade": self.grade}
         for part in ("times", "memory", "energy", "conditions"):
-            found.update(found.pop(part))
-        return found
+            content.update(content.pop(part))
+        return content
 
     def summary(self) -> dict[str, Any]:
         """Everything but the raw samples, and the machine's facts as the first process saw them."""

@@ -54,24 +54,24 @@ def load() -> dict[str, Any]:
 
 @cache
 def _by_keys() -> dict[str, list[tuple[str, str, tuple[int, ...]]]]:
-    found: dict[str, list[tuple[str, str, tuple[int, ...]]]] = {}
+    entries: dict[str, list[tuple[str, str, tuple[int, ...]]]] = {}
     for name, line in load()["models"].items():
         keys, shapes, loose = line.split(" ")
-        found.setdefault(keys, []).append((name, shapes, tuple(int(item) for item in loose.split(",") if item)))
-    return found
+        entries.setdefault(keys, []).append((name, shapes, tuple(int(item) for item in loose.split(",") if item)))
+    return entries
 
 
 def lookup(shapes: Shapes) -> list[Entry]:
     """Entries with these keys and shapes, whatever the classes and input channels; torchvision first."""
     keys = sorted(without_training_heads(shapes))
     hashes: dict[tuple[int, ...], str] = {}
-    found = []
+    entries = []
     for name, wanted, loose in _by_keys().get(key_hash(keys), []):
         if loose not in hashes:
             hashes[loose] = shape_hash(keys, shapes, loose)
         if hashes[loose] == wanted:
-            found.append(entry_of(name))
-    return sorted(found, key=lambda entry: (LIBRARIES.index(entry.library), len(entry.name), entry.name))
+            entries.append(entry_of(name))
+    return sorted(entries, key=lambda entry: (LIBRARIES.index(entry.library), len(entry.name), entry.name))
 
 
 def nearest(shapes: Shapes, count: int) -> list[Entry]:
@@ -83,13 +83,13 @@ def nearest(shapes: Shapes, count: int) -> list[Entry]:
         alike = sum(a == b for a, b in zip(mine, theirs, strict=True))
         if alike:
             ranked.append((-alike, abs(int(size) - len(shapes)), keys))
-    found: list[Entry] = []
+    entries: list[Entry] = []
     for _, _, keys in sorted(ranked)[: 4 * count]:
         listed = sorted(
             (entry_of(name) for name, _, _ in _by_keys()[keys]), key=lambda e: (e.library != "torchvision", len(e.name))
         )
-        found += [entry for entry in listed if entry.name in names(entry.library)][:count]
-    return found[: 3 * count]
+        entries += [entry for entry in listed if entry.name in names(entry.library)][:count]
+    return entries[: 3 * count]
 
 
 def unlisted() -> list[Entry]:

@@ -36,8 +36,8 @@ def layer_macs(module: nn.Module, shape: tuple[int, ...]) -> tuple[int, dict[str
             continue
         counts, root = counter.get_flop_counts(), type(counted).__name__
         leaves = [path for path, item in counted.named_modules() if not list(item.children())]
-        found = {path: sum(counts.get(f"{root}.{path}", {}).values()) // 2 for path in leaves}
-        return int(counter.get_total_flops()) // 2, found
+        by_layer = {path: sum(counts.get(f"{root}.{path}", {}).values()) // 2 for path in leaves}
+        return int(counter.get_total_flops()) // 2, by_layer
     return 0, {}
 
 
@@ -46,10 +46,10 @@ def smallest_feature_map(module: nn.Module, shape: tuple[int, int, int]) -> tupl
 
     Raises StepError when the network does not run on that size.
     """
-    seen: list[tuple[int, int]] = []
+    sizes: list[tuple[int, int]] = []
 
     def look(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
-        seen.append((inputs[0].shape[-2], inputs[0].shape[-1]))
+        sizes.append((inputs[0].shape[-2], inputs[0].shape[-1]))
 
     layers = [item for item in module.modules() if isinstance(item, nn.BatchNorm2d)]
     handles = [layer.register_forward_pre_hook(look) for layer in layers]
@@ -58,4 +58,4 @@ def smallest_feature_map(module: nn.Module, shape: tuple[int, int, int]) -> tupl
     finally:
         for handle in handles:
             handle.remove()
-    return seen[-1] if seen else None
+    return sizes[-1] if sizes else None

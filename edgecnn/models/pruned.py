@@ -205,10 +205,10 @@ def _equal_blocks(path: str, kept: tuple[int, ...] | None, size: int, blocks: in
     if kept is None:
         return None
     length = size // blocks
-    found = [tuple(index % length for index in kept if index // length == block) for block in range(blocks)]
-    if len({len(mine) for mine in found}) != 1:
+    channels = [tuple(index % length for index in kept if index // length == block) for block in range(blocks)]
+    if len({len(mine) for mine in channels}) != 1:
         raise bad_plan(f"'{path}' has {blocks} groups, and the plan leaves them different numbers of channels")
-    return found
+    return channels
 
 
 def _select(tensor: Tensor, dim: int, kept: tuple[int, ...] | None, *, like: Tensor | None = None) -> Tensor:
@@ -285,14 +285,14 @@ def _parsed(path: str, text: Any) -> tuple[int, ...] | None:
         return None
     if not isinstance(text, str) or not _RANGES.fullmatch(text):
         raise bad_plan(f"'{path}' keeps {str(text)[:40]!r}, which are no ranges of channels")
-    found: list[int] = []
+    channels: list[int] = []
     for part in text.split(","):
         first, _, last = part.partition("-")
         start, end = int(first), int(last or first)
-        if start > end or end >= LARGEST or (found and start <= found[-1]):
+        if start > end or end >= LARGEST or (channels and start <= channels[-1]):
             raise bad_plan(f"'{path}' keeps '{part}', which is out of order or too large")
-        found.extend(range(start, end + 1))
-    return tuple(found)
+        channels.extend(range(start, end + 1))
+    return tuple(channels)
 
 
 def bad_plan(why: str) -> InputError:

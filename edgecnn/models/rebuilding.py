@@ -96,11 +96,11 @@ def _is_head(wanted: Shapes, given: Shapes, *, made_for: object) -> bool:
 
 def refusal(weights: Weights, plan: PruningPlan, wanted: Architecture, *, why: str) -> InputError:
     """The error for a pruned file that makes no network of `wanted`: its plan is damaged, or it is of another one."""
-    said = contradiction(plan, weights)
+    conflict = contradiction(plan, weights)
     stated = facts.stated_architecture(weights.metadata)
     known = None if stated is None else _parsed(stated)
-    if said or (known is not None and reference.same(known, wanted)):
-        return bad_plan(said or why)
+    if conflict or (known is not None and reference.same(known, wanted)):
+        return bad_plan(conflict or why)
     name = wanted if isinstance(wanted, reference.Factory) else wanted[0]
     if stated is None:
         return InputError(
@@ -125,10 +125,10 @@ def stated_of(wanted: list[Entry], weights: Weights, plan: PruningPlan) -> list[
     known = _parsed(stated)
     if not isinstance(known, list):
         return wanted  # code may build what a library has: whether it fits will show
-    found = [entry for entry in wanted if entry in known]
-    if not found:
+    entries = [entry for entry in wanted if entry in known]
+    if not entries:
         raise refusal(weights, plan, wanted, why="")
-    return found
+    return entries
 
 
 def _parsed(stated: str) -> Architecture | None:

@@ -63,14 +63,14 @@ def distance(module: nn.Module) -> float | None:
 def _distance(
     module: nn.Module, layers: Sequence[nn.BatchNorm2d], mean: tuple[float, ...], std: tuple[float, ...]
 ) -> float:
-    found: list[float] = []
+    divergences: list[float] = []
 
     def compare(layer: Any, inputs: tuple[torch.Tensor, ...], output: Any) -> None:
         variance, centre = torch.var_mean(inputs[0], dim=(0, 2, 3), correction=0)
         recorded = layer.running_var + layer.eps
         ratio = (variance + layer.eps) / recorded
         apart = 0.5 * (ratio + (centre - layer.running_mean) ** 2 / recorded - 1 - ratio.log())
-        found.append(float(apart.median()))
+        divergences.append(float(apart.median()))
 
     hooks = [layer.register_forward_hook(compare) for layer in layers]
     try:
@@ -81,7 +81,7 @@ def _distance(
     finally:
         for hook in hooks:
             hook.remove()
-    return sum(found) / len(found) if found else math.inf
+    return sum(divergences) / len(divergences) if divergences else math.inf
 
 
 def clear_winner(distances: Sequence[float | None]) -> int | None:

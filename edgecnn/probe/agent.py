@@ -63,12 +63,12 @@ def follow(job: Job, events: Events) -> dict[str, Any]:
 def status(job: Job, events: Events) -> dict[str, Any]:
     """Who holds the board, and where job `id` is, if one is named: unknown, running, done or lost."""
     root, _archive = _home()
-    found: dict[str, Any] = {"boot_id": system.boot_id(), "free_bytes": system.free_bytes(root)}
+    answer: dict[str, Any] = {"boot_id": system.boot_id(), "free_bytes": system.free_bytes(root)}
     holder = read_json(os.path.join(root, "holder.json")) or {}
     name = holder.get("job")
-    found["holder"] = holder if isinstance(name, str) and JobFolder(root, name).is_alive() else None
+    answer["holder"] = holder if isinstance(name, str) and JobFolder(root, name).is_alive() else None
     name = job.get_or("id", None, str)
-    return found if name is None else dict(found, state=_state(JobFolder(root, name)))
+    return answer if name is None else dict(answer, state=_state(JobFolder(root, name)))
 
 
 def cancel(job: Job, events: Events) -> dict[str, Any]:
@@ -215,18 +215,18 @@ def _lost(folder: JobFolder) -> ProbeError:
 
 def _outputs(folder: JobFolder, inline_bytes: int) -> dict[str, Any]:
     """Size of each array, and as base64 its content as far as all of these have no more than `inline_bytes`."""
-    found: dict[str, Any] = {}
+    arrays: dict[str, Any] = {}
     for name in folder.request().get("outputs", []):
         try:
             size = os.path.getsize(folder.at(name + ".npy"))
-            found[name] = {"bytes": size}
+            arrays[name] = {"bytes": size}
             if size <= inline_bytes:
                 with open(folder.at(name + ".npy"), "rb") as stream:
-                    found[name]["base64"] = base64.b64encode(stream.read()).decode()
+                    arrays[name]["base64"] = base64.b64encode(stream.read()).decode()
                 inline_bytes -= size
         except OSError:
             continue
-    return found
+    return arrays
 
 
 def _state(folder: JobFolder) -> str:

@@ -29,13 +29,13 @@ def check(job: Job, events: Events) -> dict[str, Any]:
     """
     began_s = time.time()
     machine = Machine()
-    found = dict(facts.describe(machine), **state(machine, job.get_or("folder", FOLDER, str)))
-    found.update(installation())
-    found["tensorrt"] = tensorrt()
-    found["runtimes"] = runtimes.try_all(
+    answer = dict(facts.describe(machine), **state(machine, job.get_or("folder", FOLDER, str)))
+    answer.update(installation())
+    answer["tensorrt"] = tensorrt()
+    answer["runtimes"] = runtimes.try_all(
         lambda name, done, total: events.send("progress", note=name, done=done, total=total)
     )
-    return {"facts": dict(found, time_s=began_s, time_end_s=time.time())}
+    return {"facts": dict(answer, time_s=began_s, time_end_s=time.time())}
 
 
 def state(machine: Machine, folder: str) -> dict[str, Any]:

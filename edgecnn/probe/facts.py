@@ -61,8 +61,8 @@ def operating_system(machine: Machine) -> str | None:
 
 def machine_id_hash(machine: Machine) -> str | None:
     """What tells this installation from another; the id itself stays here, as machine-id(5) asks."""
-    found = machine.text("/etc/machine-id")
-    return hashlib.sha256(b"edgecnn:" + found.encode()).hexdigest()[:16] if found else None
+    machine_id = machine.text("/etc/machine-id")
+    return hashlib.sha256(b"edgecnn:" + machine_id.encode()).hexdigest()[:16] if machine_id else None
 
 
 def numpy_version() -> str | None:

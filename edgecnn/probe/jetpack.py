@@ -48,9 +48,9 @@ DEFAULT = re.compile(r"<\s*PM_CONFIG\s+DEFAULT=(\d+)\s*>")
 
 def l4t(machine: Machine) -> str | None:
     """The release of Jetson Linux, such as `36.4.3`; None on other boards."""
-    found = RELEASE.search(machine.text("/etc/nv_tegra_release") or "")
-    if found:
-        return _three(".".join(found.groups()))
+    release = RELEASE.search(machine.text("/etc/nv_tegra_release") or "")
+    if release:
+        return _three(".".join(release.groups()))
     if "nvidia,tegra" not in (machine.text("/proc/device-tree/compatible") or ""):
         return None
     package = PACKAGE.match(machine.ask("dpkg-query", "-W", "-f=${Version}", "nvidia-l4t-core") or "")

@@ -228,11 +228,11 @@ def _cool_down(job: Job, recorder: Recorder, events: Events) -> float:
 
 
 def _snapshot(recorder: Recorder, output: str) -> dict[str, Any]:
-    found = recorder.snapshot()
+    reading = recorder.snapshot()
     try:
-        return dict(found, disk_free_bytes=system.free_bytes(os.path.dirname(output) or "."))
+        return dict(reading, disk_free_bytes=system.free_bytes(os.path.dirname(output) or "."))
     except (OSError, AttributeError):
-        return found
+        return reading
 
 
 def _memory(baseline: int | None, first: int | None, last: int | None, ring_bytes: int) -> dict[str, int | None]:

@@ -84,13 +84,13 @@ def _inside(data: mmap.mmap, spans: list[tuple[int, int]], wanted: int) -> list[
 
 
 def _text(data: mmap.mmap, start: int, end: int, wanted: int) -> str:
-    found = _inside(data, [(start, end)], wanted)
-    return data[found[-1][0] : found[-1][1]].decode("utf-8", "replace") if found else ""
+    spans = _inside(data, [(start, end)], wanted)
+    return data[spans[-1][0] : spans[-1][1]].decode("utf-8", "replace") if spans else ""
 
 
 def _number(data: mmap.mmap, start: int, end: int, wanted: int) -> int:
-    found = _inside(data, [(start, end)], wanted)
-    return found[-1][0] if found else 0
+    spans = _inside(data, [(start, end)], wanted)
+    return spans[-1][0] if spans else 0
 
 
 def _fields(data: mmap.mmap, at: int, end: int) -> Iterator[Field]:

@@ -151,8 +151,8 @@ def _check_word(word: str, key: str) -> None:
 
 
 def _is_operator(word: str) -> bool:
-    found = OPERATOR.fullmatch(word)
-    return found is not None and found.group("name") not in WITH_FILES
+    match = OPERATOR.fullmatch(word)
+    return match is not None and match.group("name") not in WITH_FILES
 
 
 def _is_plain(spec: Any) -> bool:

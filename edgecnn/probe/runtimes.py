@@ -50,10 +50,10 @@ def try_all(on_try: Callable[[str, int, int], None]) -> dict[str, dict[str, Any]
 
     One after the other: `on_try` is told which, how many were tried, and how many there are; again every few seconds.
     """
-    found = {}
+    results = {}
     for done, (package, module) in enumerate(MODULES.items()):
-        found[package] = try_one(package, module, beat=partial(on_try, package, done, len(MODULES)))
-    return found
+        results[package] = try_one(package, module, beat=partial(on_try, package, done, len(MODULES)))
+    return results
 
 
 def try_one(
@@ -75,8 +75,8 @@ def try_one(
         return {"installed": True, "version": None, "error": f"no answer in {limit_s:g} s", "signal": None}
     if child.returncode == 0:
         return {"installed": True, "version": _version(answer[0]), "error": "", "signal": None}
-    said = answer[1].decode("utf-8", "replace").strip().splitlines()
-    last = said[-1][:WORDS] if said else "it ended without a word"
+    errors = answer[1].decode("utf-8", "replace").strip().splitlines()
+    last = errors[-1][:WORDS] if errors else "it ended without a word"
     signal = -child.returncode if child.returncode < 0 else None
     return {"installed": True, "version": None, "error": last, "signal": signal}
 
@@ -106,7 +106,7 @@ def _is_installed(package: str) -> bool:
 
 def _version(said: bytes) -> str | None:
     try:
-        found = json.loads(said.decode("utf-8", "replace").splitlines()[-1])
+        version = json.loads(said.decode("utf-8", "replace").splitlines()[-1])
     except (ValueError, IndexError):
         return None
-    return found if isinstance(found, str) else None
+    return version if isinstance(version, str) else None

@@ -46,8 +46,8 @@ def supervise(job: JobFolder, *, archive: str) -> None:
         except ProbeError as error:
             final = dict(error.to_dict(), event="error")
         except OSError as error:
-            found = disk_full(job.root, error) if system.is_full(job.root, error) else _failed(error)
-            final = dict(found.to_dict(), event="error")
+            failure = disk_full(job.root, error) if system.is_full(job.root, error) else _failed(error)
+            final = dict(failure.to_dict(), event="error")
         except Exception as error:  # the host must learn of it, whatever it is
             final = dict(_failed(error).to_dict(), event="error")
         job.finish(final)

@@ -45,8 +45,8 @@ def memory_available_bytes(proc: str = "/proc") -> int | None:
 
 def free_bytes(folder: str) -> int:
     """What this user may still write there."""
-    found = os.statvfs(folder)
-    return int(found.f_bavail * found.f_frsize)
+    disk = os.statvfs(folder)
+    return int(disk.f_bavail * disk.f_frsize)
 
 
 def is_full(folder: str, error: BaseException | None = None) -> bool:

@@ -61,7 +61,7 @@ def _step_back(core: int | None) -> None:
 
 
 def _write(stream: Any, sensors: Sensors, period_s: float, parent: int) -> None:
-    due, said = time.monotonic() - period_s / 2, 0
+    due, reported = time.monotonic() - period_s / 2, 0
     for _ in range(2 * MOST_READINGS):
         due = max(due + period_s, time.monotonic())
         time.sleep(max(0.0, due - time.monotonic()))
@@ -69,8 +69,8 @@ def _write(stream: Any, sensors: Sensors, period_s: float, parent: int) -> None:
             return
         at_s = round(time.monotonic(), 3)
         reading = dict(sensors.sample(), at_s=at_s)
-        if len(sensors.troubles) != said:
-            said = len(sensors.troubles)
+        if len(sensors.troubles) != reported:
+            reported = len(sensors.troubles)
             reading["troubles"] = sensors.troubles
         stream.write(json.dumps(reading) + "\n")
         stream.flush()
@@ -145,7 +145,7 @@ class Recorder:
 
     def readings(self, begin_s: float, end_s: float) -> list[dict[str, Any]]:
         """Those from `begin_s` to `end_s` of the monotonic clock, `t_s` counted from the first."""
-        found = []
+        readings = []
         try:
             with open(self._path, encoding="utf-8") as stream:
                 for line in stream:
@@ -153,10 +153,10 @@ class Recorder:
                     self._troubles.update(reading.pop("troubles", {}))
                     at_s = reading.pop("at_s", None)
                     if at_s is not None and begin_s <= at_s <= end_s:
-                        found.append(dict(reading, t_s=round(at_s - begin_s, 3)))
+                        readings.append(dict(reading, t_s=round(at_s - begin_s, 3)))
         except OSError:
             return []
-        return found[:MOST_READINGS]
+        return readings[:MOST_READINGS]
 
     def report(self, before: dict[str, Any], after: dict[str, Any], window_s: tuple[float, float]) -> Any:
         """What a latency result says of its sensors; None when they were switched off."""
@@ -186,10 +186,10 @@ class Recorder:
 def _reading(line: str) -> dict[str, Any]:
     """One line; the last one may be cut."""
     try:
-        found = json.loads(line)
+        reading = json.loads(line)
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return reading if isinstance(reading, dict) else {}
 
 
 def _spare_core(threads: int) -> int | None:

@@ -75,17 +75,17 @@ def explain(code: int, log: str, *, out_of_memory: bool | None = None) -> ProbeE
     `ending` for a signal.
     """
     if code < 0:
-        said = last_error(log) if "[E]" in log else ""
-        return ending.explain(code, title="trtexec", backend="TensorRT", log=said, out_of_memory=out_of_memory)
+        error = last_error(log) if "[E]" in log else ""
+        return ending.explain(code, title="trtexec", backend="TensorRT", log=error, out_of_memory=out_of_memory)
     return meaning(log) or ProbeError("cannot-run", f"trtexec failed with exit code {code}", last_error(log))
 
 
 def meaning(log: str) -> ProbeError | None:
     """The ProbeError behind TensorRT's own words; None when none of them is known."""
     for code, message, hint, pattern in MEANINGS:
-        found = pattern.search(log)
-        if found:
-            return ProbeError(code, message, _parser_said(log) or _line_at(log, found.start()), hint)
+        match = pattern.search(log)
+        if match:
+            return ProbeError(code, message, _parser_said(log) or _line_at(log, match.start()), hint)
     return None
 
 
@@ -103,10 +103,10 @@ def last_line(log: str) -> str:
 def _parser_said(log: str) -> str:
     """Node and assertion of a parser's error, which stand on lines of their own; empty when there is none."""
     node, assertion = PARSING.search(log), ASSERTION.search(log)
-    said = [node.group(0)] if node else []
+    parts = [node.group(0)] if node else []
     if assertion and (node or "Assertion failed" in assertion.group(1)):
-        said.append(assertion.group(1).strip())
-    return ": ".join(said)[:SHOWN_CHARACTERS]
+        parts.append(assertion.group(1).strip())
+    return ": ".join(parts)[:SHOWN_CHARACTERS]
 
 
 def _line_at(log: str, at: int) -> str:

@@ -81,14 +81,14 @@ def find(options: Mapping[str, Any]) -> Tool:
     Raises ProbeError missing-runtime when there is none or it does not start, old-runtime before TensorRT 8.5.
     """
     path = str(options["trtexec"]) if options.get("trtexec") else HOME
-    found = path if os.access(path, os.X_OK) else None if options.get("trtexec") else shutil.which("trtexec")
-    if found is None:
+    program = path if os.access(path, os.X_OK) else None if options.get("trtexec") else shutil.which("trtexec")
+    if program is None:
         raise _missing("there is none at " + path + ("" if options.get("trtexec") else ", and none on the PATH"))
-    said = _help(found)
-    banner = BANNER.search(said)
+    help_text = _help(program)
+    banner = BANNER.search(help_text)
     if banner is None:
-        raise _missing(found + " does not start: " + last_line(said))
-    tool = Tool(found, _version(banner.group(1)), banner.group(2) or "")
+        raise _missing(program + " does not start: " + last_line(help_text))
+    tool = Tool(program, _version(banner.group(1)), banner.group(2) or "")
     if tool.numbers < OLDEST:
         raise ProbeError(
             "old-runtime",

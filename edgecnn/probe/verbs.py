@@ -18,8 +18,8 @@ from .specs import InputSpec, arrange
 def report_facts(job: Job, events: Events) -> dict[str, Any]:
     """This machine, and the version of the backend's runtime when the job names one."""
     name = job.get_or("backend", None, str)
-    found = facts.describe()
-    return {"facts": found if name is None else dict(found, runtime=backends.find(name).version())}
+    machine = facts.describe()
+    return {"facts": machine if name is None else dict(machine, runtime=backends.find(name).version())}
 
 
 def accuracy(job: Job, events: Events) -> dict[str, Any]:

@@ -66,14 +66,14 @@ def _picture(path: Path) -> Image.Image:
         with Image.open(path) as image:
             image.draft(None, (2 * EDGE, 2 * EDGE))
             image.load()
-            found = to_eight_bit(upright(image), "RGB")
+            picture = to_eight_bit(upright(image), "RGB")
     except (OSError, ValueError, Image.DecompressionBombError, *DAMAGED):
         return Image.new("RGB", (EDGE, EDGE), EMPTY)
-    factor = EDGE // max(found.size)
+    factor = EDGE // max(picture.size)
     if factor > 1:
-        return found.resize((found.width * factor, found.height * factor), Image.Resampling.NEAREST)
-    found.thumbnail((EDGE, EDGE), Image.Resampling.LANCZOS)
-    return found
+        return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+    picture.thumbnail((EDGE, EDGE), Image.Resampling.LANCZOS)
+    return picture
 
 
 def _font(size: int) -> Any:

@@ -245,8 +245,8 @@ class Report(Result):
         Raises InputError where there is none, where it is damaged, or where a newer edgecnn wrote it.
         """
         path = Path(path)
-        found = archive.load(path, "report.json", SCHEMA, _adapter())
-        return replace(found, out=path if path.is_dir() else path.parent)
+        report = archive.load(path, "report.json", SCHEMA, _adapter())
+        return replace(report, out=path if path.is_dir() else path.parent)
 
 
 @cache

@@ -204,21 +204,21 @@ def _fusion(rows: Iterable[Row]) -> Iterator[doc.Item]:
 
 def _fusion_words(row: Row) -> str:
     """What the runtime made of the file, in one line; empty where there is nothing to say."""
-    found = row.fusion
-    if found is None:
+    fusion = row.fusion
+    if fusion is None:
         return ""
-    if found.status == "skipped":
-        return f"not checked in {found.runtime}: {found.note or 'no reason given'}"
+    if fusion.status == "skipped":
+        return f"not checked in {fusion.runtime}: {fusion.note or 'no reason given'}"
     if row.precision != "int8":
         return ""
-    integer, floating = found.integer, found.floating
-    if any(item.family == found.runtime and item.lint_counts_pairs for item in formats()):
+    integer, floating = fusion.integer, fusion.floating
+    if any(item.family == fusion.runtime and item.lint_counts_pairs for item in formats()):
         share = "all" if not floating else f"{integer} of"
-        return f"{share} {integer + floating} layers with weights have Q/DQ on input and weight; {found.note}"
+        return f"{share} {integer + floating} layers with weights have Q/DQ on input and weight; {fusion.note}"
     if not floating:
-        return f"all {integer} layers run in INT8 in {found.runtime}" if integer else f"{found.runtime} accepts it"
+        return f"all {integer} layers run in INT8 in {fusion.runtime}" if integer else f"{fusion.runtime} accepts it"
     layers = "layer stays" if floating == 1 else "layers stay"
-    return f"{floating} of {integer + floating} {layers} float in {found.runtime}"
+    return f"{floating} of {integer + floating} {layers} float in {fusion.runtime}"
 
 
 def _files(rows: Iterable[Row]) -> doc.Table:

@@ -21,8 +21,8 @@ class WeightAverage:
     def __init__(self, module: nn.Module, decay: float) -> None:
         self._decay = decay
         self._steps = 0
-        found = {id(value): value.detach() for value in (*module.parameters(), *module.buffers())}
-        self._live = [value for value in found.values() if value.is_floating_point()]
+        tensors = {id(value): value.detach() for value in (*module.parameters(), *module.buffers())}
+        self._live = [value for value in tensors.values() if value.is_floating_point()]
         self._kept = [value.clone() for value in self._live]
 
     @torch.no_grad()

@@ -50,8 +50,8 @@ class DecodedImages:
     def image(self, index: int) -> np.ndarray:
         """One image, uint8 HWC; a view."""
         start, shape = self.starts[index], self.shapes[index]
-        found: np.ndarray = self.block.view(-1).numpy()[start : start + shape.prod()].reshape(shape)
-        return found
+        image: np.ndarray = self.block.view(-1).numpy()[start : start + shape.prod()].reshape(shape)
+        return image
 
     def share(self) -> bool:
         """Make the block readable by other processes without a copy each; False where the system has no room for it."""
@@ -209,12 +209,12 @@ def _part(
     corners: Any = (left, top, left + width, top + height)
     size, resampling = (prepared.crop[1], prepared.crop[0]), pixels.RESAMPLING[prepared.interpolation]
     if image.size == (whole[1], whole[0]):
-        found = _from_image(image.crop(corners).resize(size, resampling))
+        pixels_of_part = _from_image(image.crop(corners).resize(size, resampling))
     else:
         edges = zip(corners, image.size * 2, (whole[1], whole[0]) * 2, strict=True)
         part: Any = tuple(min(corner * reduced / full, reduced) for corner, reduced, full in edges)
-        found = _from_image(image.resize(size, resampling, box=part))
-    return found[:, :, ::-1] if prepared.color == "BGR" else found
+        pixels_of_part = _from_image(image.resize(size, resampling, box=part))
+    return pixels_of_part[:, :, ::-1] if prepared.color == "BGR" else pixels_of_part
 
 
 def _mode(prepared: Preprocessing) -> str:

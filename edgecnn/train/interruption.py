@@ -32,17 +32,17 @@ def noticed() -> Iterator[Interruption]:
     torchrun, which itself ends what takes too long. Handlers are those of before afterwards. Outside the main thread,
     and for signals that are ignored, nothing changes.
     """
-    found = Interruption()
+    interruption = Interruption()
     if threading.current_thread() is not threading.main_thread():
-        yield found
+        yield interruption
         return
     before: dict[int, Any] = {}
 
     launched = "TORCHELASTIC_RUN_ID" in os.environ
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        if launched or not found.asked:
-            found.asked, found.number = True, number
+        if launched or not interruption.asked:
+            interruption.asked, interruption.number = True, number
         elif callable(before[number]):
             before[number](number, frame)
         else:
@@ -52,7 +52,7 @@ def noticed() -> Iterator[Interruption]:
         if signal.getsignal(number) not in (signal.SIG_IGN, None):
             before[number] = signal.signal(number, on_signal)
     try:
-        yield found
+        yield interruption
     finally:
         for caught, handler in before.items():
             signal.signal(caught, handler)

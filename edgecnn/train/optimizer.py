@@ -117,14 +117,14 @@ def _called(module: nn.Module, name: str) -> list[nn.Module]:
     if name in known:
         return [known[name]]
     try:
-        found = [part for path, part in known.items() if path and re.fullmatch(name, path)]
+        matches = [part for path, part in known.items() if path and re.fullmatch(name, path)]
     except re.error as error:
         raise InputError("bad-freeze", f"'{name}' is no regular expression", why=str(error)) from error
-    if not found:
+    if not matches:
         raise InputError(
             "no-such-module", f"no module of this network is called '{name}'", hint=did_you_mean(name, _outer(known))
         )
-    return found
+    return matches
 
 
 def _outer(known: dict[str, nn.Module]) -> list[str]:

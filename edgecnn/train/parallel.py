@@ -71,8 +71,8 @@ class ProcessGroup:
         """Inside the block gradients are only added up: for all but the last part of an accumulated step."""
         if self.world == 1:
             return nullcontext()
-        found: AbstractContextManager[None] = wrapped.no_sync()  # type: ignore[operator]
-        return found
+        without_sync: AbstractContextManager[None] = wrapped.no_sync()  # type: ignore[operator]
+        return without_sync
 
     def total(self, *values: float) -> list[float]:
         """Each value summed over the processes."""

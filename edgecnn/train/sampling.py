@@ -16,15 +16,15 @@ Sampling = Literal["shuffled", "weighted", "balanced"]
 
 def class_counts(labels: Sequence[int], classes: int) -> Tensor:
     """How many images each class has, int64 (classes,). Raises InputError for a label outside the classes."""
-    found = torch.as_tensor(labels, dtype=torch.int64)
-    if len(found) and not 0 <= int(found.min()) <= int(found.max()) < classes:
-        wrong = int(found.max()) if int(found.max()) >= classes else int(found.min())
+    classes_of = torch.as_tensor(labels, dtype=torch.int64)
+    if len(classes_of) and not 0 <= int(classes_of.min()) <= int(classes_of.max()) < classes:
+        wrong = int(classes_of.max()) if int(classes_of.max()) >= classes else int(classes_of.min())
         raise InputError(
             "class-count",
             f"label {wrong} is outside the {classes} classes",
             hint="give a checkpoint with as many outputs as the data has classes",
         )
-    return torch.bincount(found, minlength=classes)
+    return torch.bincount(classes_of, minlength=classes)
 
 
 def balanced_weights(labels: Sequence[int], classes: int) -> Tensor:
@@ -49,11 +49,11 @@ def order(
     steps = count // size if size else 0
     if sampling == "shuffled":
         return rng.permutation(count)[: steps * size].reshape(steps, size)
-    found = np.asarray(require_labels(labels, sampling), np.int64)
+    classes_of = np.asarray(require_labels(labels, sampling), np.int64)
     if sampling == "weighted":
-        share = 1.0 / np.bincount(found)[found]
+        share = 1.0 / np.bincount(classes_of)[classes_of]
         return rng.choice(count, (steps, size), p=share / share.sum())
-    return _balanced(found, steps, size, rng)
+    return _balanced(classes_of, steps, size, rng)
 
 
 def require_labels(labels: Sequence[int] | None, sampling: Sampling) -> Sequence[int]:

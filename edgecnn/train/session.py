@@ -237,13 +237,13 @@ class TrainingRun:
         figures: dict[str, Any] = {"validation_loss": None, "validation_accuracy": None}
         if self._task.images.validation is None:
             return figures
-        found, asked = (0.0, 0.0), False
+        scores, asked = (0.0, 0.0), False
         if self._validator is not None:
             try:
-                found = self._validator(self._task.module, between=self._raise_if_interrupted)
+                scores = self._validator(self._task.module, between=self._raise_if_interrupted)
             except _StopRequested:
                 asked = True
-        loss, score, asked_first = self._group.of_first(*found, asked)
+        loss, score, asked_first = self._group.of_first(*scores, asked)
         if asked_first:
             raise _StopRequested
         return {**figures, "validation_loss": loss, scored: score}

@@ -122,8 +122,8 @@ class RunState:
 
 
 def unpack(raw: bytes) -> dict[str, Any]:
-    found: dict[str, Any] = torch.load(io.BytesIO(raw), weights_only=True, map_location="cpu")
-    return found
+    content: dict[str, Any] = torch.load(io.BytesIO(raw), weights_only=True, map_location="cpu")
+    return content
 
 
 def _bytes(content: Mapping[str, Any]) -> bytes:

@@ -100,15 +100,15 @@ def images_from_batch_norm(
     count, steps = _plan(count, _multiply_accumulates(module, shape))
     sizes = [len(part) for part in torch.arange(count).chunk(-(-count // BATCH))]
     clock = _Clock(time.perf_counter() + LIMIT_S)
-    made = []
+    batches = []
     for number, size in enumerate(sizes):
         start = torch.randn((size, *shape), generator=generator)
         matched = _match(module, layers, start, preprocessing=preprocessing, plan=(steps, clock))
-        made.append(_to_pixels(matched, preprocessing))
+        batches.append(_to_pixels(matched, preprocessing))
         listener(Progress(STEP, sum(sizes[: number + 1]), count, unit="images"))
         if clock.stopped:
             break
-    stored = np.concatenate(made)
+    stored = np.concatenate(batches)
     notes = [f"{len(stored)} images made in {steps} steps from the statistics of {len(layers)} batch-norm layers"]
     if clock.stopped:
         notes.append(f"stopped by the clock after {LIMIT_S:.0f} s; another run may make other images")

@@ -59,12 +59,12 @@ class LazySyntheticImages:
 
         step, began = "make images", time.monotonic()
         self.listener(Started(step))
-        made = images_from_batch_norm(
+        images = images_from_batch_norm(
             self.model,
             count=self.count,
             preprocessing=self.preprocessing,
             seed=self.seed,
             listener=scoped(self.listener, step),
         )
-        self.listener(Finished(step, time.monotonic() - began, note="; ".join(made.notes)))
-        return made
+        self.listener(Finished(step, time.monotonic() - began, note="; ".join(images.notes)))
+        return images

@@ -29,14 +29,14 @@ def teacher_logits(
     `identity` is the teacher's digest. Raises StepError `teacher-not-finite` when an answer is not a number, and
     `CannotWrite` when the disk refuses.
     """
-    kept = folder / f"teacher-{digest_of([identity, images.digest])[:16]}.npy"
-    found = _read(kept, len(images))
-    if found is None:
-        found = _asked(module.eval(), images, device=device, listener=listener)
+    file = folder / f"teacher-{digest_of([identity, images.digest])[:16]}.npy"
+    logits = _read(file, len(images))
+    if logits is None:
+        logits = _asked(module.eval(), images, device=device, listener=listener)
         raw = io.BytesIO()
-        np.save(raw, found.numpy(), allow_pickle=False)
-        write_atomically(kept, raw.getvalue())
-    return found
+        np.save(raw, logits.numpy(), allow_pickle=False)
+        write_atomically(file, raw.getvalue())
+    return logits
 
 
 @torch.no_grad()
@@ -50,10 +50,10 @@ def _asked(module: nn.Module, images: Images, *, device: str, listener: Listener
         done += len(batch)
         listener(Progress(STEP, done, len(images), "images"))
     module.to(home)
-    found = torch.cat(parts)
-    require_numbers(found)
-    fits = float(found.abs().max()) < torch.finfo(torch.float16).max
-    return found.half() if found.nbytes > HALF_BYTES and fits else found
+    logits = torch.cat(parts)
+    require_numbers(logits)
+    fits = float(logits.abs().max()) < torch.finfo(torch.float16).max
+    return logits.half() if logits.nbytes > HALF_BYTES and fits else logits
 
 
 def require_numbers(logits: Tensor) -> None:
@@ -69,8 +69,8 @@ def require_numbers(logits: Tensor) -> None:
 def _read(path: Path, count: int) -> Tensor | None:
     """None where there is nothing, or nothing that fits: then it is computed."""
     try:
-        found = np.load(path, allow_pickle=False)
+        logits = np.load(path, allow_pickle=False)
     except (OSError, ValueError):
         return None
-    fits = found.ndim == 2 and len(found) == count and found.dtype in (np.float16, np.float32)
-    return torch.from_numpy(found) if fits else None
+    fits = logits.ndim == 2 and len(logits) == count and logits.dtype in (np.float16, np.float32)
+    return torch.from_numpy(logits) if fits else None

@@ -101,8 +101,8 @@ def teacher_of(options: Distill, original: Model, given: Preprocessing, *, liste
         )
     if stated is not None and stated.crop != given.crop:
         sizes = ["x".join(map(str, size)) for size in (stated.crop, given.crop)]
-        said = f"the teacher was trained at {sizes[0]} and sees {sizes[1]}"
-        listener(Warned("teacher-size", said, "a teacher of the same input size answers better"))
+        message = f"the teacher was trained at {sizes[0]} and sees {sizes[1]}"
+        listener(Warned("teacher-size", message, "a teacher of the same input size answers better"))
     return opened
 
 
@@ -136,9 +136,9 @@ def seeing(teacher: Model, given: Preprocessing) -> nn.Module:
 
 def _stated(model: Model) -> Preprocessing | None:
     """What the file itself says; a library's habit tells nothing of weights trained elsewhere."""
-    said = getattr(model, "preprocessing_source", "") == "checkpoint"
-    found: Preprocessing | None = getattr(model, "preprocessing", None) if said else None
-    return found
+    is_stated = getattr(model, "preprocessing_source", "") == "checkpoint"
+    preprocessing: Preprocessing | None = getattr(model, "preprocessing", None) if is_stated else None
+    return preprocessing
 
 
 def device_of(settings: TrainSettings) -> str:

@@ -60,21 +60,21 @@ def groups(
     reasons = usable(module, example, seed=ranking.seed) if found is None else dict.fromkeys(found, "")
     reasons = {item: why or _spared(item, ranking) for item, why in reasons.items()}
     usable_now = [item for item, why in reasons.items() if not why]
-    made: list[PrunableGroup] = []
+    prunable: list[PrunableGroup] = []
     for item, scores in zip(usable_now, importances(module, usable_now, ranking, listener=listener), strict=True):
         if scores is None:
             reasons[item] = f"nothing in it ranks its channels by {ranking.importance}"
             continue
         group = _group(item, scores, module, ranking)
         if len(group.widths) > 1:
-            made.append(group)
+            prunable.append(group)
         else:
             reasons[item] = _too_narrow(group, ranking)
     unpruned = {path: why for item, why in reasons.items() for path in item.layers if why}
     named = {path for item in reasons for path in item.layers}
     layers = _layers(module)
     unpruned.update({path: _unseen(module, path) for path in layers if path not in named})
-    return Prunable(tuple(made), {path: unpruned[path] for path in layers if path in unpruned})
+    return Prunable(tuple(prunable), {path: unpruned[path] for path in layers if path in unpruned})
 
 
 def shrink(
@@ -136,8 +136,8 @@ def prune(
                 raise nothing(prunable)
         limit_now = whole - (whole - limit) * number // target.rounds
         widths = _widths(smaller, example, prunable, target, limit=limit_now, whole=whole, ranking=ranking)
-        made = shrink(smaller, example, widths, ranking=ranking, prunable=prunable)
-        smaller, plan = made.module, made.plan.after(plan)
+        pruned = shrink(smaller, example, widths, ranking=ranking, prunable=prunable)
+        smaller, plan = pruned.module, pruned.plan.after(plan)
         if between is not None:
             between(smaller, number, target.rounds)
             smaller = smaller.cpu().eval()
@@ -146,7 +146,7 @@ def prune(
         raise nothing(Prunable((), unpruned))
     listener(Progress("prune", target.rounds, target.rounds, "rounds"))
     facts = {
-        **(made.facts if target.rounds == 1 else _facts(module, smaller, example, plan)),
+        **(pruned.facts if target.rounds == 1 else _facts(module, smaller, example, plan)),
         "target": {"measure": target.cost, "limit": limit, "whole": whole},
         "importance": ranking.importance,
         "round_to": ranking.round_to,

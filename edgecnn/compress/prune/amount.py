@@ -150,13 +150,13 @@ def reach(
 
 def _queue(groups: Sequence[PrunableGroup]) -> list[tuple[float, PrunableGroup]]:
     """The steps that may be taken, the least important first; those beyond a group's narrowest width are not in it."""
-    found = []
+    steps = []
     for group in groups:
         taken = (group.channels - group.widths[0]) // group.step
         for place in range(taken):
             going = group.order[place * group.step : (place + 1) * group.step]
-            found.append((sum(group.scores[index] for index in going) / group.step, group))
-    return sorted(found, key=lambda item: item[0])
+            steps.append((sum(group.scores[index] for index in going) / group.step, group))
+    return sorted(steps, key=lambda item: item[0])
 
 
 def _nearest(group: PrunableGroup, width: int) -> int:
@@ -193,10 +193,10 @@ def scopes_of(groups: Sequence[PrunableGroup], module: nn.Module, *, isomorphic:
     """One scope for all; or one for each pattern of coupled layers (isomorphic pruning, arXiv:2407.04616)."""
     if not isomorphic:
         return [list(groups)]
-    found: dict[tuple[str, ...], list[PrunableGroup]] = {}
+    scopes: dict[tuple[str, ...], list[PrunableGroup]] = {}
     for group in groups:
-        found.setdefault(_pattern(group, module), []).append(group)
-    return list(found.values())
+        scopes.setdefault(_pattern(group, module), []).append(group)
+    return list(scopes.values())
 
 
 def _pattern(group: PrunableGroup, module: nn.Module) -> tuple[str, ...]:

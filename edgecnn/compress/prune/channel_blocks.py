@@ -37,7 +37,7 @@ def portions(dependencies: DependencyGroup, module: nn.Module) -> list[list[np.n
 
 
 def _blocks(dependencies: DependencyGroup, module: nn.Module) -> int:
-    found = {1}
+    counts = {1}
     for member in dependencies.members:
         if member.axis == "parameter":
             continue
@@ -51,9 +51,9 @@ def _blocks(dependencies: DependencyGroup, module: nn.Module) -> int:
             groups = layer.num_groups
         if groups > 1 and not _is_whole(member, dependencies, layer):
             raise CannotPrune(SIDE_BY_SIDE)
-        found.add(groups)
-    most = max(found)
-    if any(most % groups for groups in found):
+        counts.add(groups)
+    most = max(counts)
+    if any(most % groups for groups in counts):
         raise CannotPrune("layers with different numbers of groups read it")
     return most
 
@@ -94,19 +94,19 @@ def plan_of(module: nn.Module, chosen: Iterable[tuple[DependencyGroup, Sequence[
             removed.setdefault((member.path, member.axis), []).append(member.indices[goes[member.roots]])
             if member.axis == "parameter":
                 dims[member.path] = member.dim
-    found: dict[str, Channels] = {}
+    channels_of: dict[str, Channels] = {}
     for (path, axis), gone in removed.items():
         size = _size(module, path, axis, dims)
         left = np.setdiff1d(np.arange(size), np.concatenate(gone))
         if len(left) == size:
             continue
-        before = found.get(path, Channels())
+        before = channels_of.get(path, Channels())
         channels = tuple(left.tolist())
         if axis == "in":
-            found[path] = Channels(before.out, channels)
+            channels_of[path] = Channels(before.out, channels)
         else:
-            found[path] = Channels(channels, before.into, dims.get(path))
-    return PruningPlan(found)
+            channels_of[path] = Channels(channels, before.into, dims.get(path))
+    return PruningPlan(channels_of)
 
 
 def _size(module: nn.Module, path: str, axis: Axis, dims: dict[str, int]) -> int:

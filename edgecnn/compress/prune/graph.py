@@ -72,12 +72,12 @@ def dependency_groups(module: nn.Module, example: Tensor) -> list[DependencyGrou
     names = {item: path for path, item in module.named_modules()}
     names.update({item: path for path, item in module.named_parameters()})
     claimed: dict[tuple[str, Axis], np.ndarray] = {}
-    found = []
+    groups = []
     for root, node in list(graph.module2node.items()):
         if isinstance(root, ops.TORCH_CONV | ops.TORCH_LINEAR) and (names.get(root), "out") not in claimed:
             dependencies = _dependency_group(node, names, _follow(node, unfollowed, outputs=graph.outputs), claimed)
-            found.append(dependencies)
-    return found
+            groups.append(dependencies)
+    return groups
 
 
 class _Graph(torch_pruning.DependencyGraph):  # type: ignore[misc]
@@ -151,13 +151,13 @@ def _infer(graph: _Graph) -> dict[Any, str]:
 
 def _concatenated(node: Any) -> list[int] | None:
     """The channels of each input, as autograd has seen them: the library guesses them from layers far away."""
-    found = []
+    channels = []
     for item in node.inputs:
         metadata: Any = getattr(item.grad_fn, "_input_metadata", ())
         if len(metadata) != 1 or len(metadata[0].shape) < 2:
             return None
-        found.append(int(metadata[0].shape[1]))
-    return found
+        channels.append(int(metadata[0].shape[1]))
+    return channels
 
 
 def _follow(root: Any, unfollowed: dict[Any, str], *, outputs: frozenset[Any]) -> _Spread:
@@ -165,7 +165,7 @@ def _follow(root: Any, unfollowed: dict[Any, str], *, outputs: frozenset[Any]) -
     channels = _channels(root)
     handler = _out_of(root)
     start = np.arange(channels, dtype=np.int64) * (channels + 1)
-    seen: dict[tuple[Any, Any], np.ndarray] = {(root, handler): start}
+    visited: dict[tuple[Any, Any], np.ndarray] = {(root, handler): start}
     waiting, taken = [(root, handler, start)], 0
     obstacle = ""
     while waiting and not obstacle:
@@ -179,17 +179,17 @@ def _follow(root: Any, unfollowed: dict[Any, str], *, outputs: frozenset[Any]) -
                 obstacle = obstacle or LOST
                 break
             key = (edge.target, edge.handler)
-            fresh = np.setdiff1d(reached, seen[key], assume_unique=True) if key in seen else reached
+            fresh = np.setdiff1d(reached, visited[key], assume_unique=True) if key in visited else reached
             taken += pairs.size + reached.size
             if not fresh.size:
                 continue
-            seen[key] = np.union1d(seen[key], fresh) if key in seen else fresh
+            visited[key] = np.union1d(visited[key], fresh) if key in visited else fresh
             waiting.append((*key, fresh))
-            taken += seen[key].size
-            if taken > min(MOST_PAIRS, MOST_EDGES * channels) or _roots_of_one(seen[key], channels) > MOST_ROOTS:
+            taken += visited[key].size
+            if taken > min(MOST_PAIRS, MOST_EDGES * channels) or _roots_of_one(visited[key], channels) > MOST_ROOTS:
                 obstacle = ENTANGLED
                 break
-    return _Spread({(node, _axis(node, how)): pairs for (node, how), pairs in seen.items()}, obstacle)
+    return _Spread({(node, _axis(node, how)): pairs for (node, how), pairs in visited.items()}, obstacle)
 
 
 def _roots_of_one(pairs: np.ndarray, channels: int) -> float:

@@ -38,15 +38,15 @@ def importances(
         generator = torch.Generator().manual_seed(ranking.seed)
         return [torch.rand(item.channels, generator=generator, dtype=torch.float64) for item in dependency_groups]
     if ranking.importance == "taylor":
-        found = _taylor(module, dependency_groups, ranking)
+        scores = _taylor(module, dependency_groups, ranking)
     elif ranking.importance == "reconstruction":
-        found = _reconstruction(module, dependency_groups, ranking, listener)
+        scores = _reconstruction(module, dependency_groups, ranking, listener)
     else:
         score = {"bn-scale": _scale, "fpgm": _distance}.get(ranking.importance, _square)
-        found = [_gathered(module, item, score) for item in dependency_groups]
+        scores = [_gathered(module, item, score) for item in dependency_groups]
     if ranking.importance == "lamp":
-        return [None if item is None else _lamp(item) for item in found]
-    return [None if item is None else _of_mean_one(item) for item in found]
+        return [None if item is None else _lamp(item) for item in scores]
+    return [None if item is None else _of_mean_one(item) for item in scores]
 
 
 def _reconstruction(
@@ -59,10 +59,10 @@ def _reconstruction(
             "importance 'reconstruction' looks at images, and there are none",
             hint="give --data DIR with a train/ folder, or --importance group-l2",
         )
-    found = reconstruction.scores(module, dependency_groups, ranking.images, seed=ranking.seed, listener=listener)
+    scores = reconstruction.scores(module, dependency_groups, ranking.images, seed=ranking.seed, listener=listener)
     return [
         _gathered(module, item, _square) if mine is None else mine
-        for item, mine in zip(dependency_groups, found, strict=True)
+        for item, mine in zip(dependency_groups, scores, strict=True)
     ]
 
 
@@ -152,6 +152,6 @@ def _of_mean_one(scores: Tensor) -> Tensor:
 def _lamp(scores: Tensor) -> Tensor:
     ordered, order = scores.sort()
     at_least = ordered.flip(0).cumsum(0).flip(0)
-    found = torch.empty_like(scores)
-    found[order] = ordered / at_least.clamp_min(1e-300)
-    return found
+    lamp = torch.empty_like(scores)
+    lamp[order] = ordered / at_least.clamp_min(1e-300)
+    return lamp

@@ -47,26 +47,26 @@ def run(source: Artifact, context: Context, *, options: Prune) -> Artifact:
     )
     check_names(module, ranking)
     if options.cost == "latency":
-        made = prune_to_latency(module, example, budget=options.amount, ranking=ranking, context=context)
+        pruned = prune_to_latency(module, example, budget=options.amount, ranking=ranking, context=context)
     else:
         target = PruneTarget(options.cost, options.amount, options.iterations, options.isomorphic)
         between = None if options.finetune is None else _between(options, context)
-        made = prune(module, example, target, ranking=ranking, between=between, listener=context.listener)
+        pruned = prune(module, example, target, ranking=ranking, between=between, listener=context.listener)
     if images is not None and options.importance in MEASURED:
-        made.facts["importance_images"] = min(options.importance_images, len(images))
-    made.facts["bn_images"] = 0 if options.finetune is not None else _reestimated(made.module, context, options)
-    warn(made.unpruned, context.listener)
-    write_atomically(context.workdir / "facts.json", json.dumps(made.facts, indent=2) + "\n")
+        pruned.facts["importance_images"] = min(options.importance_images, len(images))
+    pruned.facts["bn_images"] = 0 if options.finetune is not None else _reestimated(pruned.module, context, options)
+    warn(pruned.unpruned, context.listener)
+    write_atomically(context.workdir / "facts.json", json.dumps(pruned.facts, indent=2) + "\n")
     model = context.model
     return write_checkpoint(
-        made.module,
+        pruned.module,
         source,
         context,
         classes=model.num_classes,
         kind=Prune.kind,
         variant="pruned",
         architecture=model.name,
-        plan=made.plan.after(getattr(model, "plan", None)),
+        plan=pruned.plan.after(getattr(model, "plan", None)),
     )
 
 

@@ -108,14 +108,14 @@ class LatencyModel:
     def changes(self, picked: Sequence[int]) -> list[np.ndarray]:
         """For each group how many ns it adds to take each of its counts, the others staying."""
         now = self.by_layer(picked)
-        found = []
+        changes = []
         for index, group in enumerate(self._groups):
             change = np.zeros(len(group.counts))
             for row in self._users[index]:
                 log = self._logs[row][index]
                 change += now[row] * np.expm1(log - log[picked[index]])
-            found.append(change)
-        return found
+            changes.append(change)
+        return changes
 
 
 def knapsack(
@@ -159,8 +159,8 @@ def choose(model: LatencyModel, groups: Sequence[Choices], budget_ns: float) -> 
     if model.ns([0] * len(groups)) > budget_ns:
         return None
     uniform, whole = _uniform(model, groups, budget_ns), [len(group.counts) - 1 for group in groups]
-    found = [uniform, *(_around(model, groups, start, budget_ns) for start in (whole, uniform))]
-    return max(found, key=lambda picked: _worth(groups, picked))
+    answers = [uniform, *(_around(model, groups, start, budget_ns) for start in (whole, uniform))]
+    return max(answers, key=lambda picked: _worth(groups, picked))
 
 
 def _around(model: LatencyModel, groups: Sequence[Choices], start: Sequence[int], budget_ns: float) -> list[int]:
@@ -168,8 +168,8 @@ def _around(model: LatencyModel, groups: Sequence[Choices], start: Sequence[int]
     worth = [np.asarray(group.worth) for group in groups]
     picked, answers = list(start), list[list[int]]()
     for _ in range(ROUNDS):
-        found = knapsack(model.changes(picked), worth, budget_ns - model.ns(picked))
-        picked = _filled(model, groups, _within(model, groups, found or [0] * len(groups), budget_ns), budget_ns)
+        choice = knapsack(model.changes(picked), worth, budget_ns - model.ns(picked))
+        picked = _filled(model, groups, _within(model, groups, choice or [0] * len(groups), budget_ns), budget_ns)
         if picked in answers:
             break
         answers.append(picked)

@@ -107,12 +107,12 @@ def exported_times(context: Context) -> TimesOf:
             why="it cannot be reached, or another machine plays it, whose times say nothing",
             hint="name a board with --device, or give a share of `macs` instead of `latency`",
         )
-    made = format_named(format)
-    write = plugins.resolve(made.export)
+    exporter = format_named(format)
+    write = plugins.resolve(exporter.export)
 
     def times_of(module: nn.Module) -> Mapping[str, float]:
         with temporary_folder("widths") as folder:
-            file = folder / f"model{made.suffix}"
+            file = folder / f"model{exporter.suffix}"
             write(_Network(module, context), file, preprocessing=context.data.preprocessing)
             return layer_times(file, format)
 
@@ -152,17 +152,17 @@ def prune_to_latency(
 
     table = LayerTimeTable(cut, times_of, context.scratch / "layer-times.json")
     outcome = widths_for(module, prunable.groups, table, budget=budget, context=context)
-    made = algorithm.shrink(module, example, outcome.widths, ranking=ranking, prunable=prunable)
-    if not made.plan.kept:
+    pruned = algorithm.shrink(module, example, outcome.widths, ranking=ranking, prunable=prunable)
+    if not pruned.plan.kept:
         raise algorithm.nothing(prunable, "the network is within the latency as it is")
     facts = {
-        **made.facts,
+        **pruned.facts,
         "latency": outcome.to_dict(),
         "importance": ranking.importance,
         "round_to": ranking.round_to,
         "left_whole": dict(prunable.unpruned),
     }
-    return replace(made, facts=facts)
+    return replace(pruned, facts=facts)
 
 
 def widths_for(
@@ -198,12 +198,12 @@ def _measure_widths(
     """The channel counts measured and the times there, the whole network first."""
     uniform = [[_width(group, step / STEPS) for group in groups] for step in range(STEPS, 0, -1)]
     different = list(dict.fromkeys(map(tuple, uniform)))
-    found = []
+    measured = []
     for number, counts in enumerate(different, start=1):
         widths = {group.root: count for group, count in zip(groups, counts, strict=True)}
-        found.append((list(counts), table.of(widths)))
+        measured.append((list(counts), table.of(widths)))
         context.listener(Progress(STEP, number, len(different), "widths"))
-    return found
+    return measured
 
 
 def _width(group: PrunableGroup, share: float) -> int:
@@ -254,16 +254,16 @@ def _say(outcome: LatencyOutcome, context: Context) -> None:
     if outcome.is_met:
         return
     if outcome.after_ns >= outcome.before_ns:
-        said = f"the pruned network is not faster on {context.target.name}: {outcome}"
-        context.listener(Warned("not-faster", said, "leave the channels, and quantize instead"))
+        message = f"the pruned network is not faster on {context.target.name}: {outcome}"
+        context.listener(Warned("not-faster", message, "leave the channels, and quantize instead"))
     else:
-        said = f"the pruned network misses its latency of {outcome.budget_ns / 1e6:.3f} ms: {outcome}"
-        context.listener(Warned("latency-missed", said, "measure again on an idle machine, or ask for less time"))
+        message = f"the pruned network misses its latency of {outcome.budget_ns / 1e6:.3f} ms: {outcome}"
+        context.listener(Warned("latency-missed", message, "measure again on an idle machine, or ask for less time"))
 
 
 def _read(file: Path) -> dict[str, dict[str, float]]:
     try:
-        found = json.loads(file.read_text())
+        times = json.loads(file.read_text())
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return times if isinstance(times, dict) else {}

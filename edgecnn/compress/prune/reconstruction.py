@@ -43,7 +43,7 @@ def scores(
     reconstructed.
     """
     readers = [_readers(module, item) for item in dependency_groups]
-    found: list[Tensor | None] = [None] * len(dependency_groups)
+    errors: list[Tensor | None] = [None] * len(dependency_groups)
     done = 0
     for chosen in _in_memory(module, readers):
         paths = {path for place in chosen for path in readers[place]}
@@ -55,10 +55,10 @@ def scores(
                 for path, columns in readers[place].items()
                 if path in grams
             ]
-            found[place] = _errors(parts, dependency_groups[place].channels) if parts else None
+            errors[place] = _errors(parts, dependency_groups[place].channels) if parts else None
             done += 1
             listener(Progress("importance", done, len(dependency_groups), "layers", fine=True))
-    return found
+    return errors
 
 
 def reconstruct(module: nn.Module, smaller: nn.Module, plan: PruningPlan, images: Batches, *, seed: int = 0) -> None:
@@ -96,15 +96,15 @@ def _is_readable(layer: nn.Module) -> bool:
 
 def _readers(module: nn.Module, dependencies: DependencyGroup) -> dict[str, list[np.ndarray]]:
     """By the path of each layer that reads the channels, the columns of its weights that read each of them."""
-    found: dict[str, list[np.ndarray]] = {}
+    readers: dict[str, list[np.ndarray]] = {}
     for member in dependencies.members:
         if member.axis != "in":
             continue
         layer = module.get_submodule(member.path)
         if _is_readable(layer):
             by_root = [member.indices[member.roots == root] for root in range(dependencies.channels)]
-            found[member.path] = [_columns(layer, indices).reshape(-1) for indices in by_root]
-    return found
+            readers[member.path] = [_columns(layer, indices).reshape(-1) for indices in by_root]
+    return readers
 
 
 def _columns(layer: nn.Module, inputs: np.ndarray) -> np.ndarray:
@@ -139,15 +139,15 @@ def _grams(module: nn.Module, paths: Sequence[str] | set[str], images: Batches, 
 
     Attention reads the weights of its output layer without calling it: that one is not there.
     """
-    found: dict[str, Tensor] = {}
-    seen: dict[str, int] = {}
+    grams: dict[str, Tensor] = {}
+    row_counts: dict[str, int] = {}
     # One for each layer, so that what is looked at does not depend on which layers are looked at together.
     generators = {path: torch.Generator().manual_seed(seed) for path in paths}
 
     def look(path: str, layer: nn.Module, given: Sequence[Tensor], named: Mapping[str, Tensor]) -> None:
         rows = _rows(layer, given[0] if given else named["input"], generators[path])
-        found[path] = (rows.T @ rows).double() + found.get(path, 0.0)
-        seen[path] = seen.get(path, 0) + len(rows)
+        grams[path] = (rows.T @ rows).double() + grams.get(path, 0.0)
+        row_counts[path] = row_counts.get(path, 0) + len(rows)
 
     hooks = [
         layer.register_forward_pre_hook(
@@ -163,9 +163,9 @@ def _grams(module: nn.Module, paths: Sequence[str] | set[str], images: Batches, 
     finally:
         for hook in hooks:
             hook.remove()
-    for path, gram in found.items():
-        gram.diagonal().add_(max(_damping(len(gram), seen[path]) * float(gram.diagonal().mean()), 1e-12))
-    return found
+    for path, gram in grams.items():
+        gram.diagonal().add_(max(_damping(len(gram), row_counts[path]) * float(gram.diagonal().mean()), 1e-12))
+    return grams
 
 
 def _damping(weights: int, rows: int) -> float:
@@ -214,21 +214,21 @@ class _Part:
 
     def errors(self, roots: Sequence[int]) -> Tensor:
         """How much the error grows when one of these channels goes, for each."""
-        found = torch.zeros(len(roots), dtype=torch.float64)
+        errors = torch.zeros(len(roots), dtype=torch.float64)
         by_count: dict[int, list[int]] = {}
         for place, root in enumerate(roots):
             by_count.setdefault(len(self._columns[root]), []).append(place)
         for count, places in by_count.items():
             if count == 1:  # as below, without a solver's call for each number
                 columns = torch.cat([self._columns[roots[place]] for place in places])
-                found[places] = self._weight[:, columns].square().sum(0) / self._inverse.diagonal()[columns]
+                errors[places] = self._weight[:, columns].square().sum(0) / self._inverse.diagonal()[columns]
             elif count:
                 columns = torch.stack([self._columns[roots[place]] for place in places])
                 blocks = self._inverse[columns[:, :, None], columns[:, None, :]]
                 weights = self._weight[:, columns].transpose(0, 1)
                 solved = torch.linalg.solve(blocks, weights.transpose(1, 2))
-                found[places] = (weights.transpose(1, 2) * solved).sum((1, 2))
-        return found
+                errors[places] = (weights.transpose(1, 2) * solved).sum((1, 2))
+        return errors
 
     def remove(self, roots: Sequence[int]) -> None:
         """The channels go, and the weights of the others make up for them."""
@@ -243,7 +243,7 @@ class _Part:
 
 def _errors(parts: Sequence[_Part], channels: int) -> Tensor:
     """Channels go one after another, the one that adds the least error first; what each added, never falling."""
-    found = torch.zeros(channels, dtype=torch.float64)
+    errors = torch.zeros(channels, dtype=torch.float64)
     left = list(range(channels))
     at_a_time, floor = -(-channels // STEPS), 0.0
     while left:
@@ -252,9 +252,9 @@ def _errors(parts: Sequence[_Part], channels: int) -> Tensor:
         for place in order:
             # The order is what counts: a channel that went later is not worth less.
             floor = max(float(added[place]), np.nextafter(floor, np.inf))
-            found[left[place]] = floor
+            errors[left[place]] = floor
         going = [left[place] for place in order]
         for part in parts:
             part.remove(going)
         left = [root for root in left if root not in set(going)]
-    return found
+    return errors

@@ -68,8 +68,8 @@ class Prune(Stage):
     def _one_cost(self) -> Prune:
         names = [name for name in COSTS if getattr(self, name) is not None]
         if len(names) != 1:
-            said = f"{' and '.join(names)} were given" if names else "none was given"
-            raise ValueError(f"say how much is kept by one of {', '.join(COSTS)}, such as `macs: 50%`: {said}")
+            problem = f"{' and '.join(names)} were given" if names else "none was given"
+            raise ValueError(f"say how much is kept by one of {', '.join(COSTS)}, such as `macs: 50%`: {problem}")
         if self.latency is not None and (self.iterations > 1 or self.isomorphic):
             raise ValueError("`latency` chooses all widths at once: leave out `iterations` and `isomorphic`")
         if self.finetune is not None:

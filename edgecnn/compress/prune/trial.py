@@ -137,12 +137,12 @@ def _unable(dependencies: DependencyGroup, module: nn.Module, tied: Mapping[str,
     if shared is not None:
         return f"{shared} has its weights in common with {tied[shared]}"
     try:
-        found = portions(dependencies, module)
+        blocks = portions(dependencies, module)
     except CannotPrune as error:
         return str(error)
-    if len(found[0]) > 1:
+    if len(blocks[0]) > 1:
         return ""
-    return "it has one channel" if len(found) == 1 else f"a layer in {len(found)} groups takes one channel each of it"
+    return "it has one channel" if len(blocks) == 1 else f"a layer in {len(blocks)} groups takes one channel each of it"
 
 
 def bare(module: nn.Module, example: Tensor) -> tuple[nn.Module, Tensor]:

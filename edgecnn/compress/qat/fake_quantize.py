@@ -51,8 +51,8 @@ def quantize_weight(weight: Tensor, bias: Tensor | None, grid: WeightGrid) -> tu
 
 def quantize_bias(bias: Tensor, scales: Tensor) -> Tensor:
     """`bias` on the INT32 grid of `scales`, float64 by channel."""
-    found: Tensor = _StraightThrough.apply(bias, scales.view_as(bias), 2**31 - 1)
-    return found
+    quantized: Tensor = _StraightThrough.apply(bias, scales.view_as(bias), 2**31 - 1)
+    return quantized
 
 
 class _StraightThrough(torch.autograd.Function):

@@ -62,8 +62,8 @@ class Network(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             computed = {self.input: x.float()}
             for index, node in enumerate(self.nodes):
-                found = node.operator(self._inputs(node, computed), node.attributes)
-                outputs = (found,) if isinstance(found, Tensor) else tuple(found)
+                result = node.operator(self._inputs(node, computed), node.attributes)
+                outputs = (result,) if isinstance(result, Tensor) else tuple(result)
                 computed.update(zip(node.outputs, outputs, strict=False))
                 for name in {*node.inputs} - {self.output}:
                     if self._last[name] == index:

@@ -91,7 +91,7 @@ def save(model: ir.Model, weights: Mapping[str, Tensor], out: Path) -> None:
 
 def _layers(places: Places, placement: Placement, ranges: RangeTable, *, limit: int) -> dict[str, Layer]:
     """By node name."""
-    found = {}
+    layers = {}
     for node in places.weighted:
         source, weight = node.inputs[0], node.inputs[1]
         assert source is not None
@@ -100,8 +100,8 @@ def _layers(places: Places, placement: Placement, ranges: RangeTable, *, limit: 
         constant = bias is not None and bias.const_value is not None and placement.integer_bias
         scale = placement.grid(ranges[str(places.points[source].name)]).scale if constant else None
         grid = WeightGrid(channel_axis(node), limit, scale, INT32_ROOM)
-        found[str(node.name)] = Layer(str(weight.name), str(bias.name) if bias is not None else "", grid)
-    return found
+        layers[str(node.name)] = Layer(str(weight.name), str(bias.name) if bias is not None else "", grid)
+    return layers
 
 
 def _values(graph: ir.Graph) -> Values:
@@ -149,8 +149,8 @@ def _network(graph: ir.Graph, values: Values, layers: Mapping[str, Layer]) -> Ne
         raise StepError(
             "not-a-classifier", f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs, not one each"
         )
-    found = Values(values.trained, constants, whole)
-    return Network(nodes, found, input=str(graph.inputs[0].name), output=str(graph.outputs[0].name))
+    held = Values(values.trained, constants, whole)
+    return Network(nodes, held, input=str(graph.inputs[0].name), output=str(graph.outputs[0].name))
 
 
 def _operator(node: ir.Node) -> Any:

@@ -25,8 +25,8 @@ def gemm(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     alpha, beta = attributes.get("alpha", 1.0), attributes.get("beta", 1.0)
     if attributes.get("transB", 0) and alpha == 1.0 and beta == 1.0 and (c is None or c.ndim == 1):
         return F.linear(a, b, c)
-    found: Tensor = alpha * (a @ (b.T if attributes.get("transB", 0) else b))
-    return found if c is None else found + beta * c
+    product: Tensor = alpha * (a @ (b.T if attributes.get("transB", 0) else b))
+    return product if c is None else product + beta * c
 
 
 def _over_space(reduce: Callable[..., Tensor]) -> OperatorFunction:
@@ -58,9 +58,9 @@ def batch_norm(inputs: NodeInputs, attributes: Attributes) -> Tensor:
 def layer_norm(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     x, scale = required(inputs, 0), required(inputs, 1)
     axis = attributes.get("axis", -1) % x.ndim
-    found = F.layer_norm(x, x.shape[axis:], None, None, attributes.get("epsilon", 1e-5)) * scale
+    normalised = F.layer_norm(x, x.shape[axis:], None, None, attributes.get("epsilon", 1e-5)) * scale
     bias = optional(inputs, 2)
-    return found if bias is None else found + bias
+    return normalised if bias is None else normalised + bias
 
 
 def instance_norm(inputs: NodeInputs, attributes: Attributes) -> Tensor:
@@ -105,8 +105,8 @@ def gather(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     x, indices = required(inputs, 0), required(inputs, 1).to(required(inputs, 0).device)
     axis = attributes.get("axis", 0) % x.ndim
     indices = torch.where(indices < 0, indices + x.shape[axis], indices)
-    found = x.index_select(axis, indices.reshape(-1))
-    return found.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
+    gathered = x.index_select(axis, indices.reshape(-1))
+    return gathered.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
 
 
 def expand(inputs: NodeInputs, _: Attributes) -> Tensor:
@@ -124,8 +124,8 @@ def split(inputs: NodeInputs, attributes: Attributes) -> Sequence[Tensor]:
 
 
 def shape(inputs: NodeInputs, attributes: Attributes) -> Tensor:
-    found = list(required(inputs, 0).shape)
-    return torch.tensor(found[attributes.get("start", 0) : attributes.get("end")], dtype=torch.int64)
+    sizes = list(required(inputs, 0).shape)
+    return torch.tensor(sizes[attributes.get("start", 0) : attributes.get("end")], dtype=torch.int64)
 
 
 def gelu(inputs: NodeInputs, attributes: Attributes) -> Tensor:
@@ -146,10 +146,10 @@ def _binary(run: Callable[[Tensor, Tensor], Tensor]) -> OperatorFunction:
 
 def _folded(run: Callable[[Tensor, Tensor], Tensor]) -> OperatorFunction:
     def fold(inputs: NodeInputs, _: Attributes) -> Tensor:
-        found = required(inputs, 0)
+        result = required(inputs, 0)
         for index in range(1, len(inputs)):
-            found = run(found, required(inputs, index))
-        return found
+            result = run(result, required(inputs, index))
+        return result
 
     return fold
 

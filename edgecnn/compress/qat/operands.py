@@ -37,8 +37,8 @@ def unsupported(what: str) -> StepError:
 
 def axes_of(inputs: NodeInputs, attributes: Attributes, index: int = 1) -> list[int] | None:
     """Axes as an input (opset 13 and later) or as an attribute."""
-    found = integers(optional(inputs, index))
-    return found if found is not None else (list(attributes["axes"]) if "axes" in attributes else None)
+    axes = integers(optional(inputs, index))
+    return axes if axes is not None else (list(attributes["axes"]) if "axes" in attributes else None)
 
 
 def unary(run: Callable[[Tensor], Tensor]) -> OperatorFunction:

@@ -34,9 +34,11 @@ def require_same(network: Network, run: Runner, images: Images) -> None:
     shown = np.concatenate(list(images.take(COMPARED).batches(1)))
     wanted = np.concatenate([run(image[None])[network.output] for image in shown])
     with torch.inference_mode():
-        found = network(torch.from_numpy(shown)).numpy()
-    if found.shape != wanted.shape or np.abs(found - wanted).max() > TOLERANCE * max(float(np.abs(wanted).max()), 1e-6):
-        off = "another shape" if found.shape != wanted.shape else f"up to {np.abs(found - wanted).max():.3g} off"
+        outputs = network(torch.from_numpy(shown)).numpy()
+    if outputs.shape != wanted.shape or np.abs(outputs - wanted).max() > TOLERANCE * max(
+        float(np.abs(wanted).max()), 1e-6
+    ):
+        off = "another shape" if outputs.shape != wanted.shape else f"up to {np.abs(outputs - wanted).max():.3g} off"
         raise StepError(
             "not-reproduced",
             "the exported graph cannot be trained: in torch it does not answer what its runtime answers",

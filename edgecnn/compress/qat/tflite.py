@@ -93,8 +93,8 @@ def answers(graph: flatbuffer.Graph, operator: Any) -> np.ndarray:
         codes = np.arange(-128, 128, dtype=np.int8).reshape(1, 1, 1, 256)
         loaded.set_tensor(loaded.get_input_details()[0]["index"], codes)
         loaded.invoke()
-        found: np.ndarray = loaded.get_tensor(loaded.get_output_details()[0]["index"]).reshape(-1).astype(np.float32)
-    return found
+        results: np.ndarray = loaded.get_tensor(loaded.get_output_details()[0]["index"]).reshape(-1).astype(np.float32)
+    return results
 
 
 class _Reader:
@@ -136,13 +136,13 @@ class _Reader:
         grid = None
         if op in CHANNEL_AXIS:
             inputs[1:], grid = self._weights(operator, CHANNEL_AXIS[op])
-        made = [GraphNode(layer, OPERATORS[op], tuple(inputs), outputs, attributes, grid)]
+        nodes = [GraphNode(layer, OPERATORS[op], tuple(inputs), outputs, attributes, grid)]
         grids = {_grid(graph, index) for index in operator.inputs if index != -1} - {None}
         for index, name in zip(operator.outputs, outputs, strict=True):
-            found = _grid(graph, index)
-            if found is not None and not (op in MOVES and grids == {found}):
-                made.append(GraphNode(f"{name}/quantize", fake_quantize, (name,), (name,), {"grid": found}))
-        return made
+            grid_here = _grid(graph, index)
+            if grid_here is not None and not (op in MOVES and grids == {grid_here}):
+                nodes.append(GraphNode(f"{name}/quantize", fake_quantize, (name,), (name,), {"grid": grid_here}))
+        return nodes
 
     def _table(self, operator: Any) -> LookupTable | None:
         """What LiteRT makes of each of the 256 codes; None where input or output are float."""

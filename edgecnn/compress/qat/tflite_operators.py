@@ -46,8 +46,8 @@ def _convolved(inputs: NodeInputs, attributes: Attributes, weight: Tensor, *, gr
     view, padding = _inside(required(inputs, 0), weight.shape[2:], attributes, fill=0.0)
     strides = attributes["strideH"], attributes["strideW"]
     dilations = attributes["dilationHFactor"], attributes["dilationWFactor"]
-    found = F.conv2d(view, weight, optional(inputs, 2), strides, padding, dilations, groups)
-    return _activated(found.permute(0, 2, 3, 1), attributes)
+    convolved = F.conv2d(view, weight, optional(inputs, 2), strides, padding, dilations, groups)
+    return _activated(convolved.permute(0, 2, 3, 1), attributes)
 
 
 def conv_2d(inputs: NodeInputs, attributes: Attributes) -> Tensor:
@@ -77,8 +77,8 @@ def average_pool_2d(inputs: NodeInputs, attributes: Attributes) -> Tensor:
     kernel, strides = _kernel(attributes), (attributes["strideH"], attributes["strideW"])
     view, padding = _inside(required(inputs, 0), kernel, attributes, fill=0.0)
     ones, _ = _inside(torch.ones_like(required(inputs, 0)[:1, :, :, :1]), kernel, attributes, fill=0.0)
-    found = F.avg_pool2d(view, kernel, strides, padding) / F.avg_pool2d(ones, kernel, strides, padding)
-    return _activated(found.permute(0, 2, 3, 1), attributes)
+    averages = F.avg_pool2d(view, kernel, strides, padding) / F.avg_pool2d(ones, kernel, strides, padding)
+    return _activated(averages.permute(0, 2, 3, 1), attributes)
 
 
 def _kernel(attributes: Attributes) -> tuple[int, int]:
@@ -135,12 +135,12 @@ def resize(mode: str) -> OperatorFunction:
         view, size = required(inputs, 0).permute(0, 3, 1, 2), integers(required(inputs, 1)) or []
         aligned, centred = bool(attributes.get("alignCorners")), bool(attributes.get("halfPixelCenters"))
         if mode == "nearest" and not aligned:
-            found = F.interpolate(view, size, mode="nearest-exact" if centred else "nearest")
+            resized = F.interpolate(view, size, mode="nearest-exact" if centred else "nearest")
         elif mode == "bilinear" and aligned != centred:
-            found = F.interpolate(view, size, mode="bilinear", align_corners=aligned)
+            resized = F.interpolate(view, size, mode="bilinear", align_corners=aligned)
         else:
             raise unsupported(f"Resize {mode} with alignCorners {aligned}, halfPixelCenters {centred}")
-        return found.permute(0, 2, 3, 1)
+        return resized.permute(0, 2, 3, 1)
 
     return run
 

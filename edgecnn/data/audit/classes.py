@@ -65,20 +65,20 @@ class Sizes:
 
 def sizes(looks: Sequence[ImageScan]) -> Sizes | None:
     """Of the files that decode; None when there are none."""
-    found = [(look.width, look.height) for look in looks if not look.error]
-    if not found:
+    sizes_found = [(look.width, look.height) for look in looks if not look.error]
+    if not sizes_found:
         return None
-    usual, images = Counter(found).most_common(1)[0]
-    sides = np.array(found, np.float64)
+    usual, images = Counter(sizes_found).most_common(1)[0]
+    sides = np.array(sizes_found, np.float64)
     shorter, longer = sides.min(1), sides.max(1)
     low, middle, high = (float(value) for value in np.quantile(shorter, (0.25, 0.5, 0.75)))
     return Sizes(
-        images=len(found),
-        different=len(set(found)),
+        images=len(sizes_found),
+        different=len(set(sizes_found)),
         usual=usual,
         usual_images=images,
-        smallest=min(found, key=lambda size: (size[0] * size[1], size)),
-        largest=max(found, key=lambda size: (size[0] * size[1], size)),
+        smallest=min(sizes_found, key=lambda size: (size[0] * size[1], size)),
+        largest=max(sizes_found, key=lambda size: (size[0] * size[1], size)),
         shorter_quartiles=(low, middle, high),
         elongated=int(np.count_nonzero(longer >= ELONGATED * shorter)),
         tiny=int(np.count_nonzero(shorter < TINY)),
@@ -90,12 +90,12 @@ def oddities(looks: Sequence[ImageScan]) -> dict[str, list[int]]:
 
     Grey images are odd only among images in colour.
     """
-    found: dict[str, list[int]] = {}
+    places: dict[str, list[int]] = {}
     whole = [place for place, look in enumerate(looks) if not look.error]
     grey = [place for place in whole if looks[place].mode in GREY]
     if grey and len(grey) < len(whole):
-        found["grey among colour"] = grey
+        places["grey among colour"] = grey
     for place in whole:
         for word in looks[place].oddities:
-            found.setdefault(word, []).append(place)
-    return dict(sorted(found.items(), key=lambda item: -len(item[1])))
+            places.setdefault(word, []).append(place)
+    return dict(sorted(places.items(), key=lambda item: -len(item[1])))

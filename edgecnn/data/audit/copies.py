@@ -89,14 +89,14 @@ def _candidates(hashes: np.ndarray, brightness: np.ndarray) -> Iterator[tuple[np
 if hasattr(np, "bitwise_count"):
 
     def _ones(values: np.ndarray) -> np.ndarray:
-        found: np.ndarray = np.bitwise_count(values)
-        return found
+        ones: np.ndarray = np.bitwise_count(values)
+        return ones
 
 else:  # numpy 1
 
     def _ones(values: np.ndarray) -> np.ndarray:
-        found: np.ndarray = _TABLE[np.ascontiguousarray(values).view(np.uint8).reshape(len(values), 8)].sum(1)
-        return found
+        ones: np.ndarray = _TABLE[np.ascontiguousarray(values).view(np.uint8).reshape(len(values), 8)].sum(1)
+        return ones
 
 
 _TABLE = np.array([bin(value).count("1") for value in range(256)], np.uint8)

@@ -108,9 +108,9 @@ def _look(path: Path) -> tuple[ImageScan, np.ndarray]:
             mode, oddities = image.mode, tuple(_oddities(image))
             image.draft(None, (SMALL_ENOUGH, SMALL_ENOUGH))
             image.load()
-            found = pixels.to_eight_bit(pixels.upright(image), "RGB")
+            eight_bit = pixels.to_eight_bit(pixels.upright(image), "RGB")
             small = np.asarray(
-                found if found.size == (EDGE, EDGE) else found.resize((EDGE, EDGE), Image.Resampling.BOX)
+                eight_bit if eight_bit.size == (EDGE, EDGE) else eight_bit.resize((EDGE, EDGE), Image.Resampling.BOX)
             )
         return ImageScan(hashlib.sha256(raw).digest(), width, height, mode, oddities), small
     except UnidentifiedImageError:
@@ -160,15 +160,15 @@ def _bits(low: np.ndarray) -> np.ndarray:
     margin = np.maximum(MARGIN * values.std(1, keepdims=True), NOISE)
     above = values > np.median(values, axis=1, keepdims=True) + margin
     weights = BIT << np.arange(values.shape[1], dtype=np.uint64)
-    found: np.ndarray = (above * weights).sum(1, dtype=np.uint64)
-    return found
+    hashes: np.ndarray = (above * weights).sum(1, dtype=np.uint64)
+    return hashes
 
 
 def _cosines() -> np.ndarray:
     """The first `LOW` rows of the discrete cosine transform of `EDGE` points, DCT-II."""
     rows, points = np.arange(LOW)[:, None], np.arange(EDGE)[None, :]
-    found: np.ndarray = np.cos(np.pi * rows * (2 * points + 1) / (2 * EDGE)).astype(np.float32)
-    return found
+    cosines: np.ndarray = np.cos(np.pi * rows * (2 * points + 1) / (2 * EDGE)).astype(np.float32)
+    return cosines
 
 
 _COSINES = _cosines()

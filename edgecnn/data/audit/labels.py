@@ -27,8 +27,8 @@ def thresholds(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     own = probabilities[np.arange(len(labels)), labels].astype(np.float64)
     counts = np.bincount(labels, minlength=classes)
     sums = np.bincount(labels, weights=own, minlength=classes)
-    found: np.ndarray = np.where(counts > 0, sums / np.maximum(counts, 1), np.inf)
-    return found
+    means: np.ndarray = np.where(counts > 0, sums / np.maximum(counts, 1), np.inf)
+    return means
 
 
 def doubtful(probabilities: np.ndarray, labels: Sequence[int]) -> list[LabelDoubt]:
@@ -39,15 +39,16 @@ def doubtful(probabilities: np.ndarray, labels: Sequence[int]) -> list[LabelDoub
     Learning: Estimating Uncertainty in Dataset Labels, JAIR 70 (2021) 1373-1411, equation 1. Its estimates hold for
     probabilities from images the model was not trained on.
     """
-    given = np.asarray(labels, np.int64)
-    if not len(given):
+    labelled = np.asarray(labels, np.int64)
+    if not len(labelled):
         return []
-    confident = probabilities >= thresholds(probabilities, given)
+    confident = probabilities >= thresholds(probabilities, labelled)
     suggested = np.where(confident, probabilities, -1.0).argmax(1)
-    rows = np.arange(len(given))
-    said, own = probabilities[rows, suggested], probabilities[rows, given]
-    wrong = np.flatnonzero(confident.any(1) & (suggested != given))
-    order = wrong[np.argsort(own[wrong] - said[wrong], kind="stable")]
+    rows = np.arange(len(labelled))
+    confidence, own = probabilities[rows, suggested], probabilities[rows, labelled]
+    wrong = np.flatnonzero(confident.any(1) & (suggested != labelled))
+    order = wrong[np.argsort(own[wrong] - confidence[wrong], kind="stable")]
     return [
-        LabelDoubt(int(row), int(given[row]), int(suggested[row]), float(said[row]), float(own[row])) for row in order
+        LabelDoubt(int(row), int(labelled[row]), int(suggested[row]), float(confidence[row]), float(own[row]))
+        for row in order
     ]

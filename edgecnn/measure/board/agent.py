@@ -119,10 +119,10 @@ class Agent:
         refused = self._probe.refusal(completed)
         if refused is not None:
             return refused
-        said = printable_tail(completed.stderr)
+        stderr = printable_tail(completed.stderr)
         if completed.code < 0 and request["verb"] in ("start", "follow"):
-            return StepError("connection-lost", f"the connection to {self.name} was lost", why=said)
-        died = explain(completed.code, title=f"probe {request['verb']}", log=said)
+            return StepError("connection-lost", f"the connection to {self.name} was lost", why=stderr)
+        died = explain(completed.code, title=f"probe {request['verb']}", log=stderr)
         return self._named(events.error_of(died.to_dict()))
 
 

@@ -35,14 +35,14 @@ class BoardFiles:
 
     def describe(self, files: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
         """What the agent finds them by: {field: {sha256, bytes, suffix}}. Raises InputError file-missing."""
-        found = {}
+        described = {}
         for field, path in files.items():
             try:
                 sha256, size = self._digest(path), path.stat().st_size
             except OSError as error:
                 raise InputError("file-missing", f"cannot read {path}", why=error.strerror or str(error)) from error
-            found[field] = {"sha256": sha256, "bytes": size, "suffix": _suffix(path)}
-        return found
+            described[field] = {"sha256": sha256, "bytes": size, "suffix": _suffix(path)}
+        return described
 
     def send(self, path: Path, job: str) -> None:
         """Copy a file to where the agent expects it for `job`; it gets its name when its content has been checked."""
@@ -84,8 +84,8 @@ class BoardFiles:
 
     def _digest(self, path: Path) -> str:
         """sha256, read again only when the file's size or time is another."""
-        found = path.stat()
-        key = (str(path.resolve()), found.st_size, found.st_mtime_ns, found.st_ino)
+        status = path.stat()
+        key = (str(path.resolve()), status.st_size, status.st_mtime_ns, status.st_ino)
         if key not in self._digests:
             self._digests[key] = sha256_of(path)
         return self._digests[key]

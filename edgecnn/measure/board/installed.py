@@ -64,9 +64,9 @@ class InstalledProbe:
     def is_absent(self, completed: Completed) -> bool:
         """Whether `command` ended like this because the archive is not on the board, or not all of it: what is left of
         one is read as a program, an empty one too."""
-        said = completed.stderr.decode("utf-8", "replace")
-        read_as_text = "SyntaxError" in said and f".pyz/{PACKAGE}/" not in said
-        return ABSENT.search(said) is not None or read_as_text or (completed.code == 0 and not said)
+        stderr = completed.stderr.decode("utf-8", "replace")
+        read_as_text = "SyntaxError" in stderr and f".pyz/{PACKAGE}/" not in stderr
+        return ABSENT.search(stderr) is not None or read_as_text or (completed.code == 0 and not stderr)
 
     def install(self, transport: Transport) -> None:
         """Raises MissingError python-missing or python-too-old, StepError wrong-architecture, disk-full, cannot-write
@@ -80,10 +80,10 @@ class InstalledProbe:
 
     def refusal(self, completed: Completed) -> EdgecnnError | None:
         """The error for a command that could not be run there at all; None when it is none of those."""
-        said = printable_tail(completed.stderr)
-        reads = f"its answer: {said.splitlines()[-1] if said else completed.code}"
+        stderr = printable_tail(completed.stderr)
+        reads = f"its answer: {stderr.splitlines()[-1] if stderr else completed.code}"
         python, there = self._connect.python, f"on {self._name}"
-        if completed.code == 3 or "SyntaxError" in said:
+        if completed.code == 3 or "SyntaxError" in stderr:
             return MissingError(
                 "python-too-old",
                 f"{python} {there} is older than {'.'.join(map(str, OLDEST))}",
@@ -91,7 +91,7 @@ class InstalledProbe:
                 hint=f"install a newer Python there, and name it as `python:` in the device's file, under `connect:`\n"
                 f"{self.by_hand(python, '--version')}",
             )
-        if "Exec format error" in said or "cannot execute binary" in said:
+        if "Exec format error" in stderr or "cannot execute binary" in stderr:
             return StepError(
                 "wrong-architecture",
                 f"{python} {there} is a program for another kind of processor",
@@ -107,7 +107,7 @@ class InstalledProbe:
                 f"under `connect:`\n{self.by_hand('which', python)}",
             )
         if completed.code == 5:
-            full = re.search("No space left|Disk quota", said) is not None
+            full = re.search("No space left|Disk quota", stderr) is not None
             code, what = ("disk-full", "the disk is full") if full else ("cannot-write", "cannot put the probe there")
             return StepError(code, f"{self._name}: {what}", why=reads, hint=self.by_hand("df", "-h", self.folder))
         if completed.code == 4:

@@ -59,13 +59,13 @@ def _python(facts: DeviceFacts) -> Diagnostic:
 def runtimes(device: DeviceUnderTest) -> Iterator[Diagnostic]:
     """numpy, and what runs each deployment of the profile; `fail` where nothing could be run at all."""
     numpy = _package(device, "numpy", ("numpy",))
-    found = [_deployment(device, item) for item in device.profile.deployments]
-    works = any(runtime.level in ("ok", "unknown") for runtime, *_ in found)
+    diagnostics = [_deployment(device, item) for item in device.profile.deployments]
+    works = any(runtime.level in ("ok", "unknown") for runtime, *_ in diagnostics)
     yield numpy
-    for runtime, *_ in found:
+    for runtime, *_ in diagnostics:
         stops = not works and runtime.level == "warn"
         yield Diagnostic(runtime.code, "fail" if stops else runtime.level, runtime.message, runtime.command)
-    for _, *more in found:
+    for _, *more in diagnostics:
         yield from more
 
 

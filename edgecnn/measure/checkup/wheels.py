@@ -53,8 +53,8 @@ class Platform:
 
 def version_of(text: str | None) -> Version | None:
     """The first number with dots in a text."""
-    found = re.search(r"\d{1,6}(?:\.\d{1,6})*", text or "")
-    return tuple(int(part) for part in found[0].split(".")) if found else None
+    number = re.search(r"\d{1,6}(?:\.\d{1,6})*", text or "")
+    return tuple(int(part) for part in number[0].split(".")) if number else None
 
 
 def wheels(backend: str, platform: Platform) -> list[str] | None:
@@ -66,8 +66,8 @@ def wheels(backend: str, platform: Platform) -> list[str] | None:
     format = format_of_backend(backend)
     if format is None or not format.wheels:
         return None
-    found: list[str] | None = plugins.resolve(format.wheels)(platform)
-    return found
+    packages: list[str] | None = plugins.resolve(format.wheels)(platform)
+    return packages
 
 
 def onnxruntime(platform: Platform) -> list[str] | None:

@@ -73,23 +73,23 @@ def explain(stderr: bytes, *, name: str, connect: Connect, was_connected: bool) 
     MissingError ssh-refused, ssh-key-missing, host-key-unknown, host-key-changed; InputError ssh-config; StepError
     connection-lost when the board had been reached before, or had begun to answer.
     """
-    said = printable_tail(stderr)
+    text = printable_tail(stderr)
     host = connect.ssh.rpartition("@")[2].strip("[]")
     words = {"name": name, "host": host, "target": connect.ssh, "ssh": ssh_command(connect)}
-    words["forget"] = _forget(said) or f"ssh-keygen -R {host}"
+    words["forget"] = _forget(text) or f"ssh-keygen -R {host}"
     for case in CASES:
-        if re.search(case.says, said):
+        if re.search(case.says, text):
             family = InputError if case.code == "ssh-config" else MissingError
-            why = {"host-key-changed": _offending(said), "ssh-config": said}.get(case.code, _last(said))
+            why = {"host-key-changed": _offending(text), "ssh-config": text}.get(case.code, _last(text))
             return family(case.code, case.message.format(**words), why=why, hint=case.hint.format(**words))
     if was_connected:
         return StepError(
             "connection-lost",
             f"the connection to {name} was lost",
-            why=_last(said),
+            why=_last(text),
             hint="look whether the board is on and in the network, then run it again",
         )
-    return MissingError("ssh-refused", f"{name} ended the connection", why=said, hint=f"try: {words['ssh']}")
+    return MissingError("ssh-refused", f"{name} ended the connection", why=text, hint=f"try: {words['ssh']}")
 
 
 def ssh_command(connect: Connect, *words: str) -> str:
@@ -106,8 +106,8 @@ def printable_tail(raw: bytes) -> str:
 
 def _forget(said: str) -> str:
     """The command that ssh itself proposes: it knows the file, and the name with its port."""
-    found = re.search(r'ssh-keygen -f "?[\w./~-]+"? -R "?[\w.:%\[\]-]+"?', said)
-    return found[0] if found else ""
+    command = re.search(r'ssh-keygen -f "?[\w./~-]+"? -R "?[\w.:%\[\]-]+"?', said)
+    return command[0] if command else ""
 
 
 def _last(said: str) -> str:

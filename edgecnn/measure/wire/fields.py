@@ -73,19 +73,19 @@ def _text(value: Any) -> str:
 
 
 def _readable_items(value: Any, handler: ValidatorFunctionWrapHandler) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    items: dict[str, Any] = {}
     for key, item in list(value.items())[:MOST_ITEMS] if isinstance(value, Mapping) else ():
         with contextlib.suppress(ValidationError):
-            found.update(handler({sanitize(key): item}))
-    return found
+            items.update(handler({sanitize(key): item}))
+    return items
 
 
 def _readable_entries(value: Any, handler: ValidatorFunctionWrapHandler) -> list[Any]:
-    found: list[Any] = []
+    entries: list[Any] = []
     for item in value[:LONGEST_LIST] if isinstance(value, list) else ():
         with contextlib.suppress(ValidationError):
-            found.extend(handler([item]))
-    return found
+            entries.extend(handler([item]))
+    return entries
 
 
 OrUnknown = Annotated[T | None, WrapValidator(_or_unknown), Field(default=None)]

@@ -29,8 +29,8 @@ def find(name: str) -> Any:
 
 def _is_beside(name: str) -> bool:
     """Whether a backend that is not ours was packed beside these; `importing` is none."""
-    found = find_spec("." + name, __name__)
-    return found is not None and hasattr(import_module("." + name, __name__), "RUNS")
+    spec = find_spec("." + name, __name__)
+    return spec is not None and hasattr(import_module("." + name, __name__), "RUNS")
 
 
 def version(backend: Any, options: dict[str, Any]) -> str:

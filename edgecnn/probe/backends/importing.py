@@ -30,10 +30,10 @@ def import_runtime(module: str, *, backend: str, package: str, hint: str) -> Any
 
 def why_not(error: BaseException, *, backend: str, package: str, hint: str) -> ProbeError:
     """What a failed import means."""
-    said = str(error)
+    message = str(error)
     if isinstance(error, ModuleNotFoundError):
         return _missing(backend, package, error, hint)
-    if FOREIGN.search(said) or OLD_SYSTEM.search(said):
+    if FOREIGN.search(message) or OLD_SYSTEM.search(message):
         libc = " ".join(platform.libc_ver()).strip() or "an unknown C library"
         return ProbeError(
             "wrong-architecture",
@@ -41,7 +41,7 @@ def why_not(error: BaseException, *, backend: str, package: str, hint: str) -> P
             f"{first_line(error)}; this is {platform.machine()} with {libc}",
             f"install it here, not elsewhere: {hint}",
         )
-    library = MISSING_LIBRARY.search(said)
+    library = MISSING_LIBRARY.search(message)
     why = f"the library {library.group(1)} is missing" if library else f"{type(error).__name__}: {first_line(error)}"
     return ProbeError("broken-runtime", f"the package {package} does not start", why, hint)
 

@@ -185,15 +185,15 @@ def load(path: str, options: dict[str, Any]) -> Session:
 
 
 def _bindings() -> Any:
-    found = import_runtime("tensorrt", backend=NAME, package="tensorrt", hint=APT)
-    if not hasattr(getattr(found, "ICudaEngine", None), "num_io_tensors"):
+    bindings = import_runtime("tensorrt", backend=NAME, package="tensorrt", hint=APT)
+    if not hasattr(getattr(bindings, "ICudaEngine", None), "num_io_tensors"):
         raise ProbeError(
             "old-runtime",
             "TensorRT's Python bindings are too old",
             "8.5 is the oldest that is supported",
             "update JetPack",
         )
-    return found
+    return bindings
 
 
 class Session:

@@ -108,5 +108,5 @@ def _flat(outputs: Any) -> list[Any]:
 
 def _array(torch: Any, output: Any) -> np.ndarray:
     """On the host; copying from a GPU waits for it."""
-    found: np.ndarray = (output.float() if output.dtype == torch.bfloat16 else output).cpu().numpy()
-    return found
+    array: np.ndarray = (output.float() if output.dtype == torch.bfloat16 else output).cpu().numpy()
+    return array

@@ -74,11 +74,11 @@ def find(backend: str) -> Any:
 @contextlib.contextmanager
 def _folder(job: Job) -> Iterator[str]:
     """A private place for the runtime's files, in the job's own folder where there is one."""
-    made = tempfile.mkdtemp(prefix="layers-", dir=job.get_or("folder", None, str))
+    folder = tempfile.mkdtemp(prefix="layers-", dir=job.get_or("folder", None, str))
     try:
-        yield made
+        yield folder
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _read(path: str | None) -> np.ndarray:

@@ -33,16 +33,16 @@ def profile(path: str, options: dict[str, Any], plan: TimingPlan) -> Profiled:
     _validate_file(path)
     plain = LitertModel(library, path, threads=threads, profiled=False, seed=plan.seed)
     watched = LitertModel(library, path, threads=threads, profiled=True, seed=plan.seed)
-    seen: list[list[ProfilerEvent]] = []
+    runs: list[list[ProfilerEvent]] = []
 
     def once() -> int:
         watched.start()
         ns = timed(watched.run)
-        seen.append(watched.events())
+        runs.append(watched.events())
         return ns
 
     taken = interleaved(plain.run, once, plan)
-    layers, sums = aggregate(list(compress(seen, taken.kept)))
+    layers, sums = aggregate(list(compress(runs, taken.kept)))
     return Profiled(METHOD, "ai_edge_litert " + found, RESOLUTION_NS, layers, taken.plain_ns, taken.profiled_ns, sums)
 
 
@@ -57,27 +57,27 @@ def _validate_file(path: str) -> None:
     except subprocess.TimeoutExpired as error:
         raise ProbeError("cannot-load", "LiteRT cannot load the model", f"not within {LOOK_S:g} s") from error
     if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise ProbeError("cannot-load", "LiteRT cannot load the model", said[-1] if said else "it gave no reason")
+        errors = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        raise ProbeError("cannot-load", "LiteRT cannot load the model", errors[-1] if errors else "it gave no reason")
 
 
 def _package() -> tuple[str, str]:
     """(folder, version) of ai-edge-litert; the package itself is not imported, for it brings a second runtime."""
     spec = find_spec("ai_edge_litert")
     try:
-        found = version("ai-edge-litert")
+        installed = version("ai-edge-litert")
     except PackageNotFoundError:
-        found = ""
-    if spec is None or spec.origin is None or not found:
+        installed = ""
+    if spec is None or spec.origin is None or not installed:
         raise ProbeError(
             "missing-runtime",
             "the times of LiteRT's layers need the package ai-edge-litert",
             "it is not installed; tflite-runtime and tensorflow have no door to the profiler",
             "pip install ai-edge-litert",
         )
-    if not OLDEST <= _numbers(found) < TOO_NEW:
-        raise unsupported(f"version {found} is installed; 2.1.3 is the first that does, 3 is not known yet")
-    return os.path.dirname(spec.origin), found
+    if not OLDEST <= _numbers(installed) < TOO_NEW:
+        raise unsupported(f"version {installed} is installed; 2.1.3 is the first that does, 3 is not known yet")
+    return os.path.dirname(spec.origin), installed
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -145,13 +145,13 @@ class LitertModel:
         written = len(room.raw.rstrip(b"\xa5"))
         if not size * number - 4 <= written <= size * number:
             raise unsupported(f"the events have another layout: {written} bytes for {number}")
-        found = []
+        events = []
         for event in (_Event * number).from_buffer(room):
             if event.kind & (OPERATOR | DELEGATE_OPERATOR):
                 tag = (event.tag or b"?")[:TAG_BYTES].decode("utf-8", "replace")
                 delegated = bool(event.kind & DELEGATE_OPERATOR)
-                found.append(ProfilerEvent(tag, delegated, int(event.node), int(event.elapsed_us) * 1000))
-        return found
+                events.append(ProfilerEvent(tag, delegated, int(event.node), int(event.elapsed_us) * 1000))
+        return events
 
     def _options(self, threads: int, *, profiled: bool) -> ctypes.c_void_p:
         options = self._library.made("LiteRtCreateOptions")
@@ -173,7 +173,7 @@ class LitertModel:
     ) -> Any:
         library = self._library
         number = library.count(f"LiteRtGetNumSignature{side}s", signature)
-        made = (ctypes.c_void_p * number)()
+        buffers = (ctypes.c_void_p * number)()
         for index in range(number):
             at = ctypes.c_size_t(index)
             tensor = library.made(f"LiteRtGetSignature{side}TensorByIndex", signature, at)
@@ -181,9 +181,9 @@ class LitertModel:
             library.call("LiteRtGetRankedTensorType", tensor, kind)
             needs = library.made(f"LiteRtGetCompiledModel{side}BufferRequirements", self._model, ctypes.c_size_t(0), at)
             buffer = library.made("LiteRtCreateManagedTensorBufferFromRequirements", environment, kind, needs)
-            made[index] = buffer.value
+            buffers[index] = buffer.value
             prepare(buffer, int.from_bytes(kind.raw[:4], "little"))
-        return made
+        return buffers
 
     def _fill(self, rng: np.random.Generator, buffer: ctypes.c_void_p, kind: int) -> None:
         size = self._library.count("LiteRtGetTensorBufferPackedSize", buffer)

@@ -123,8 +123,8 @@ def _key(event: dict[str, Any]) -> Key:
 
 
 def _arguments(event: dict[str, Any]) -> dict[str, Any]:
-    found = event.get("args")
-    return found if isinstance(found, dict) else {}
+    arguments = event.get("args")
+    return arguments if isinstance(arguments, dict) else {}
 
 
 def _layer(event: dict[str, Any], times_ns: list[int]) -> dict[str, Any]:
@@ -141,9 +141,9 @@ def _layer(event: dict[str, Any], times_ns: list[int]) -> dict[str, Any]:
 
 def _tensors(raw: Any) -> list[list[Any]]:
     """`[{"uint8": [1, 3]}]` as `[["uint8", [1, 3]]]`."""
-    found: list[list[Any]] = []
+    tensors: list[list[Any]] = []
     for item in raw[:MAX_TENSORS] if isinstance(raw, list) else ():
         pairs = list(item.items()) if isinstance(item, dict) else []
         if len(pairs) == 1 and isinstance(pairs[0][1], list) and len(pairs[0][1]) <= MAX_RANK:
-            found.append([short(pairs[0][0]), [size for size in pairs[0][1] if _whole(size)]])
-    return found
+            tensors.append([short(pairs[0][0]), [size for size in pairs[0][1] if _whole(size)]])
+    return tensors

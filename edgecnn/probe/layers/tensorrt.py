@@ -88,22 +88,22 @@ def _layer(name: str, ms: float, about: dict[str, Any]) -> dict[str, Any]:
 
 def _tensors(raw: Any) -> list[list[Any]]:
     """`[["Row major linear FP32", [1, 3, 224, 224]]]`."""
-    found: list[list[Any]] = []
+    tensors: list[list[Any]] = []
     for item in raw[:MAX_TENSORS] if isinstance(raw, list) else ():
         if not isinstance(item, dict) or not isinstance(item.get("Dimensions"), list):
             continue
         sizes = [size for size in item["Dimensions"][:MAX_RANK] if isinstance(size, int) and 0 <= size < 1 << 53]
-        found.append([short(item.get("Format/Datatype", item.get("Datatype", "?"))), sizes])
-    return found
+        tensors.append([short(item.get("Format/Datatype", item.get("Datatype", "?"))), sizes])
+    return tensors
 
 
 def read_times(raw: Any) -> list[int]:
     """GPU time of each run in ns, from `--exportTimes`. Raises ProbeError bad-trace when there is none."""
     times = [item.get("computeMs") for item in raw if isinstance(item, dict)] if isinstance(raw, list) else []
-    found = [int(float(ms) * 1e6) for ms in times if ms is not None and _is_time(ms)]
-    if not found:
+    times_ns = [int(float(ms) * 1e6) for ms in times if ms is not None and _is_time(ms)]
+    if not times_ns:
         raise ProbeError("bad-trace", "trtexec's times tell nothing of the whole model")
-    return found
+    return times_ns
 
 
 def _is_time(value: Any) -> bool:

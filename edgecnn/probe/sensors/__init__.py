@@ -65,11 +65,11 @@ class Sensors:
 
     def _merged(self, readings: list[dict[str, Any]]) -> dict[str, Any]:
         """The first that knows a value is believed."""
-        found: dict[str, Any] = {}
+        merged: dict[str, Any] = {}
         for reading in readings:
             for key, value in reading.items():
                 if value is not None:
-                    found.setdefault(key, value)
-        if "rails_w" in found:
-            found.update(board_power(found["rails_w"], self._rails))
-        return found
+                    merged.setdefault(key, value)
+        if "rails_w" in merged:
+            merged.update(board_power(merged["rails_w"], self._rails))
+        return merged

@@ -44,12 +44,12 @@ class Jetson:
         """`sample`, the power mode by its name, and whether `jetson_clocks` locked CPU and GPU."""
         least, most = (gpu_clock(self._machine, name) for name in ("min_freq", "max_freq"))
         locked = clocks_locked(self._machine)
-        found = dict(self.sample(), gpu_max_mhz=most, power_mode=power_mode(self._machine))
-        if found["oc_counts"] is None:
-            found["oc_counts"] = logged_alarms(self._machine)
+        reading = dict(self.sample(), gpu_max_mhz=most, power_mode=power_mode(self._machine))
+        if reading["oc_counts"] is None:
+            reading["oc_counts"] = logged_alarms(self._machine)
         if locked is not None and most is not None:
-            found["clocks_locked"] = locked and least == most
-        return found
+            reading["clocks_locked"] = locked and least == most
+        return reading
 
 
 def power_mode(machine: Machine) -> str | None:
@@ -60,12 +60,12 @@ def power_mode(machine: Machine) -> str | None:
 
 def over_currents(machine: Machine) -> dict[str, int]:
     """Events since boot: `oc1` under-voltage, `oc2` average over-current, `oc3` instantaneous."""
-    found = {}
+    counts = {}
     for path in machine.paths("/sys/class/hwmon/hwmon*/oc*_event_cnt"):
         count = machine.number(path)
         if count is not None and machine.text(os.path.dirname(path) + "/name") == "soctherm_oc":
-            found[os.path.basename(path).split("_")[0]] = int(count)
-    return found
+            counts[os.path.basename(path).split("_")[0]] = int(count)
+    return counts
 
 
 def logged_alarms(machine: Machine) -> dict[str, int] | None:
@@ -79,13 +79,13 @@ def logged_alarms(machine: Machine) -> dict[str, int] | None:
 def gpu_clock(machine: Machine, name: str) -> float | None:
     """The greatest of `cur_freq`, `min_freq` or `max_freq` over the GPU's clusters, MHz."""
     folders = [path for path in machine.paths("/sys/class/devfreq/*") if GPU.search(os.path.basename(path))]
-    found = [machine.number(f"{folder}/{name}", 1e-6) for folder in folders]
-    return max((mhz for mhz in found if mhz is not None), default=None)
+    clocks = [machine.number(f"{folder}/{name}", 1e-6) for folder in folders]
+    return max((mhz for mhz in clocks if mhz is not None), default=None)
 
 
 def ina3221(machine: Machine) -> dict[str, float]:
     """Watts of each rail, from the power monitor: V x I (JetPack 5 and later), or milliwatts as they are (4)."""
-    found: dict[str, float] = {}
+    rails: dict[str, float] = {}
     for folder in machine.paths("/sys/class/hwmon/hwmon*"):
         if machine.text(folder + "/name") != "ina3221":
             continue
@@ -94,10 +94,10 @@ def ina3221(machine: Machine) -> dict[str, float]:
             volts = machine.number(f"{folder}/in{channel}_input", 1e-3)
             amperes = machine.number(f"{folder}/curr{channel}_input", 1e-3)
             if label and label != UNCONNECTED and volts is not None and amperes is not None:
-                found[label] = round(volts * amperes, 4)
+                rails[label] = round(volts * amperes, 4)
     for path in machine.paths("/sys/bus/i2c/drivers/ina3221x/*/iio:device*/rail_name_*"):
         label, channel = machine.text(path), path.rsplit("_", 1)[1]
         watts = machine.number(f"{os.path.dirname(path)}/in_power{channel}_input", 1e-3)
         if label and label != UNCONNECTED and watts is not None:
-            found[label] = round(watts, 4)
-    return found
+            rails[label] = round(watts, 4)
+    return rails

@@ -60,27 +60,27 @@ class Linux:
 
 def temperature(machine: Machine) -> float | None:
     """The hottest zone of the chip, Celsius; of all zones when none is named after it."""
-    found = dict(zones(machine))
-    chip = [celsius for name, celsius in found.items() if CHIP.search(name) and not ELSEWHERE.search(name)]
-    others = [celsius for name, celsius in found.items() if not ELSEWHERE.search(name)]
-    return max(chip or others or list(found.values()), default=None)
+    celsius_of = dict(zones(machine))
+    chip = [celsius for name, celsius in celsius_of.items() if CHIP.search(name) and not ELSEWHERE.search(name)]
+    others = [celsius for name, celsius in celsius_of.items() if not ELSEWHERE.search(name)]
+    return max(chip or others or list(celsius_of.values()), default=None)
 
 
 def zones(machine: Machine) -> list[tuple[str, float]]:
     """Name and Celsius of every thermal zone that is switched on; the processor's own sensor where there is none."""
-    found = []
+    named = []
     for folder in machine.paths("/sys/class/thermal/thermal_zone*"):
         celsius = machine.number(folder + "/temp", 1e-3)
         if celsius is not None and PLAUSIBLE_C[0] < celsius < PLAUSIBLE_C[1]:
-            found.append((machine.text(folder + "/type") or os.path.basename(folder), round(celsius, 3)))
-    if any(CHIP.search(name) for name, _celsius in found):
-        return found
+            named.append((machine.text(folder + "/type") or os.path.basename(folder), round(celsius, 3)))
+    if any(CHIP.search(name) for name, _celsius in named):
+        return named
     for folder in machine.paths("/sys/class/hwmon/hwmon*"):
         name = machine.text(folder + "/name") or ""
         celsius = machine.number(folder + "/temp1_input", 1e-3)
         if celsius is not None and CHIP.search(name) and PLAUSIBLE_C[0] < celsius < PLAUSIBLE_C[1]:
-            found.append((name, round(celsius, 3)))
-    return found
+            named.append((name, round(celsius, 3)))
+    return named
 
 
 def fastest(machine: Machine, name: str) -> float | None:
@@ -95,13 +95,13 @@ def clocks_locked(machine: Machine) -> bool | None:
 
 
 def _clocks(machine: Machine, name: str) -> list[float]:
-    found = [machine.number(path, 1e-3) for path in machine.paths(CPUFREQ + name)]
-    return [mhz for mhz in found if mhz is not None and mhz > 0]
+    clocks = [machine.number(path, 1e-3) for path in machine.paths(CPUFREQ + name)]
+    return [mhz for mhz in clocks if mhz is not None and mhz > 0]
 
 
 def _loadavg(machine: Machine) -> list[float] | None:
-    found = [as_number(field) for field in (machine.text("/proc/loadavg") or "").split()[:3]]
-    numbers = [number for number in found if number is not None]
+    averages = [as_number(field) for field in (machine.text("/proc/loadavg") or "").split()[:3]]
+    numbers = [number for number in averages if number is not None]
     return numbers if len(numbers) == 3 else None
 
 

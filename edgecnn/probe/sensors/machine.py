@@ -91,8 +91,8 @@ class Machine:
         self._silent[name] = 0
         answer = out[:most_bytes].decode("utf-8", "replace").strip()
         if process.returncode:
-            said = answer.splitlines()[0] if answer else f"exit code {process.returncode}"
-            self.trouble(" ".join((name, *arguments)), said)
+            reason = answer.splitlines()[0] if answer else f"exit code {process.returncode}"
+            self.trouble(" ".join((name, *arguments)), reason)
             return None
         return answer
 

@@ -33,13 +33,13 @@ class RaspberryPi:
     def sample(self) -> dict[str, Any]:
         """`throttled` are the firmware's bits; `rails_w` the rails behind the Pi 5's power chip; `input_v` its
         supply."""
-        found: dict[str, Any] = {"throttled": throttled(self._machine), "cpu_mhz": self._clock()}
+        reading: dict[str, Any] = {"throttled": throttled(self._machine), "cpu_mhz": self._clock()}
         if temperature(self._machine) is None:
-            found["temperature_c"] = self._measured("measure_temp", r"temp=(-?[0-9.]+)")
+            reading["temperature_c"] = self._measured("measure_temp", r"temp=(-?[0-9.]+)")
         if self._has_power_chip:
             answer = self._machine.ask("vcgencmd", "pmic_read_adc")
-            found.update(rails(answer) if answer is not None else {})
-        return found
+            reading.update(rails(answer) if answer is not None else {})
+        return reading
 
     def _clock(self) -> float | None:
         """The true clock of the cores, MHz; Linux only knows the one it asked for."""

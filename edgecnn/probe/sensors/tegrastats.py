@@ -57,9 +57,9 @@ class Tegrastats:
         line = self._newest()
         if line is None:
             return {}
-        found = parse(line)
+        reading = parse(line)
         return {
-            key: found.get(key) for key in ("temperature_c", "cpu_mhz", "gpu_mhz", "gpu_load", "emc_mhz", "rails_w")
+            key: reading.get(key) for key in ("temperature_c", "cpu_mhz", "gpu_mhz", "gpu_load", "emc_mhz", "rails_w")
         }
 
     def close(self) -> None:
@@ -93,27 +93,27 @@ def parse(line: str) -> dict[str, Any]:
     `temperature_c` is the hottest zone, `cpu_mhz` the fastest core, `gpu_mhz` the fastest of its clusters;
     `cores_off` are the cores that the power mode switched off. What the line does not say is left out.
     """
-    found: dict[str, Any] = {}
+    reading: dict[str, Any] = {}
     ram = RAM.search(line)
     if ram:
         unit = BYTES[ram.group(3)]
-        found["memory_used_bytes"], found["memory_bytes"] = int(ram.group(1)) * unit, int(ram.group(2)) * unit
-    found.update(_cores(line))
+        reading["memory_used_bytes"], reading["memory_bytes"] = int(ram.group(1)) * unit, int(ram.group(2)) * unit
+    reading.update(_cores(line))
     for name, load, several, one in ENGINE.findall(line):
         engine = "gpu" if name == "GR3D" else "emc"
         clocks = [float(clock) for clock in (several or one).split(",") if clock]
         if load:
-            found[engine + "_load"] = int(load) / 100
+            reading[engine + "_load"] = int(load) / 100
         if clocks:
-            found[engine + "_mhz"] = max(clocks)
+            reading[engine + "_mhz"] = max(clocks)
     zones = {name: float(now) for name, now, _highest in ZONE.findall(line) if float(now) > OFFLINE_C}
     zones.pop(CONSTANT_ZONE, None)
     if zones:
-        found["zones_c"], found["temperature_c"] = zones, max(zones.values())
+        reading["zones_c"], reading["temperature_c"] = zones, max(zones.values())
     rails = {name: int(now) / 1000 for name, now, _mean, _highest in RAIL.findall(line) if name != UNCONNECTED}
     if rails:
-        found["rails_w"] = rails
-    return found
+        reading["rails_w"] = rails
+    return reading
 
 
 def _cores(line: str) -> dict[str, Any]:
@@ -122,8 +122,8 @@ def _cores(line: str) -> dict[str, Any]:
         return {}
     cores = cpu.group(1).split(",")
     on = [match for match in map(CORE.match, cores) if match]
-    found: dict[str, Any] = {"cores_off": [index for index, core in enumerate(cores) if core == "off"]}
+    reading: dict[str, Any] = {"cores_off": [index for index, core in enumerate(cores) if core == "off"]}
     if on:
-        found["cpu_mhz"] = max(float(core.group(2)) for core in on)
-        found["cpu_busy"] = sum(int(core.group(1)) for core in on) / (100 * len(on))
-    return found
+        reading["cpu_mhz"] = max(float(core.group(2)) for core in on)
+        reading["cpu_busy"] = sum(int(core.group(1)) for core in on) / (100 * len(on))
+    return reading

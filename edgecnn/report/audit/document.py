@@ -18,17 +18,17 @@ SHOWN_CLASSES = 12
 
 def document(audit: Audit) -> doc.Document:
     """The whole audit, every file that was found, with the contact sheets there are beside it."""
-    found = findings(audit)
+    audit_findings = findings(audit)
     blocks = (
-        *(_finding(finding) for finding in found),
-        doc.Paragraph("" if found else "nothing to remark"),
+        *(_finding(finding) for finding in audit_findings),
+        doc.Paragraph("" if audit_findings else "nothing to remark"),
         doc.Picture(COPIES, "Copies") if audit.copies else None,
         doc.Picture(DOUBTS, "Suspicious labels") if audit.doubts and audit.doubts.doubts else None,
         doc.section("classes", _classes(audit), bare=True),
         doc.section("sizes and modes", *_sizes(audit), bare=True),
         doc.section("notes", doc.bullets(audit.notes), full=True),
     )
-    return doc.Document(title(audit), doc.present(*blocks), (outcome(found), conclusion(found)))
+    return doc.Document(title(audit), doc.present(*blocks), (outcome(audit_findings), conclusion(audit_findings)))
 
 
 def to_markdown(audit: Audit) -> str:

@@ -33,8 +33,8 @@ class DataFinding:
 
 def findings(audit: Audit) -> list[DataFinding]:
     """All findings, serious ones first, in the order of what they are about."""
-    found = [*_files(audit), *_copies(audit), *_classes(audit), *_labels(audit), *_looks(audit)]
-    return sorted(found, key=lambda finding: not finding.serious)
+    unsorted = [*_files(audit), *_copies(audit), *_classes(audit), *_labels(audit), *_looks(audit)]
+    return sorted(unsorted, key=lambda finding: not finding.serious)
 
 
 def outcome(found: Sequence[DataFinding]) -> Literal["PASS", "FAIL"]:
@@ -79,48 +79,48 @@ def _copies(audit: Audit) -> Iterator[DataFinding]:
 
 
 def _exact(audit: Audit, groups: Sequence[Copies]) -> Iterator[DataFinding]:
-    seen = _judged_twice(audit, groups)
-    if seen:
+    leaks = _judged_twice(audit, groups)
+    if leaks:
         yield DataFinding(
             "same-image-in-train-and-val",
             True,
-            f"{count(len(seen), 'image')} of val {'is' if len(seen) == 1 else 'are'} in train as well, byte by byte",
+            f"{count(len(leaks), 'image')} of val {'is' if len(leaks) == 1 else 'are'} in train as well, byte by byte",
             "remove them from one of the two: accuracy on images that were learned proves nothing",
             tuple(_group(audit, group) for group in groups if _crosses(audit, group)),
         )
-    two = [group for group in groups if _labels_of(audit, group) > 1]
-    if two:
+    mixed = [group for group in groups if _labels_of(audit, group) > 1]
+    if mixed:
         yield DataFinding(
             "same-image-two-labels",
             True,
-            f"{count(len(two), 'image')} {'bears' if len(two) == 1 else 'bear'} two labels or more",
+            f"{count(len(mixed), 'image')} {'bears' if len(mixed) == 1 else 'bear'} two labels or more",
             "keep the copy whose label is right",
-            tuple(_group(audit, group) for group in two),
+            tuple(_group(audit, group) for group in mixed),
         )
 
 
 def _near(audit: Audit, groups: Sequence[Copies]) -> Iterator[DataFinding]:
-    seen = _judged_twice(audit, groups)
-    if seen:
-        share = len(seen) / audit.parts.count("val")
+    leaks = _judged_twice(audit, groups)
+    if leaks:
+        share = len(leaks) / audit.parts.count("val")
         rule = f"perceptual hashes within {DISTANCE} of 63 bits, thumbnails within {LEVELS:g} of 255 levels"
         yield DataFinding(
             "like-image-in-train-and-val",
             share >= LOOKS_SEEN,
-            f"{count(len(seen), 'image')} of val {'looks' if len(seen) == 1 else 'look'} like one in train: "
+            f"{count(len(leaks), 'image')} of val {'looks' if len(leaks) == 1 else 'look'} like one in train: "
             f"{percent(share)} of val ({rule})",
             "look at them: re-encoded, resized and mirrored copies make val easier than new images are",
             tuple(_group(audit, group) for group in groups if _crosses(audit, group)),
         )
-    two = [group for group in groups if _labels_of(audit, group) > 1]
-    if two:
-        text = f"{count(len(two), 'group')} of images that look the same {'bears' if len(two) == 1 else 'bear'} "
+    mixed = [group for group in groups if _labels_of(audit, group) > 1]
+    if mixed:
+        text = f"{count(len(mixed), 'group')} of images that look the same {'bears' if len(mixed) == 1 else 'bear'} "
         yield DataFinding(
             "like-images-two-labels",
             False,
             f"{text}different labels",
             "look at them: one of the labels may be wrong",
-            tuple(_group(audit, group) for group in two),
+            tuple(_group(audit, group) for group in mixed),
         )
 
 
@@ -164,19 +164,19 @@ def _classes(audit: Audit) -> Iterator[DataFinding]:
 
 
 def _labels(audit: Audit) -> Iterator[DataFinding]:
-    found = audit.doubts
-    if found is None or not found.doubts:
+    labels = audit.doubts
+    if labels is None or not labels.doubts:
         return
-    names = found.class_names
+    names = labels.class_names
     examples = (
         f"{audit.names[item.place]}: {names[item.label]}, or {names[item.suggested]}? {sure(item.confidence)}"
-        for item in found.doubts
+        for item in labels.doubts
     )
     yield DataFinding(
         "suspicious-labels",
         False,
-        f"{count(len(found.doubts), 'label')} that {found.file} confidently disagrees with "
-        f"({percent(len(found.doubts) / found.judged)} of {found.judged:,}; it is right on {percent(found.top1)})",
+        f"{count(len(labels.doubts), 'label')} that {labels.file} confidently disagrees with "
+        f"({percent(len(labels.doubts) / labels.judged)} of {labels.judged:,}; it is right on {percent(labels.top1)})",
         "look at them, surest first: wrong labels or hard images; what a model was trained on it tends to agree with",
         tuple(examples),
     )
@@ -195,8 +195,10 @@ def _looks(audit: Audit) -> Iterator[DataFinding]:
             yield DataFinding("elongated-images", False, text, "the centre crop shows little of them")
     medians = {part: found.shorter_quartiles[1] for part, found in audit.sizes.items()}
     if len(medians) == 2 and max(medians.values()) >= OTHER_SIZE * min(medians.values()):
-        said = " and ".join(f"{value:g} pixels in {part}" for part, value in medians.items())
-        yield DataFinding("sizes-differ", False, f"the median shorter side is {said}", "are both from the same source?")
+        sizes = " and ".join(f"{value:g} pixels in {part}" for part, value in medians.items())
+        yield DataFinding(
+            "sizes-differ", False, f"the median shorter side is {sizes}", "are both from the same source?"
+        )
 
 
 _REMEDY = {

@@ -13,14 +13,14 @@ SCHEMA = "edgecnn.audit/1"
 
 def to_dict(audit: Audit) -> dict[str, Any]:
     """Plain JSON values, every file by its name."""
-    found = findings(audit)
+    audit_findings = findings(audit)
     return {
         "schema": SCHEMA,
         "source": audit.source,
         "form": audit.form,
         "images": {part: audit.parts.count(part) for part in audit.balance.parts},
-        "outcome": outcome(found),
-        "findings": [asdict(finding) for finding in found],
+        "outcome": outcome(audit_findings),
+        "findings": [asdict(finding) for finding in audit_findings],
         "classes": {name: dict(counts) for name, counts in audit.balance.counts.items()},
         "sizes": {part: asdict(sizes) for part, sizes in audit.sizes.items()},
         "modes": dict(audit.modes),

@@ -32,13 +32,13 @@ def lines(taken: DeviceResult, sizes: Mapping[str, int]) -> list[Line]:
     said so once: before the measurement, or in any process of it."""
     emulated = bool(taken.facts.get("emulated")) or any(latency.emulated for latency in taken.latencies)
     first: dict[int, Latency] = {}
-    made = []
+    rows = []
     for latency in taken.latencies:
         reference = first.setdefault(latency.batch, latency)
         ratio = None if reference is latency or emulated else compare(latency, reference)
         against = "" if reference is latency else reference.name
-        made.append(Line(latency, sizes[latency.sha256], emulated, against, ratio))
-    return made
+        rows.append(Line(latency, sizes[latency.sha256], emulated, against, ratio))
+    return rows
 
 
 TIMES = (

@@ -123,8 +123,8 @@ def _blocks(shares: np.ndarray) -> np.ndarray:
     if side <= BLOCKS:
         return shares
     starts = np.unique(np.linspace(0, side, BLOCKS, endpoint=False).astype(int))
-    found: np.ndarray = np.maximum.reduceat(np.maximum.reduceat(shares, starts, axis=0), starts, axis=1)
-    return found
+    blocks: np.ndarray = np.maximum.reduceat(np.maximum.reduceat(shares, starts, axis=0), starts, axis=1)
+    return blocks
 
 
 def _short(name: str) -> str:

@@ -42,10 +42,10 @@ def _conversions(profile: LayerProfile) -> list[str]:
     layers = profile.of_kind("conversion")
     if not layers:
         return ["no conversions of type or layout"]
-    said = f"{count(len(layers), 'conversion')} of type or layout"
+    counted = f"{count(len(layers), 'conversion')} of type or layout"
     if not profile.emulated and sum(layer.share for layer in layers) < NEGLIGIBLE_SHARE:
-        return [f"{said}, next to nothing of the time"]
-    return [f"{_together(layers, said, profile)}: {named(layers, profile)}"]
+        return [f"{counted}, next to nothing of the time"]
+    return [f"{_together(layers, counted, profile)}: {named(layers, profile)}"]
 
 
 def warnings(profile: LayerProfile) -> list[str]:

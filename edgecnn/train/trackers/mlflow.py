@@ -52,8 +52,8 @@ class MLflow:
                 self._run = before
                 self._client.update_run(before, status="RUNNING")
                 return
-            found = self._client.get_experiment_by_name(EXPERIMENT)
-            experiment = found.experiment_id if found is not None else self._client.create_experiment(EXPERIMENT)
+            known = self._client.get_experiment_by_name(EXPERIMENT)
+            experiment = known.experiment_id if known is not None else self._client.create_experiment(EXPERIMENT)
             self._run = self._client.create_run(experiment, run_name=self._name).info.run_id
             parameters = [Param(name, str(value)[:_LONGEST]) for name, value in flat(settings)]
             for start in range(0, len(parameters), _PER_CALL):
@@ -65,8 +65,8 @@ class MLflow:
             from mlflow.entities import Metric
 
             now = round(time.time() * 1000)
-            found = [Metric(name, value, now, number) for name, value in metrics(epoch).items()]
-            self._client.log_batch(self._run, metrics=found)
+            values = [Metric(name, value, now, number) for name, value in metrics(epoch).items()]
+            self._client.log_batch(self._run, metrics=values)
 
     def picture(self, name: str, path: Path) -> None:
         self._store(path, "pictures")

@@ -57,7 +57,7 @@ class TensorBoard:
         if self._writer is None:
             return
         if status == "finished" and self._last:
-            found = {f"hparam/{name}": value for name, value in self._last.items()}
-            self._writer.add_hparams(self._settings, found, run_name=".", global_step=self._number)
+            results = {f"hparam/{name}": value for name, value in self._last.items()}
+            self._writer.add_hparams(self._settings, results, run_name=".", global_step=self._number)
         self._writer.close()
         self._writer = None

@@ -68,9 +68,9 @@ class WandB:
         import wandb
 
         kind = "model" if path.suffix == ".safetensors" else "file"
-        found = wandb.Artifact(f"{self._run.id}-{path.stem}", type=kind)
-        found.add_file(str(path))
-        self._run.log_artifact(found)
+        artifact = wandb.Artifact(f"{self._run.id}-{path.stem}", type=kind)
+        artifact.add_file(str(path))
+        self._run.log_artifact(artifact)
 
     def end(self, status: str) -> None:
         if self._run is not None:
@@ -82,9 +82,9 @@ class WandB:
         try:
             return self._id_file.read_text()
         except OSError:
-            made = secrets.token_hex(4)
-            write_atomically(self._id_file, made)
-            return made
+            run_id = secrets.token_hex(4)
+            write_atomically(self._id_file, run_id)
+            return run_id
 
 
 def _has_key() -> bool:

@@ -58,8 +58,8 @@ def draw(profile: LayerProfile, ranks: Mapping[int, int], *, width: float) -> st
 def _rates(peaks: Peaks | None, shown: Sequence[TimedLayer]) -> dict[ComputePrecision, float]:
     """Peaks in 10^9 operations per second, of the types that a layer computes in."""
     used = {layer.precision for layer in shown}
-    found = peaks.operations_per_s if peaks is not None else {}
-    return {precision: rate / 1e9 for precision, rate in found.items() if precision in used}
+    operations_per_s = peaks.operations_per_s if peaks is not None else {}
+    return {precision: rate / 1e9 for precision, rate in operations_per_s.items() if precision in used}
 
 
 def _plane(shown: Sequence[TimedLayer], rates: Mapping[ComputePrecision, float], width: float) -> _Plane:
