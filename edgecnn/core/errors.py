@@ -99,8 +99,8 @@ def _install(extra: str, origin: dict[str, Any]) -> str:
             place = "." if checkout.resolve() == Path.cwd() else checkout
             return f'pip install {"-e " if editable else ""}"{place}[{extra}]"'
     elif "vcs_info" in origin:
-        found = origin["vcs_info"]
-        return f'pip install "edgecnn[{extra}] @ {found["vcs"]}+{url}@{found["commit_id"]}"'
+        vcs = origin["vcs_info"]
+        return f'pip install "edgecnn[{extra}] @ {vcs["vcs"]}+{url}@{vcs["commit_id"]}"'
     elif url:
         return f'pip install "edgecnn[{extra}] @ {url}"'
     return f'pip install "edgecnn[{extra}]"'

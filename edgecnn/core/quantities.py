@@ -35,8 +35,8 @@ def milliseconds(value: object) -> object:
 def size_bytes(value: object) -> object:
     """`4 MB`, `900 kB`, `1.5 MiB` or 4000000 in bytes. Raises ValueError for a text that is none of these."""
     units = {"b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20, "gib": 2**30, "": 1}
-    found = _quantity(value, units, "write a size such as 4 MB")
-    return round(found) if isinstance(found, float) else found
+    quantity = _quantity(value, units, "write a size such as 4 MB")
+    return round(quantity) if isinstance(quantity, float) else quantity
 
 
 def in_words(value: float, unit: str) -> str:
@@ -57,10 +57,10 @@ def _quantity(value: object, units: Mapping[str, float], hint: str) -> object:
     match = _QUANTITY.fullmatch(value)
     if match is None or match[2].lower() not in units:
         raise ValueError(hint)
-    found = float(match[1]) * units[match[2].lower()]
-    if not math.isfinite(found):
+    quantity = float(match[1]) * units[match[2].lower()]
+    if not math.isfinite(quantity):
         raise ValueError(hint)
-    return found
+    return quantity
 
 
 @dataclass(frozen=True, slots=True)

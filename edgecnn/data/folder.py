@@ -37,8 +37,8 @@ def list_folder(root: Path, *, unlabelled: bool = False) -> Listing:
     samples: dict[Path, tuple[Sample, ...]] = {}
     labels: set[str] = set()
     for folder in sources:
-        samples[folder], found = _classes_in(folder, skipped)
-        labels.update(found)
+        samples[folder], class_of = _classes_in(folder, skipped)
+        labels.update(class_of)
         _require_images(folder, samples[folder], skipped)
     divided = train is not None and judging is not None
     unused = [] if sources == [root] else [folder.name for folder in folders if folder not in sources]

@@ -159,9 +159,9 @@ def _training(data: Mapping[Any, Any]) -> Any:
 def _read(items: Iterable[Any], num_classes: int, stated: Mapping[str, Any]) -> TensorImages:
     batches, labels = [], list[int]()
     for item in items:
-        images, found = _item(item)
+        images, item_labels = _item(item)
         batches.append(images)
-        labels += found
+        labels += item_labels
     if not batches or len({batch.shape[1:] for batch in batches}) > 1:
         raise _unreadable("there are none" if not batches else "the images are not all of one shape")
     arrays = np.concatenate(batches)

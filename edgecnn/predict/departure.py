@@ -30,8 +30,8 @@ def departing_layer(artifact: Artifact, model: Model, images: Images, *, worst: 
     except EdgecnnError:
         return ""
     steps, _ = record(model.module(), torch.from_numpy(image))
-    found = first_departure(steps, written)
-    return str(found) if found else ""
+    departure = first_departure(steps, written)
+    return str(departure) if departure else ""
 
 
 def first_departure(steps: list[OperatorStep], written: Mapping[str, np.ndarray]) -> OperatorStep | None:

@@ -23,14 +23,14 @@ def torch_outputs(model: Model, images: Images, *, listener: Listener) -> np.nda
             parts.append(module(torch.from_numpy(batch)).float().numpy())
             done += len(batch)
             listener(Progress("verify", done, len(images), "images", "PyTorch"))
-    found = np.concatenate(parts)
-    if not np.isfinite(found).all():
+    outputs = np.concatenate(parts)
+    if not np.isfinite(outputs).all():
         raise StepError(
             "not-finite",
             f"{model.name} answers NaN or infinity in PyTorch already",
             hint="check the weights and the preprocessing: `edgecnn inspect` shows both",
         )
-    return found
+    return outputs
 
 
 def parity(reference: np.ndarray, candidate: np.ndarray) -> dict[str, float | int | None]:

@@ -29,7 +29,7 @@ def forward(
     with timed(listener, "answer PyTorch"):
         torch.set_num_threads(threads)
         try:
-            found = _rows(_on(module.eval(), device), images, batch=batch, device=device, listener=listener)
+            outputs = _rows(_on(module.eval(), device), images, batch=batch, device=device, listener=listener)
         except RuntimeError as error:
             raise StepError(
                 "cannot-run",
@@ -39,7 +39,7 @@ def forward(
             ) from error
         finally:
             torch.set_num_threads(before)
-    return found
+    return outputs
 
 
 def _on(module: nn.Module, device: str) -> nn.Module:

@@ -135,12 +135,12 @@ def _trial(trial: TrialRow, metric: Metric, *, chosen: bool, many: bool) -> tupl
 def _accuracy(rows: Iterable[Row]) -> tuple[doc.Table, doc.Paragraph | None]:
     cells = tuple(
         (
-            *(row.name, found.runtime, str(found.images)),
-            *(_or_nothing(figure) for figure in (found.correct, found.broke, found.fixed)),
+            *(row.name, accuracy.runtime, str(accuracy.images)),
+            *(_or_nothing(figure) for figure in (accuracy.correct, accuracy.broke, accuracy.fixed)),
             row.outcome_why,
         )
         for row in rows
-        if (found := row.accuracy) is not None
+        if (accuracy := row.accuracy) is not None
     )
     titles = doc.columns("artifact", "runtime", "images", "correct", "broke", "fixed", "why", left=(0, 1, 6))
     meaning = "broke: images that the checkpoint gets right in PyTorch and this file wrong; fixed: the reverse."
@@ -150,12 +150,12 @@ def _accuracy(rows: Iterable[Row]) -> tuple[doc.Table, doc.Paragraph | None]:
 def _parity(rows: Iterable[Row]) -> doc.Table:
     cells = tuple(
         (
-            *(row.name, str(found.images), f"{found.max_abs_diff:.3g}", f"{found.cosine:.6f}"),
-            "equal" if found.sqnr_db is None else f"{found.sqnr_db:.1f}",
-            percent(found.agreement, sign=False),
+            *(row.name, str(parity.images), f"{parity.max_abs_diff:.3g}", f"{parity.cosine:.6f}"),
+            "equal" if parity.sqnr_db is None else f"{parity.sqnr_db:.1f}",
+            percent(parity.agreement, sign=False),
         )
         for row in rows
-        if (found := row.parity) is not None
+        if (parity := row.parity) is not None
     )
     return doc.Table(doc.columns("artifact", "images", "largest difference", "cosine", "SQNR dB", "agree %"), cells)
 

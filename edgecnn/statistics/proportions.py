@@ -83,9 +83,9 @@ def _beta_cdf(
     first, second, share = np.broadcast_arrays(np.maximum(first, 1), np.maximum(second, 1), share)
     mean = first / (first + second)
     near = np.abs(share - mean) < 9 * np.sqrt(mean * (1 - mean) / (first + second + 1))
-    found = np.asarray(share > mean, np.float64)
-    betainc(first, second, share, out=found, where=near | (first <= MANY))
-    return found
+    tail = np.asarray(share > mean, np.float64)
+    betainc(first, second, share, out=tail, where=near | (first <= MANY))
+    return tail
 
 
 @cache

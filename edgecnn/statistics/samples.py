@@ -88,8 +88,8 @@ def _block_percentiles(
     rank = max(1, math.ceil(percentile / 100 * blocks * length - 1e-9)) - 1
     starts = rng.integers(0, len(samples) - length + 1, (INNER, blocks))
     drawn = samples[(starts[:, :, None] + np.arange(length)).reshape(INNER, -1)]
-    found: NDArray[np.float64] = np.partition(drawn, rank, axis=1)[:, rank]
-    return found
+    quantiles: NDArray[np.float64] = np.partition(drawn, rank, axis=1)[:, rank]
+    return quantiles
 
 
 def mean_interval(values: ArrayLike, *, level: float = 0.95) -> tuple[float, float]:

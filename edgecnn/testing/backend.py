@@ -116,12 +116,12 @@ class OwnClockConformance(BackendConformance):
     """`measure` takes the samples inside `plan.watched()` and tells with which command."""
 
     def test_samples_are_times_of_single_runs(self, model: Path) -> None:
-        found, _watched = measure_once(self.backend, model)
-        samples = np.asarray(found["samples"], np.float64)
+        result, _watched = measure_once(self.backend, model)
+        samples = np.asarray(result["samples"], np.float64)
         assert len(samples) >= 30
         assert np.isfinite(samples).all() and (samples > 0).all()
-        assert found["load_ns"] > 0 and found["first_ns"] > 0
-        assert isinstance(found["steady"], bool)
+        assert result["load_ns"] > 0 and result["first_ns"] > 0
+        assert isinstance(result["steady"], bool)
 
     def test_sensors_are_read_while_it_measures(self, model: Path) -> None:
         assert measure_once(self.backend, model)[1] == 1
@@ -131,8 +131,8 @@ class OwnClockConformance(BackendConformance):
         assert argv and all(isinstance(word, str) for word in argv)
 
     def test_all_but_the_samples_can_be_sent(self, model: Path) -> None:
-        found, _watched = measure_once(self.backend, model)
-        assert json.dumps({key: value for key, value in found.items() if key != "samples"}, allow_nan=False)
+        result, _watched = measure_once(self.backend, model)
+        assert json.dumps({key: value for key, value in result.items() if key != "samples"}, allow_nan=False)
 
     def test_its_version_takes_the_options(self) -> None:
         assert backends.version(self.backend, {})

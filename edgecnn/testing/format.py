@@ -142,9 +142,9 @@ class FormatConformance:
         import torch
 
         with torch.inference_mode():
-            found = SmallNetwork().module()(torch.from_numpy(next(images.batches(len(images)))))
-        answers: np.ndarray = found.numpy()
-        return answers
+            logits = SmallNetwork().module()(torch.from_numpy(next(images.batches(len(images)))))
+        outputs: np.ndarray = logits.numpy()
+        return outputs
 
     def test_it_is_registered_and_its_kernels_exist(self) -> None:
         assert format_named(self.format.name) is self.format and self.format in formats()
@@ -166,16 +166,16 @@ class FormatConformance:
 
     def test_an_export_answers_as_pytorch_does(self, exported: Artifact) -> None:
         images = RandomImages(6)
-        expected, found = self.expected(images), self.outputs(exported, images)
-        assert found.shape == expected.shape
-        assert np.abs(found - expected).max() <= self.float_tolerance * np.abs(expected).max()
+        expected, outputs = self.expected(images), self.outputs(exported, images)
+        assert outputs.shape == expected.shape
+        assert np.abs(outputs - expected).max() <= self.float_tolerance * np.abs(expected).max()
 
     def test_int8_is_smaller_and_answers_nearly_the_same(self, exported: Artifact, quantized: Artifact) -> None:
         assert quantized.kind == Kind(self.format.name, "int8") and quantized.history == ("export", "quantize")
         assert quantized.size_bytes < exported.size_bytes
         images = RandomImages(12)
-        expected, found = self.expected(images), self.outputs(quantized, images)
-        centred = [values - values.mean(axis=0) for values in (expected, found)]
+        expected, outputs = self.expected(images), self.outputs(quantized, images)
+        centred = [values - values.mean(axis=0) for values in (expected, outputs)]
         assert np.corrcoef(centred[0].ravel(), centred[1].ravel())[0, 1] >= self.int8_correlation
 
     def test_half_precision_answers_nearly_the_same(self, exported: Artifact, context: Context) -> None:
@@ -183,9 +183,9 @@ class FormatConformance:
             pytest.skip("it has no FP16")
         halved = Cast(formats=(self.format.name,)).run(exported, context)
         images = RandomImages(6)
-        expected, found = self.expected(images), self.outputs(halved, images)
+        expected, outputs = self.expected(images), self.outputs(halved, images)
         assert halved.kind == Kind(self.format.name, "fp16")
-        assert np.abs(found - expected).max() <= 0.01 * np.abs(expected).max()
+        assert np.abs(outputs - expected).max() <= 0.01 * np.abs(expected).max()
 
     def test_the_lint_says_what_stays_in_float(self, exported: Artifact, quantized: Artifact) -> None:
         for artifact in (exported, quantized):
@@ -197,9 +197,9 @@ class FormatConformance:
         assert fusion.integer >= 3 and not fusion.float_layers
 
     def test_a_file_is_read_back(self, exported: Artifact, quantized: Artifact) -> None:
-        found = read(exported.path, self.format.name)
-        assert [item.shape[1:] for item in found.inputs] == [item.shape[1:] for item in exported.inputs]
-        assert sum(found.layers.values()) == 3 and found.size_bytes == exported.size_bytes
+        inspection = read(exported.path, self.format.name)
+        assert [item.shape[1:] for item in inspection.inputs] == [item.shape[1:] for item in exported.inputs]
+        assert sum(inspection.layers.values()) == 3 and inspection.size_bytes == exported.size_bytes
         for artifact in (exported, quantized):
             about = read(artifact.path, self.format.name).exported_as()
             assert Preprocessing.from_dict(about["preprocessing"]) == PREPROCESSING
@@ -216,7 +216,7 @@ class FormatConformance:
 
         if not self.format.trace or not self.format.runs_here:
             pytest.skip("its layers cannot be timed on this host")
-        found = profile(
+        layer_profile = profile(
             exported,
             device=ThisMachine(),
             profile=context.target,
@@ -225,8 +225,8 @@ class FormatConformance:
             runs=3,
             listener=ignore,
         )
-        assert found.macs == MACS
-        assert all(layer.time_ns >= 0 for layer in found.layers)
+        assert layer_profile.macs == MACS
+        assert all(layer.time_ns >= 0 for layer in layer_profile.layers)
 
     def test_a_bundle_runs_alone(self, exported: Artifact, tmp_path: Path) -> None:
         from PIL import Image

@@ -21,7 +21,7 @@ class DivergenceCheck:
     """On the CPU every value is read; elsewhere many at once, for reading one makes the loop wait for the device."""
 
     def __init__(self, images: LabelledImages, device: torch.device) -> None:
-        self.found: StepError | None = None
+        self.error: StepError | None = None
         self._images = images
         self._most = 1 if device.type == "cpu" else UNREAD
         self._unread: list[tuple[str, Tensor, Sequence[Tensor], str]] = []
@@ -33,14 +33,14 @@ class DivergenceCheck:
             self.read()
 
     def read(self) -> None:
-        """Set `found` to the error that names the first bad batch, if there is one."""
+        """Set `error` to the error that names the first bad batch, if there is one."""
         unread, self._unread = self._unread, []
-        if not unread or self.found is not None:
+        if not unread or self.error is not None:
             return
         values = [float(unread[0][1])] if len(unread) == 1 else torch.stack([entry[1] for entry in unread]).tolist()
         for value, (what, _, batches, when) in zip(values, unread, strict=True):
             if not math.isfinite(value):
-                self.found = self._error(what, value, torch.cat([part.cpu() for part in batches]).tolist(), when)
+                self.error = self._error(what, value, torch.cat([part.cpu() for part in batches]).tolist(), when)
                 return
 
     def _error(self, what: str, value: float, indices: Sequence[int], when: str) -> StepError:

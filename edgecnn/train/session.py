@@ -189,14 +189,14 @@ class TrainingRun:
         at_end = self._batches_done == len(self._task.feed)
         if at_end:
             self._divergence.read()
-        found = self._divergence.found
-        bad, asked = found is not None, self._interruption.asked
+        error = self._divergence.error
+        bad, asked = error is not None, self._interruption.asked
         if self._group.world > 1:
             if self._stepper.taken % AGREE_EVERY and not at_end:
                 return
             bad, asked = (bool(value) for value in self._group.total(bad, asked))
         if bad:
-            raise found or StepError(
+            raise error or StepError(
                 CODE, "the training loss of another process is no longer a number", hint="see what that process said"
             )
         if asked:

@@ -43,7 +43,7 @@ def identity(module: nn.Module, settings: TrainSettings, *, images: TrainingImag
     printed = re.sub(r"0x[0-9a-f]+", "", repr(module))
     return {
         "architecture": digest_of([printed, shapes]),
-        "data": [None if found is None else found.digest for found in (images.train, images.validation)],
+        "data": [None if part is None else part.digest for part in (images.train, images.validation)],
         "settings": settings.model_dump(mode="json", exclude=set(FREE_TO_CHANGE)),
         **more,
     }
@@ -102,13 +102,13 @@ class RunState:
     def _best(self, number: int) -> Path:
         return self._folder / f"best-{number:04}.pt"
 
-    def _require_same(self, found: Mapping[str, Any]) -> None:
+    def _require_same(self, saved: Mapping[str, Any]) -> None:
         for part, words in WORDS.items():
-            if found.get(part) != self._identity.get(part):
+            if saved.get(part) != self._identity.get(part):
                 raise InputError(
                     f"resume-{part}",
                     f"the state in {self._folder} is of a run with {words}",
-                    why=_difference(found.get(part), self._identity.get(part)),
+                    why=_difference(saved.get(part), self._identity.get(part)),
                     hint=f"start again as that run was started, or begin anew: rm -r {self._folder}",
                 )
 

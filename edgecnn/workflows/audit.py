@@ -103,7 +103,7 @@ def audit(
         parts=parts,
         names=tuple(below(sample.path, listing.root) for sample in listing.samples),
         balance=balance(labels, parts, known=listing.labels),
-        sizes={part: found for part in order if (found := sizes(by_part[part])) is not None},
+        sizes={part: part_sizes for part in order if (part_sizes := sizes(by_part[part])) is not None},
         modes=dict(Counter(look.mode for look in looked.looks if not look.error).most_common()),
         odd=oddities(looked.looks),
         copies=copies,
@@ -176,21 +176,21 @@ def _doubts(
     right = find(DEFAULT).quality(Answers(logits, images)).value if len(images) else 0.0
     probabilities, _ = probabilities_of(logits)
     of_part = np.array([parts[place] for place in whole])
-    found: list[LabelDoubt] = []
+    suspicious: list[LabelDoubt] = []
     for part in dict.fromkeys(parts):
         inside = np.flatnonzero(of_part == part)
         doubts = doubtful(probabilities[inside], labels[inside].tolist())
-        found += [replace(doubt, place=int(whole[inside[doubt.place]])) for doubt in doubts]
-    found.sort(key=lambda doubt: doubt.label_confidence - doubt.confidence)
-    return LabelDoubts(opened.file, predictor.runtime, classes.names, len(labels), right, tuple(found))
+        suspicious += [replace(doubt, place=int(whole[inside[doubt.place]])) for doubt in doubts]
+    suspicious.sort(key=lambda doubt: doubt.label_confidence - doubt.confidence)
+    return LabelDoubts(opened.file, predictor.runtime, classes.names, len(labels), right, tuple(suspicious))
 
 
-def write(found: Audit, folder: Path) -> None:
+def write(audit: Audit, folder: Path) -> None:
     """Write audit.json, audit.md and the contact sheets there is something for, copies.png and suspicious.png.
 
     Raises StepError where the disk refuses.
     """
-    sheets = {COPIES: _copies_cells(found), DOUBTS: _doubts_cells(found)}
+    sheets = {COPIES: _copies_cells(audit), DOUBTS: _doubts_cells(audit)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in sheets:
@@ -203,39 +203,39 @@ def write(found: Audit, folder: Path) -> None:
     }
     for name in filter(sheets.get, sheets):
         write_sheet(sheets[name], folder / name, title=titles[name])
-    write_atomically(folder / "audit.json", archive.dumps(json.to_dict(found)))
-    write_atomically(folder / "audit.md", markdown.render(document(found)))
+    write_atomically(folder / "audit.json", archive.dumps(json.to_dict(audit)))
+    write_atomically(folder / "audit.md", markdown.render(document(audit)))
 
 
-def _copies_cells(found: Audit) -> list[SheetPicture]:
+def _copies_cells(audit: Audit) -> list[SheetPicture]:
     """Group by group, those across parts or labels first."""
     telling = sorted(
-        found.copies,
-        key=lambda group: (len({found.parts[place] for place in group.places}) < 2, not group.exact, group.places),
+        audit.copies,
+        key=lambda group: (len({audit.parts[place] for place in group.places}) < 2, not group.exact, group.places),
     )
     cells: list[SheetPicture] = []
     for number, group in enumerate(telling, 1):
         kind = "same bytes" if group.exact else "mirrored" if group.mirrored else "looks the same"
-        for place in sorted(group.places, key=lambda place: found.parts[place] != "val")[:IN_A_GROUP]:
-            sample = found.looked.samples[place]
-            cells.append(SheetPicture(sample.path, (f"{number}: {kind}", found.names[place], sample.label)))
+        for place in sorted(group.places, key=lambda place: audit.parts[place] != "val")[:IN_A_GROUP]:
+            sample = audit.looked.samples[place]
+            cells.append(SheetPicture(sample.path, (f"{number}: {kind}", audit.names[place], sample.label)))
         if len(cells) >= ON_A_SHEET:
             break
     return cells
 
 
-def _doubts_cells(found: Audit) -> list[SheetPicture]:
-    if found.doubts is None:
+def _doubts_cells(audit: Audit) -> list[SheetPicture]:
+    if audit.doubts is None:
         return []
-    names = found.doubts.class_names
+    names = audit.doubts.class_names
     return [
         SheetPicture(
-            found.looked.samples[doubt.place].path,
+            audit.looked.samples[doubt.place].path,
             (
                 f"label {names[doubt.label]}",
                 f"or {names[doubt.suggested]}? {sure(doubt.confidence)}",
-                found.names[doubt.place],
+                audit.names[doubt.place],
             ),
         )
-        for doubt in found.doubts.doubts[:ON_A_SHEET]
+        for doubt in audit.doubts.doubts[:ON_A_SHEET]
     ]

@@ -135,9 +135,9 @@ def _int8(flags: set[str]) -> str:
         "asimddp": "dot product",
         "i8mm": "i8mm",
     }
-    found = [word for flag, word in known.items() if flag in flags]
-    if found:
-        return f"fast: {', '.join(found)}"
+    features = [word for flag, word in known.items() if flag in flags]
+    if features:
+        return f"fast: {', '.join(features)}"
     return "no dot-product instructions: INT8 may be no faster than FP32 here" if flags else "unknown"
 
 

@@ -129,10 +129,10 @@ def predict(
     """The answers to all images, each merged from its views where there are several, and what to know of them."""
 
     def outputs(images: Images) -> np.ndarray:
-        found = predictor.predict(images, listener=listener)
-        task.validate(found, width=predictor.num_classes, runtime=predictor.runtime)
-        require_finite(found)
-        return found
+        predictions = predictor.predict(images, listener=listener)
+        task.validate(predictions, width=predictor.num_classes, runtime=predictor.runtime)
+        require_finite(predictions)
+        return predictions
 
     if not views:
         raw = outputs(images)

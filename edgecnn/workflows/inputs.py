@@ -104,7 +104,7 @@ def _open_data(
         return _without_data(model, source, recipe, preprocessing=preprocessing, listener=listener)
     from edgecnn.data import open_data
 
-    found = open_data(
+    data = open_data(
         source.data,
         num_classes=model.num_classes,
         preprocessing=preprocessing,
@@ -115,8 +115,8 @@ def _open_data(
         judges=judges,
         read_labels=task.read_labels,
     )
-    training = found.training if found.may_train else None
-    return RunData(found.calibration, found.evaluation, preprocessing, found.class_names, found.facts(), training)
+    training = data.training if data.may_train else None
+    return RunData(data.calibration, data.evaluation, preprocessing, data.class_names, data.facts(), training)
 
 
 def _from_tensors(model: LoadedModel, source: Source, recipe: Recipe, preprocessing: Preprocessing) -> RunData:

@@ -80,7 +80,7 @@ def test_the_whole_network_is_left_as_it_was() -> None:
     whole, found = prunable("inverted")
     before = {key: value.clone() for key, value in whole.state_dict().items()}
     state = torch.get_rng_state()
-    groups(whole, IMAGE, found=[group.dependencies for group in found if group.dependencies])
+    groups(whole, IMAGE, usable_groups=[group.dependencies for group in found if group.dependencies])
     shrink(whole, IMAGE, {group.root: group.widths[0] for group in found}, prunable=found)
     assert all(torch.equal(before[key], value) for key, value in whole.state_dict().items())
     assert torch.equal(state, torch.get_rng_state())
@@ -169,14 +169,16 @@ def test_what_was_asked_to_stay_stays() -> None:
     whole, found = prunable("residual")
     dependencies = [group.dependencies for group in found if group.dependencies]
     for word, stay in (("body.1.first.0", 1), ("body.1", 2), (r"body\.\d\.first.*", 2), ("body", 3)):
-        kept = groups(whole, IMAGE, ranking=Ranking(ignore=(word,)), found=dependencies)
+        kept = groups(whole, IMAGE, ranking=Ranking(ignore=(word,)), usable_groups=dependencies)
         assert len(kept) == len(found) - stay
         assert [why for why in kept.unpruned.values() if "asked to stay whole" in why]
 
 
 def test_a_layer_narrower_than_the_rounding_is_said_to_be() -> None:
     whole, found = prunable("residual")
-    kept = groups(whole, IMAGE, ranking=Ranking(round_to=32), found=[g.dependencies for g in found if g.dependencies])
+    kept = groups(
+        whole, IMAGE, ranking=Ranking(round_to=32), usable_groups=[g.dependencies for g in found if g.dependencies]
+    )
     assert not kept.groups
     assert kept.unpruned["body.1.first.0"] == "it has 32 channels, which are rounded to 32"
 
@@ -184,7 +186,7 @@ def test_a_layer_narrower_than_the_rounding_is_said_to_be() -> None:
 def test_no_more_of_a_layer_goes_than_is_allowed() -> None:
     whole, found = prunable("plain")
     ranking = Ranking(round_to=8, max_layer=0.3)
-    kept = groups(whole, IMAGE, ranking=ranking, found=[g.dependencies for g in found if g.dependencies])
+    kept = groups(whole, IMAGE, ranking=ranking, usable_groups=[g.dependencies for g in found if g.dependencies])
     assert {group.root: group.widths for group in kept} == {
         "body.2.0": (48, 56, 64),
         "body.1.0": (40, 48),

@@ -86,7 +86,9 @@ def write(
     chosen = {Kind(*kind): found[Kind(*kind)] for kind in kinds}
     data: Any = SimpleNamespace(preprocessing=None, class_names=())
     made = provenance(host)
-    write_run(out, report(), found=chosen, networks={}, data=data, decoder=TASK.decoder, provenance=made, samples=None)
+    write_run(
+        out, report(), assessments=chosen, networks={}, data=data, decoder=TASK.decoder, provenance=made, samples=None
+    )
 
 
 def test_artifacts_of_an_earlier_run_are_removed(tmp_path: Path, made: dict[Kind, Assessment]) -> None:

@@ -47,17 +47,17 @@ def groups(
     example: Tensor,
     *,
     ranking: Ranking | None = None,
-    found: Sequence[DependencyGroup] | None = None,
+    usable_groups: Sequence[DependencyGroup] | None = None,
     listener: Listener = events.ignore,
 ) -> Prunable:
     """Find what can be pruned together, by trial on copies, with the importance of each channel.
 
-    `module` is on the CPU and stays as it is; `example` is an input of shape (1, C, H, W); `found` are dependency
-    groups that an earlier call found usable. Raises StepError `cannot-trace`, InputError `no-loss`.
+    `module` is on the CPU and stays as it is; `example` is an input of shape (1, C, H, W); `usable_groups` are those
+    that an earlier call said can be pruned. Raises StepError `cannot-trace`, InputError `no-loss`.
     """
     ranking = ranking or Ranking()
     module.eval()
-    reasons = usable(module, example, seed=ranking.seed) if found is None else dict.fromkeys(found, "")
+    reasons = usable(module, example, seed=ranking.seed) if usable_groups is None else dict.fromkeys(usable_groups, "")
     reasons = {item: why or _spared(item, ranking) for item, why in reasons.items()}
     usable_now = [item for item, why in reasons.items() if not why]
     prunable: list[PrunableGroup] = []

@@ -237,7 +237,7 @@ def _chosen(
 def _better(tried: Sequence[LatencyOutcome]) -> LatencyOutcome:
     """Of those that keep the budget the slowest, which keeps most; else the fastest."""
     kept = [outcome for outcome in tried if outcome.is_met]
-    return max(kept, key=lambda outcome: outcome.after_ns) if kept else min(tried, key=lambda found: found.after_ns)
+    return max(kept, key=lambda outcome: outcome.after_ns) if kept else min(tried, key=lambda outcome: outcome.after_ns)
 
 
 def _not_met(least_ns: float, budget_ns: float, before_ns: float) -> InputError:

@@ -81,10 +81,10 @@ def _given_back(module: nn.Module) -> Iterator[None]:
                 buffer.copy_(buffers[name])
 
 
-def _tensors(found: Any) -> list[Tensor]:
-    if isinstance(found, Tensor):
-        return [found]
-    items = found.values() if isinstance(found, dict) else found if isinstance(found, tuple | list) else ()
+def _tensors(outputs: Any) -> list[Tensor]:
+    if isinstance(outputs, Tensor):
+        return [outputs]
+    items = outputs.values() if isinstance(outputs, dict) else outputs if isinstance(outputs, tuple | list) else ()
     return [tensor for item in items for tensor in _tensors(item)]
 
 

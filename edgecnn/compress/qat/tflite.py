@@ -186,9 +186,9 @@ class _Reader:
             return ""
         name = graph.name(index)
         if graph.is_constant(index) and name not in self._constants and name not in self._integers:
-            values, found = graph.constant(index), _grid(graph, index)
-            if found is not None:
-                values = np.asarray((values.astype(np.int32) - found.zero_point) * found.scale, dtype=np.float32)
+            values, grid = graph.constant(index), _grid(graph, index)
+            if grid is not None:
+                values = np.asarray((values.astype(np.int32) - grid.zero_point) * grid.scale, dtype=np.float32)
             (self._constants if values.dtype == np.float32 else self._integers)[name] = torch.from_numpy(values)
         return name
 

@@ -116,8 +116,8 @@ def _cores(facts: DeviceFacts, profile: DeviceProfile) -> Iterator[Diagnostic]:
     assert profile.hardware is not None
     expected = profile.hardware.cpu.cores
     mode = facts.power_mode or ""
-    modes = [found for known in (profile.power_modes, profile.power_modes_super) if (found := known.get(mode))]
-    if usable is not None and usable < expected and not any(found.cores == usable for found in modes):
+    modes = [listed for known in (profile.power_modes, profile.power_modes_super) if (listed := known.get(mode))]
+    if usable is not None and usable < expected and not any(listed.cores == usable for listed in modes):
         yield Diagnostic(
             "cores", "warn", f"{usable:g} of {expected} cores can be used", "cat /sys/devices/system/cpu/online"
         )

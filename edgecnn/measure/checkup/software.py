@@ -33,16 +33,16 @@ def _jetpack(device: DeviceUnderTest) -> Iterator[Diagnostic]:
     facts, expected = device.facts, device.profile.jetpack
     if expected is None:
         return
-    found, l4t = facts.jetpack, facts.l4t
-    number, least, most = version_of(found), version_of(expected.min), version_of(expected.max)
+    jetpack, l4t = facts.jetpack, facts.l4t
+    number, least, most = version_of(jetpack), version_of(expected.min), version_of(expected.max)
     if number is None or least is None or most is None:
         what = f"L4T {l4t} belongs to no JetPack known here" if l4t else "its JetPack cannot be read"
         yield Diagnostic("jetpack", "unknown", what, "cat /etc/nv_tegra_release")
     elif least <= number and number[: len(most)] <= most:
-        yield Diagnostic("jetpack", "ok", f"JetPack {found} (L4T {l4t})")
+        yield Diagnostic("jetpack", "ok", f"JetPack {jetpack} (L4T {l4t})")
     else:
         span = f"the profile knows {expected.min} to {expected.max}"
-        yield Diagnostic("jetpack", "warn", f"JetPack {found} (L4T {l4t}): {span}")
+        yield Diagnostic("jetpack", "warn", f"JetPack {jetpack} (L4T {l4t}): {span}")
 
 
 def _python(facts: DeviceFacts) -> Diagnostic:

@@ -22,17 +22,17 @@ def _runtime(device: DeviceUnderTest) -> Diagnostic:
     tool, code, expected = device.facts.tensorrt, "runtime-tensorrt", device.profile.jetpack
     if tool is None:
         return Diagnostic(code, "unknown", "whether trtexec works was not told")
-    found = tool.version
+    version = tool.version
     if not tool.trtexec:
         if device.profile.local:
             return Diagnostic(code, "warn", "no trtexec here: TensorRT files are judged in a stand-in, and not timed")
         return Diagnostic(code, "warn", tool.error or "trtexec is missing", TENSORRT)
-    numbers = version_of(found)
+    numbers = version_of(version)
     listed = expected.tensorrt if expected else []
     known = [version_of(text) for text in listed]
     if numbers and known and not any(one and numbers[: len(one)] == one for one in known):
-        return Diagnostic(code, "ok", f"TensorRT {found}, which is new here: the profile knows {', '.join(listed)}")
-    return Diagnostic(code, "ok", f"TensorRT {found or 'of an unknown version'}")
+        return Diagnostic(code, "ok", f"TensorRT {version}, which is new here: the profile knows {', '.join(listed)}")
+    return Diagnostic(code, "ok", f"TensorRT {version or 'of an unknown version'}")
 
 
 def _bindings(device: DeviceUnderTest) -> Iterator[Diagnostic]:

@@ -68,12 +68,12 @@ def _sizes(audit: Audit) -> Iterator[doc.Element]:
     rows = tuple(
         (
             part,
-            f"{_pixels(found.usual)} ({percent(found.usual_images / found.images, 0)})",
-            *(_pixels(found.smallest), _pixels(found.largest)),
-            " ".join(f"{value:.0f}" for value in found.shorter_quartiles),
-            f"{found.different:,}",
+            f"{_pixels(sizes.usual)} ({percent(sizes.usual_images / sizes.images, 0)})",
+            *(_pixels(sizes.smallest), _pixels(sizes.largest)),
+            " ".join(f"{value:.0f}" for value in sizes.shorter_quartiles),
+            f"{sizes.different:,}",
         )
-        for part, found in audit.sizes.items()
+        for part, sizes in audit.sizes.items()
     )
     titles = ("pixels", "most frequent", "smallest", "largest", "shorter side, quartiles", "different")
     yield doc.Table(doc.columns(*titles), rows)

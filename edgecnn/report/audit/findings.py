@@ -37,13 +37,13 @@ def findings(audit: Audit) -> list[DataFinding]:
     return sorted(unsorted, key=lambda finding: not finding.serious)
 
 
-def outcome(found: Sequence[DataFinding]) -> Literal["PASS", "FAIL"]:
+def outcome(findings: Sequence[DataFinding]) -> Literal["PASS", "FAIL"]:
     """FAIL where a finding spoils a verdict."""
-    return "FAIL" if any(finding.serious for finding in found) else "PASS"
+    return "FAIL" if any(finding.serious for finding in findings) else "PASS"
 
 
-def conclusion(found: Sequence[DataFinding]) -> str:
-    serious = sum(finding.serious for finding in found)
+def conclusion(findings: Sequence[DataFinding]) -> str:
+    serious = sum(finding.serious for finding in findings)
     if not serious:
         return "nothing was found that spoils a verdict"
     return f"{count(serious, 'finding spoils', 'findings spoil')} a verdict on this data: see ✗"
@@ -187,18 +187,16 @@ def _looks(audit: Audit) -> Iterator[DataFinding]:
         text = f"{count(len(places), 'image')} with {what}" if what != "grey among colour" else ""
         text = text or f"{count(len(places), 'grey image')} among those in colour"
         yield DataFinding("odd-mode", False, text, _REMEDY.get(what, ""), tuple(audit.names[place] for place in places))
-    for part, found in audit.sizes.items():
-        if found.tiny:
-            yield DataFinding("tiny-images", False, f"{count(found.tiny, 'image')}{_in(part)} below 16 pixels")
-        if found.elongated:
-            text = f"{count(found.elongated, 'image')}{_in(part)} four times as long as wide, or more"
+    for part, sizes in audit.sizes.items():
+        if sizes.tiny:
+            yield DataFinding("tiny-images", False, f"{count(sizes.tiny, 'image')}{_in(part)} below 16 pixels")
+        if sizes.elongated:
+            text = f"{count(sizes.elongated, 'image')}{_in(part)} four times as long as wide, or more"
             yield DataFinding("elongated-images", False, text, "the centre crop shows little of them")
-    medians = {part: found.shorter_quartiles[1] for part, found in audit.sizes.items()}
+    medians = {part: sizes.shorter_quartiles[1] for part, sizes in audit.sizes.items()}
     if len(medians) == 2 and max(medians.values()) >= OTHER_SIZE * min(medians.values()):
-        sizes = " and ".join(f"{value:g} pixels in {part}" for part, value in medians.items())
-        yield DataFinding(
-            "sizes-differ", False, f"the median shorter side is {sizes}", "are both from the same source?"
-        )
+        both = " and ".join(f"{value:g} pixels in {part}" for part, value in medians.items())
+        yield DataFinding("sizes-differ", False, f"the median shorter side is {both}", "are both from the same source?")
 
 
 _REMEDY = {

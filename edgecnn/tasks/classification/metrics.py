@@ -184,15 +184,15 @@ def classify(scores: np.ndarray, labels: Sequence[int], *, names: Sequence[str])
     probabilities = probabilities_of(scores)[0]
     predictions = scores.argmax(1).astype(np.int64)
     winning = probabilities[np.arange(count), predictions]
-    found = _by_class(predictions, truth, names)
+    per_class = _by_class(predictions, truth, names)
     top5 = Proportion.of(_within(scores, truth, TOP_K), count) if classes > TOP_K else None
     confusion, error = _torchmetrics_matrices(predictions, truth, probabilities)
     return ClassificationScores(
         top1=Proportion.of(int(np.count_nonzero(predictions == truth)), count),
         top5=top5,
-        classes=found,
-        macro=_average(found, weighted=False),
-        weighted=_average(found, weighted=True),
+        classes=per_class,
+        macro=_average(per_class, weighted=False),
+        weighted=_average(per_class, weighted=True),
         confusion=confusion,
         confidence=float(winning.mean(dtype=np.float64)),
         calibration_error=error,
@@ -254,8 +254,8 @@ def _torchmetrics_matrices(
     right = torch.from_numpy((predictions == truth).astype(np.int64))
     confidence = torch.from_numpy(_below_one(probabilities[np.arange(len(truth)), predictions]))
     error = binary_calibration_error(confidence, right, n_bins=BINS, norm="l1", validate_args=False)
-    found: np.ndarray = matrix.numpy().astype(np.int64)
-    return found, float(error)
+    counts: np.ndarray = matrix.numpy().astype(np.int64)
+    return counts, float(error)
 
 
 def _below_one(confidence: np.ndarray) -> np.ndarray:

@@ -67,15 +67,15 @@ class Assessment:
 def gather(executions: Sequence[Execution], context: RunContext) -> dict[Kind, Assessment]:
     """One assessment per artifact, in the order made, with nothing known yet. On a board each file runs in its own
     runtime."""
-    found = {}
+    assessments = {}
     for execution in executions:
         deployment = context.target.deployment(execution.format)
         assert deployment is not None
         runs_on = backend_here(deployment.backend) if context.connection.local else deployment.backend
         for kind, artifact in execution.artifacts.items():
             error = context.connection.missing.get(runs_on)
-            found[kind] = Assessment(artifact, deployment, runs_on, execution.models[kind], error=error)
-    return found
+            assessments[kind] = Assessment(artifact, deployment, runs_on, execution.models[kind], error=error)
+    return assessments
 
 
 def _cached(
@@ -195,7 +195,7 @@ def rank(model: Model, format: FormatName, context: RunContext) -> list[str]:
 
 
 def time_all(
-    found: Mapping[Kind, Assessment], context: RunContext, *, profile: Profile, threads: int, again: bool
+    assessments: Mapping[Kind, Assessment], context: RunContext, *, profile: Profile, threads: int, again: bool
 ) -> Path | None:
     """Measure every file whose own runtime is on the device, interleaved; the folder that holds the raw samples.
 
@@ -203,7 +203,7 @@ def time_all(
     """
     timed = {
         assessment.name: assessment
-        for assessment in found.values()
+        for assessment in assessments.values()
         if assessment.error is None and not assessment.is_stand_in
     }
     if not timed:
@@ -263,11 +263,11 @@ def time_all(
 def speeds(taken: Sequence[Latency], timed: Mapping[str, Assessment]) -> dict[str, Speed]:
     """Each latency in report units, beside FP32 in the same runtime."""
     by_name = {latency.name: latency for latency in taken}
-    found = {}
+    by_file = {}
     for name, latency in by_name.items():
         baseline = by_name.get(f"{timed[name].artifact.format} fp32")
         ratio = compare(latency, baseline) if baseline is not None and baseline is not latency else None
-        found[name] = Speed(
+        by_file[name] = Speed(
             median_ms=latency.times.median_ns / 1e6,
             median_low_ms=latency.times.median_low_ns / 1e6,
             median_high_ms=latency.times.median_high_ns / 1e6,
@@ -292,4 +292,4 @@ def speeds(taken: Sequence[Latency], timed: Mapping[str, Assessment]) -> dict[st
             power_source=latency.energy.power_source,
             disturbed=any(reason.code in BY_LOAD for reason in latency.reasons),
         )
-    return found
+    return by_file

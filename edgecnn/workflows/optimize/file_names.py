@@ -20,12 +20,12 @@ def file_name(kind: Kind) -> str:
 def network_files(executions: Sequence[Execution]) -> dict[str, Artifact]:
     """The changed checkpoints by the names they are delivered under. Formats may end in different ones, for each is
     searched for itself: then `model.onnx.pruned.safetensors` names the format."""
-    found: dict[str, Artifact] = {}
+    named_files: dict[str, Artifact] = {}
     for kind in dict.fromkeys(kind for execution in executions for kind in execution.networks):
         made = {execution.format: execution.networks[kind] for execution in executions if kind in execution.networks}
         if len({artifact.sha256 for artifact in made.values()}) == 1:
-            found[file_name(kind)] = next(iter(made.values()))
+            named_files[file_name(kind)] = next(iter(made.values()))
         else:
             named = {f"model.{format}.{kind.variant}.safetensors": artifact for format, artifact in made.items()}
-            found.update(named)
-    return found
+            named_files.update(named)
+    return named_files

@@ -30,7 +30,7 @@ def write_run(
     out: Path,
     report: Report,
     *,
-    found: Mapping[Kind, Assessment],
+    assessments: Mapping[Kind, Assessment],
     networks: Mapping[str, Artifact],
     data: Data,
     decoder: Path,
@@ -42,7 +42,7 @@ def write_run(
     Raises StepError when the folder cannot be written; what is finished stays in the store.
     """
     with one_at_a_time(out / ".store" / "write.lock"):
-        _deliver(out / "artifacts", found, networks)
+        _deliver(out / "artifacts", assessments, networks)
         for reporter, name in REPORTS.items():
             write_atomically(out / name, plugins.load("reporters", reporter)(report))
         ended = {"outcome": report.outcome, "created": report.created, "stages": report.to_dict()["stages"]}
@@ -56,13 +56,15 @@ def write_run(
         if chosen is None:  # a bundle of an earlier run would pass for this one's
             shutil.rmtree(out / "bundle", ignore_errors=True)
         else:
-            assessment = next(item for kind, item in found.items() if str(kind) == chosen.name)
+            assessment = next(item for kind, item in assessments.items() if str(kind) == chosen.name)
             _bundle(out / "bundle", chosen, assessment, report=report, data=data, decoder=decoder)
 
 
-def _deliver(folder: Path, found: Mapping[Kind, Assessment], networks: Mapping[str, Artifact]) -> None:
+def _deliver(folder: Path, assessments: Mapping[Kind, Assessment], networks: Mapping[str, Artifact]) -> None:
     """Copy the exported files and the changed checkpoints, which come by their names."""
-    delivered = {file_name(kind): assessment.artifact for kind, assessment in found.items() if assessment.error is None}
+    delivered = {
+        file_name(kind): assessment.artifact for kind, assessment in assessments.items() if assessment.error is None
+    }
     delivered |= networks
     for name, artifact in delivered.items():
         copy_into_place(artifact.path, folder / name)

@@ -72,18 +72,18 @@ def run(request: Request, *, listener: Listener) -> Report:
             request = _with_checkpoint(request, inputs)
         context = replace(context, confidence=confidence_of(request, context))
         executions = build(request, context)
-        found = gather(executions, context)
+        assessments = gather(executions, context)
         baseline, records = checkpoint_answers(context)
-        _assess(found, context, request)
-        executions, searches = _search(executions, found, baseline, context, request)
+        _assess(assessments, context, request)
+        executions, searches = _search(executions, assessments, baseline, context, request)
         profile = profile_named(request.profile)
-        samples = time_all(found, context, profile=profile, threads=request.threads, again=request.remeasure)
+        samples = time_all(assessments, context, profile=profile, threads=request.threads, again=request.remeasure)
         report = build_report(
             request,
             inputs,
             context,
             executions,
-            found=found,
+            assessments=assessments,
             baseline=baseline,
             records=records,
             warnings=warnings,
@@ -92,7 +92,7 @@ def run(request: Request, *, listener: Listener) -> Report:
         write_run(
             request.out,
             report,
-            found=found,
+            assessments=assessments,
             networks=file_names.network_files(executions),
             data=inputs.data,
             decoder=context.task.decoder,
@@ -125,7 +125,7 @@ def build(request: Request, context: RunContext) -> list[Execution]:
 
 def _search(
     executions: Sequence[Execution],
-    found: dict[Kind, Assessment],
+    assessments: dict[Kind, Assessment],
     baseline: Answers | None,
     context: RunContext,
     request: Request,
@@ -133,7 +133,7 @@ def _search(
     """Each execution as the search leaves it, and what was tried; without images to judge on there is no search."""
     if baseline is None or not request.recipe.ladder:
         return list(executions), []
-    searched = [search(execution, found, baseline, context, request) for execution in executions]
+    searched = [search(execution, assessments, baseline, context, request) for execution in executions]
     return [execution for execution, _ in searched], [tried for _, tried in searched if tried is not None]
 
 
@@ -181,14 +181,14 @@ def _with_checkpoint(request: Request, inputs: Inputs) -> Request:
     return replace(request, source=replace(request.source, checkpoint=file))
 
 
-def _assess(found: Mapping[Kind, Assessment], context: RunContext, request: Request) -> None:
+def _assess(assessments: Mapping[Kind, Assessment], context: RunContext, request: Request) -> None:
     """Lint every file, run it on the images, compare it with PyTorch. An error of one file stays with it."""
     images = context.data.evaluation or context.data.calibration
-    for assessment in found.values():
+    for assessment in assessments.values():
         if assessment.error is not None:
             continue
         try:
-            validate_source(assessment, found)
+            validate_source(assessment, assessments)
             lint(assessment, context)
             for warning in assessment.fusion.warnings if assessment.fusion else ():
                 context.listener(Warned("fusion", f"{assessment.name}: {warning}"))

@@ -150,16 +150,16 @@ def limited(made: Sequence[Row], finals: Sequence[Kind | None], *, budget: Budge
 def _limited(row: Row, budget: Budget, *, here: bool) -> Row:
     if row.status != "ok" or row.outcome is None:
         return row
-    found = [(row.outcome, row.outcome_why)]
+    outcomes = [(row.outcome, row.outcome_why)]
     if budget.max_size is not None and row.size_bytes is not None:
         fits = row.size_bytes <= budget.max_size
         said = f"it has {in_words(row.size_bytes, 'B')}; the budget is {in_words(budget.max_size, 'B')}"
-        found.append(("PASS" if fits else "FAIL", said))
+        outcomes.append(("PASS" if fits else "FAIL", said))
     if budget.max_latency is not None:
-        found.append(_latency(row, budget.max_latency, here=here))
+        outcomes.append(_latency(row, budget.max_latency, here=here))
     passed: Outcome = "PASS"
-    worst = next((word for word in OUTCOMES_WORST_FIRST if any(word == item for item, _ in found)), passed)
-    return replace(row, outcome=worst, outcome_why="; ".join(why for item, why in found if item == worst))
+    worst = next((word for word in OUTCOMES_WORST_FIRST if any(word == item for item, _ in outcomes)), passed)
+    return replace(row, outcome=worst, outcome_why="; ".join(why for item, why in outcomes if item == worst))
 
 
 def _latency(row: Row, limit: float, *, here: bool) -> tuple[Outcome, str]:

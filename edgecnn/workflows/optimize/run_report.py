@@ -46,25 +46,25 @@ def build_report(
     context: RunContext,
     executions: Sequence[Execution],
     *,
-    found: Mapping[Any, Assessment],
+    assessments: Mapping[Any, Assessment],
     baseline: Answers | None,
     records: Sequence[dict[str, Any]],
     warnings: Sequence[str],
     searches: Sequence[Search],
 ) -> Report:
-    """The report of a finished run; `found` are the assessments by kind, `baseline` the checkpoint's answers
+    """The report of a finished run; `assessments` are the assessments by kind, `baseline` the checkpoint's answers
     to the evaluation images, where there are any, and `records` the steps that gave them."""
     connection, task = context.connection, context.task
     max_drop, confidence = request.budget.max_drop, context.confidence
-    rows = results.rows(executions, found, baseline, task=task, max_drop=max_drop, confidence=confidence)
+    rows = results.rows(executions, assessments, baseline, task=task, max_drop=max_drop, confidence=confidence)
     finals = [execution.final for execution in executions]
     rows = results.limited(rows, finals, budget=request.budget, here=request.here)
     budget = _budget_facts(request)
     bundled = recommendation.deciding(rows, budget) if request.formats is None else None
     outcome, why = recommendation.overall(rows, task, confidence=confidence, bundled=bundled)
-    doubts = results.doubts(found, baseline, task)
+    doubts = results.doubts(assessments, baseline, task)
     steps = [record for execution in executions for record in execution.records]
-    steps += _first_of_each([*records, *(record for item in found.values() for record in item.records)])
+    steps += _first_of_each([*records, *(record for item in assessments.values() for record in item.records)])
     return Report(
         title=f"{_name(request.source.checkpoint)} for {request.target.title}",
         outcome=outcome,

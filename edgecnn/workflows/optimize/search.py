@@ -39,7 +39,7 @@ ON_SEARCH_IMAGES = f"{AS_WRITTEN}, on these images"
 
 def search(
     execution: Execution,
-    found: dict[Kind, Assessment],
+    assessments: dict[Kind, Assessment],
     checkpoint: Answers,
     context: RunContext,
     request: Request,
@@ -47,13 +47,13 @@ def search(
     """The execution to deliver, and how it was found: `execution` itself where the recipe as written passes.
     `checkpoint` are its answers in PyTorch, which everything is judged against.
 
-    `found` gets the assessments of a new execution's files. Raises CannotWrite only: an attempt that fails becomes a
-    row of the search.
+    `assessments` gets those of a new execution's files. Raises CannotWrite only: an attempt that fails becomes a row of
+    the search.
     """
-    final, baseline = execution.final, found.get(Kind(execution.format, "fp32"))
+    final, baseline = execution.final, assessments.get(Kind(execution.format, "fp32"))
     if not request.recipe.ladder or final is None or baseline is None:
         return execution, None
-    judged = found.get(final)
+    judged = assessments.get(final)
     if judged is None or any(item.error is not None or item.answers is None for item in (baseline, judged)):
         return execution, None
     assert judged.answers is not None
@@ -81,7 +81,7 @@ def search(
         return execution, _result(evaluator, rows, AS_WRITTEN, None, why)
     if chosen is first:
         return execution, _result(evaluator, rows, AS_WRITTEN, overall, _closest(evaluator, chosen))
-    judgement, why = certify(chosen, found, evaluator)
+    judgement, why = certify(chosen, assessments, evaluator)
     return chosen.execution, _result(evaluator, rows, chosen.label, judgement, why)
 
 
@@ -114,18 +114,18 @@ def _evaluate(
     return TrialRow(fallback.kind, attempt.label, "no better", note) if twin else trial
 
 
-def certify(chosen: Trial, found: dict[Kind, Assessment], evaluator: Evaluator) -> tuple[Judgement | None, str]:
+def certify(chosen: Trial, assessments: dict[Kind, Assessment], evaluator: Evaluator) -> tuple[Judgement | None, str]:
     """Judge the chosen execution on the images that did not choose it, and say in words what came of it.
 
-    Its assessments replace those in `found`.
+    Its files' assessments replace those of the recipe as written.
     """
     context, execution = evaluator.context, chosen.execution
     for kind, assessment in gather([execution], context).items():
-        known = found.get(kind)
+        known = assessments.get(kind)
         if known is not None and known.artifact.sha256 == assessment.artifact.sha256:
             continue
         try:
-            validate_source(assessment, found)
+            validate_source(assessment, assessments)
             lint(assessment, context)
             answer(assessment, evaluator.certifying, context, threads=evaluator.request.threads)
             verify(assessment, evaluator.certifying, context)
@@ -133,10 +133,10 @@ def certify(chosen: Trial, found: dict[Kind, Assessment], evaluator: Evaluator) 
             raise
         except EdgecnnError as error:
             assessment.error = error
-        found[kind] = assessment
-    for kind in [kind for kind in found if kind.format == execution.format and kind not in execution.artifacts]:
-        del found[kind]
-    final = found[chosen.assessment.artifact.kind]
+        assessments[kind] = assessment
+    for kind in [kind for kind in assessments if kind.format == execution.format and kind not in execution.artifacts]:
+        del assessments[kind]
+    final = assessments[chosen.assessment.artifact.kind]
     if final.error is not None or final.answers is None:
         why = final.error.message if final.error else "there are no answers"
         return None, f"could not be certified: {why}"

@@ -74,9 +74,9 @@ def _wrong_export(assessment: Assessment, parity: Parity, differences: np.ndarra
     )
 
 
-def validate_source(assessment: Assessment, found: Mapping[Kind, Assessment]) -> None:
+def validate_source(assessment: Assessment, assessments: Mapping[Kind, Assessment]) -> None:
     """Raise StepError where the FP32 file that this one was made from is a `wrong-export`."""
-    source = found.get(assessment.artifact.kind._replace(precision="fp32"))
+    source = assessments.get(assessment.artifact.kind._replace(precision="fp32"))
     if source is None or source is assessment or source.error is None or source.error.code != WRONG_EXPORT:
         return
     raise StepError(

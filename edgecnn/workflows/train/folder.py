@@ -121,17 +121,17 @@ class RunFolder:
 
     def _require_same(self, about: Mapping[str, Any]) -> None:
         try:
-            found = json.loads((self.store / "run.json").read_text(encoding="utf-8"))["identity"]
+            saved = json.loads((self.store / "run.json").read_text(encoding="utf-8"))["identity"]
         except FileNotFoundError:
             return
         except (OSError, ValueError, KeyError, TypeError):
-            found = {}
-        differ = [name for name in WORDS if found.get(name) != about.get(name)]
+            saved = {}
+        differ = [name for name in WORDS if saved.get(name) != about.get(name)]
         if differ and self._has_begun():
             raise InputError(
                 "other-run",
                 f"{self.out} holds another run",
-                why="; ".join(_difference(name, found.get(name), about.get(name)) for name in differ),
+                why="; ".join(_difference(name, saved.get(name), about.get(name)) for name in differ),
                 hint="choose another folder with --out, or forget that run with --again",
             )
 
@@ -142,17 +142,17 @@ class RunFolder:
 
     def _finished(self, about: Mapping[str, Any]) -> dict[str, Any] | None:
         try:
-            found: dict[str, Any] = json.loads((self.out / RESULT).read_text(encoding="utf-8"))
-            whole = all(sha256_of(self.out / name) == digest for name, digest in found["files"].items())
-            return found if whole and found["run"] == digest_of(about) else None
+            result: dict[str, Any] = json.loads((self.out / RESULT).read_text(encoding="utf-8"))
+            whole = all(sha256_of(self.out / name) == digest for name, digest in result["files"].items())
+            return result if whole and result["run"] == digest_of(about) else None
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
     def noted(self) -> list[Epoch]:
         """The epochs that an interrupted run has written so far."""
         try:
-            found = json.loads((self.out / HISTORY).read_text(encoding="utf-8"))["epochs"]
-            return [Epoch(**epoch) for epoch in found]
+            epochs = json.loads((self.out / HISTORY).read_text(encoding="utf-8"))["epochs"]
+            return [Epoch(**epoch) for epoch in epochs]
         except (OSError, ValueError, KeyError, TypeError):
             return []
 

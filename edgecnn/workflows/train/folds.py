@@ -45,10 +45,10 @@ def cross_validate(
         else:
             listener(Finished(step, 0.0, cached=True))
         done.append(Fold(number, own.out, len(training), len(validation), history_of(ran), cached))
-    found = Trained(request.out, about, None, all(fold.cached for fold in done), "", folds=tuple(done))
+    trained = Trained(request.out, about, None, all(fold.cached for fold in done), "", folds=tuple(done))
     if folder.writes:
-        folder.finish(identity(about, request.folds), found.to_dict(), ())
-    return found
+        folder.finish(identity(about, request.folds), trained.to_dict(), ())
+    return trained
 
 
 def _whole(inputs: TrainingInputs) -> ImageSet:

@@ -66,8 +66,8 @@ def settings_of(
             why="\n".join(_as_typed(problem, stated) for problem in problems),
             hint="edgecnn train --help",
         )
-    found: TrainSettings = settings
-    return found
+    overridden: TrainSettings = settings
+    return overridden
 
 
 def _read(config: Path) -> dict[str, Any]:
