@@ -10,8 +10,11 @@ from typing import NamedTuple
 
 from edgecnn.core.errors import StepError
 
-MIN_WIDTH = 1e-3
-"""A dead tensor would get a scale of almost zero, and runtimes overflow on it (LiteRT: 6/scale > INT32_MAX)."""
+DEAD_WIDTH = 1e-3
+"""The width of a tensor that was never anything but zero: whatever it may hold elsewhere, its scale is a usual one."""
+LEAST_WIDTH = 1e-9
+"""What is narrower holds the rounding errors of zeros. Everything else keeps its own width: what follows may scale it
+up again."""
 
 
 class Range(NamedTuple):
@@ -60,10 +63,13 @@ class RangeTable:
         return cls({name: Range(*found) for name, found in json.loads(text).items()})
 
 
-def floored(found: Range) -> Range:
-    """The range widened to hold zero (padding and ReLU need it exactly) and to at least `MIN_WIDTH`."""
+def floored(found: Range, *, least: float = LEAST_WIDTH) -> Range:
+    """The range widened to hold zero (padding and ReLU need it exactly) and to at least `least`; `DEAD_WIDTH` for one
+    that holds nothing but zero."""
     low, high = min(found.low, 0.0), max(found.high, 0.0)
-    return Range(low, high) if high - low >= MIN_WIDTH else Range(low, low + MIN_WIDTH)
+    if low == high:
+        return Range(0.0, DEAD_WIDTH)
+    return Range(low, high) if high - low >= least else Range(low, low + least)
 
 
 def asymmetric(found: Range, *, signed: bool) -> Grid:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgecnn.core.errors import StepError
-from edgecnn.quantize.ranges import MIN_WIDTH, Grid, Range, RangeTable, asymmetric, floored, symmetric
+from edgecnn.quantize.ranges import DEAD_WIDTH, LEAST_WIDTH, Grid, Range, RangeTable, asymmetric, floored, symmetric
 
 RANGES = [
     Range(0.0, 6.0),
@@ -63,7 +63,7 @@ def test_grids_fit_their_integer_type(found: Range) -> None:
     assert 0 <= unsigned.zero_point <= 255
     assert signed.zero_point == unsigned.zero_point - 128, "one grid, two types"
     assert centred.zero_point == 0
-    assert all(grid.scale >= MIN_WIDTH / 255 for grid in (unsigned, signed, centred))
+    assert all(grid.scale >= LEAST_WIDTH / 255 for grid in (unsigned, signed, centred))
 
 
 def test_a_relu6_fills_the_unsigned_grid() -> None:
@@ -76,7 +76,10 @@ def test_a_relu6_fills_the_unsigned_grid() -> None:
     [
         (Range(2.0, 5.0), Range(0.0, 5.0)),
         (Range(-5.0, -2.0), Range(-5.0, 0.0)),
-        (Range(0.0, 0.0), Range(0.0, MIN_WIDTH)),
+        (Range(0.0, 0.0), Range(0.0, DEAD_WIDTH)),
+        (Range(0.0, 3e-5), Range(0.0, 3e-5)),
+        (Range(-2e-7, 1e-7), Range(-2e-7, 1e-7)),
+        (Range(0.0, 1e-12), Range(0.0, LEAST_WIDTH)),
         (Range(-1.0, 1.0), Range(-1.0, 1.0)),
     ],
 )

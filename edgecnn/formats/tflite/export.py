@@ -17,6 +17,7 @@ from edgecnn.core.stage import Model
 from edgecnn.core.third_party import first_line, quiet
 from edgecnn.formats.inspect import described
 from edgecnn.formats.tflite import flatbuffer
+from edgecnn.formats.tflite.affine import affines_to_convs
 from edgecnn.tasks.task import DEFAULT
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def export(model: Model, out: Path, *, preprocessing: Preprocessing, task: str =
             hint="wrap it in a module that takes one image tensor and returns one tensor of logits",
         )
     pad_with_zeros(graph)
+    affines_to_convs(graph)
     _name_ends(graph)
     _rename(graph, _namer(graph, module))
     graph.set_metadata(described(model, preprocessing, task))

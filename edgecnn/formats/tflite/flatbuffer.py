@@ -137,6 +137,26 @@ class Graph:
             tensor.buffer = len(self.model.buffers) - 1
         self.model.buffers[tensor.buffer].data = np.frombuffer(values.tobytes(), dtype=np.uint8)
 
+    def add_constant(self, name: str, values: np.ndarray) -> int:
+        """The index of a new float32 constant."""
+        tensor, buffer = self._schema.TensorT(), self._schema.BufferT()
+        buffer.data = np.frombuffer(values.tobytes(), dtype=np.uint8)
+        self.model.buffers.append(buffer)
+        tensor.name, tensor.type, tensor.buffer = name.encode(), FLOAT32, len(self.model.buffers) - 1
+        tensor.shape = np.array(values.shape, dtype=np.int32)
+        self.subgraph.tensors.append(tensor)
+        return len(self.subgraph.tensors) - 1
+
+    def to_depthwise(self, operator: Any, inputs: list[int], *, fused: int) -> None:
+        """Make the operator a 1x1 DEPTHWISE_CONV_2D of (tensor, weight, bias); `fused` is an ActivationFunctionType."""
+        options = self._schema.DepthwiseConv2DOptionsT()
+        options.padding, options.strideW, options.strideH = self._schema.Padding.VALID, 1, 1
+        options.depthMultiplier, options.dilationWFactor, options.dilationHFactor = 1, 1, 1
+        options.fusedActivationFunction = fused
+        operator.opcodeIndex, operator.inputs = self.opcode("DEPTHWISE_CONV_2D"), np.array(inputs, dtype=np.int32)
+        operator.builtinOptionsType = self._schema.BuiltinOptions.DepthwiseConv2DOptions
+        operator.builtinOptions = options
+
     def activations(self) -> dict[str, int]:
         """Index by name of the float32 tensors that are computed or fed."""
         used = [*self.subgraph.inputs]

@@ -16,15 +16,20 @@ from edgecnn.core.events import Warned
 from edgecnn.core.stage import Context
 from edgecnn.core.third_party import first_line, quiet
 from edgecnn.formats.tflite import flatbuffer
+from edgecnn.formats.tflite.islands import float_islands
 from edgecnn.quantize.layer_patterns import kept, require_integer_layer
 from edgecnn.quantize.observe import Runner, observe
 from edgecnn.quantize.options import QuantizeOptions
-from edgecnn.quantize.ranges import RangeTable, asymmetric, floored
+from edgecnn.quantize.ranges import LEAST_WIDTH, RangeTable, asymmetric, floored
 from edgecnn.quantize.trained_ranges import ranges_of
 
 THREADS = 2
 BIAS_LIMIT = 2**30
 """Half of int32: what a quantized bias may reach, so that the accumulator it starts does not overflow."""
+BOUNDED_WIDTH = 2e-6
+"""256 codes on which 6 / scale fits into int32."""
+BOUNDED, BOUNDED_CODES = ("RELU6", "RELU_N1_TO_1"), (2, 3)
+"""Operators with an upper bound, and the codes of `ActivationFunctionType` that fuse them into others."""
 CHANNEL_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}
 
 
@@ -61,8 +66,9 @@ def _is_integer(graph: flatbuffer.Graph, operator: Any) -> bool:
 
 
 def floating_layers(graph: flatbuffer.Graph, options: QuantizeOptions) -> list[str]:
-    """The layers that stay in float, by their names in the file. Raises InputError when `keep_float` names none."""
-    return kept(options.keep_float, _layers(graph))
+    """The layers that stay in float, by their names in the file: those that `keep_float` names, and islands. Raises
+    InputError when it names none."""
+    return list(dict.fromkeys([*kept(options.keep_float, _layers(graph)), *float_islands(graph)]))
 
 
 def calibrate(source: Artifact, graph: flatbuffer.Graph, *, options: QuantizeOptions, context: Context) -> RangeTable:
@@ -144,11 +150,21 @@ def _padded(graph: flatbuffer.Graph) -> list[tuple[str, str]]:
 
 
 def _complete(graph: flatbuffer.Graph, observed: RangeTable) -> RangeTable:
-    """Every range wide enough for LiteRT, which overflows on 6 / scale where a dead tensor meets a fused RELU6."""
-    ranges = {name: floored(found) for name, found in observed.ranges.items()}
+    """Every range wide enough for LiteRT, which overflows on 6 / scale where an almost dead tensor meets a RELU6."""
+    bounded = {graph.layer(op) for op in graph.operators if _is_bounded(graph, op)}
+    ranges = {
+        name: floored(found, least=BOUNDED_WIDTH if name in bounded else LEAST_WIDTH)
+        for name, found in observed.ranges.items()
+    }
     for follower, leader in _padded(graph):
         ranges[follower] = ranges[leader]
     return RangeTable(ranges)
+
+
+def _is_bounded(graph: flatbuffer.Graph, operator: Any) -> bool:
+    """Whether its result is cut off at a constant, which the kernel needs in codes."""
+    fused = getattr(operator.builtinOptions, "fusedActivationFunction", 0)
+    return graph.op(operator) in BOUNDED or fused in BOUNDED_CODES
 
 
 def revive_dead_channels(graph: flatbuffer.Graph, ranges: RangeTable) -> int:
