@@ -38,7 +38,7 @@ def command(
     """Make a command of a function that declares its options.
 
     `workflow` and `dry_run` (what `--dry-run` calls instead) are `package.module:function`, imported when they are
-    called; the options are their keyword arguments. The six options of preprocessing stand before the option named
+    called; the options are their keyword arguments. The options of preprocessing stand before the option named
     `preprocessing_before`, or at the "end". A command that `extends` another has its options as well, its own before
     `--json`. `printed` are options for the printer alone; `note` is said on stderr after the result. The exit code is
     the result's, where it has one.

@@ -30,6 +30,7 @@ def audit(
         Path | None, typer.Option(metavar="FILE", help="A model whose confident answers are held against the labels.")
     ] = None,
     model: options.ModelName = None,
+    weights: options.WeightsName = None,
     class_map: options.ClassMapFile = None,
     device: Annotated[
         str | None, typer.Option(metavar="NAME", help="Where the model runs, such as cuda. Default: cpu.")

@@ -58,6 +58,7 @@ def distill(
     ] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Processes that decode images.")] = None,
     model: options.ModelName = None,
+    weights: options.WeightsName = None,
     class_map: options.ClassMapFile = None,
     seed: options.Seed = 0,
     json: options.Json = False,

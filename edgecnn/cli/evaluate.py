@@ -31,6 +31,7 @@ def evaluate(
         ),
     ],
     model: options.ModelName = None,
+    weights: options.WeightsName = None,
     class_map: options.ClassMapFile = None,
     task: Annotated[
         str | None, typer.Option(metavar="NAME", help="What the network is for; what FILE says, or classification.")

@@ -21,6 +21,7 @@ def export(
     ] = None,
     data: options.DataDir = None,
     model: options.ModelName = None,
+    weights: options.WeightsName = None,
     class_map: options.ClassMapFile = None,
     task: options.TaskName = "classification",
     precision: Annotated[str, typer.Option(metavar="WORD", help="fp32, or fp16 for tensorrt.")] = "fp32",

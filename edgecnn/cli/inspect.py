@@ -22,6 +22,7 @@ def inspect(
     model: Annotated[
         str | None, typer.Option(help="resnet50, timm:NAME, path/to/file.py:factory or pkg.module:factory.")
     ] = None,
+    weights: options.WeightsName = None,
     json: options.PrintJson = False,
 ) -> None:
     """Say what a file is: architecture, classes, shapes, precision, parameters, multiply-accumulates."""

@@ -34,6 +34,10 @@ ModelName = Annotated[
         "--model", "-m", metavar="NAME", help="resnet50, timm:NAME, path/file.py:factory or pkg.module:factory."
     ),
 ]
+WeightsName = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Which of several weights in the file: ema, state_dict or another key."),
+]
 ClassMapFile = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Class folder names in the order of the outputs, one per line; or JSON, CSV."),
@@ -90,6 +94,9 @@ _PREPROCESSING = {
     "mean": Annotated[str | None, typer.Option(metavar="R,G,B", help="Per channel, on values in [0, 1].")],
     "std": Annotated[str | None, typer.Option(metavar="R,G,B", help="Per channel, on values in [0, 1].")],
     "color": Annotated[str | None, typer.Option(metavar="WORD", help="RGB, BGR or L.")],
+    "channels": Annotated[
+        str | None, typer.Option(metavar="N", help="What the network takes, where it is read wrongly: 3 or 1.")
+    ],
 }
 PREPROCESSING = tuple(
     inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=option)

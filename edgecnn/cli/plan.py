@@ -67,6 +67,7 @@ def plan(
     device: options.OnDevice = None,
     data: options.DataDir = None,
     model: options.ModelName = None,
+    weights: options.WeightsName = None,
     class_map: options.ClassMapFile = None,
     task: options.TaskName = "classification",
     recipe: options.RecipeName = "int8",

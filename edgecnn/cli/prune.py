@@ -53,6 +53,7 @@ def prune(
     ] = None,
     data: options.DataDir = None,
     model: options.ModelName = None,
+    weights: options.WeightsName = None,
     class_map: options.ClassMapFile = None,
     task: options.TaskName = "classification",
     seed: options.Seed = 0,

@@ -21,6 +21,7 @@ def quantize(
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="Default: beside the checkpoint.")
     ] = None,
     model: options.ModelName = None,
+    weights: options.WeightsName = None,
     class_map: options.ClassMapFile = None,
     task: options.TaskName = "classification",
     observer: Annotated[

@@ -17,7 +17,8 @@ SMALL = 96
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What the user pointed at. `preprocessing` holds the fields given as flags; `task` is what the network is for.
+    """What the user pointed at. `preprocessing` holds the fields given as flags; `task` is what the network is for;
+    `weights` says which of several in the checkpoint.
 
     A caller in Python may give a `network`, an nn.Module, of which `checkpoint` is then a copy; and `tensors` instead
     of `data`: see `data.tensors.open_tensors`.
@@ -30,8 +31,28 @@ class Source:
     preprocessing: Mapping[str, Any] | None = None
     seed: int = 0
     task: str = "classification"
+    weights: str | None = None
     network: Any = field(default=None, compare=False, repr=False)
     tensors: Any = field(default=None, compare=False, repr=False)
+
+    @property
+    def stated_size(self) -> tuple[int, int] | None:
+        """(height, width) of the input in pixels, where the user says it: a network may accept no other."""
+        if self.tensors is not None:
+            height, width = shape_of(self.tensors)[1:]
+            return height, width
+        return (self.preprocessing or {}).get("crop")
+
+    @property
+    def stated_channels(self) -> int | None:
+        if self.tensors is not None:
+            return int(shape_of(self.tensors)[0])
+        return channels_of(self.preprocessing or {})
+
+
+def channels_of(fields: Mapping[str, Any]) -> int | None:
+    """How many channels the colours among preprocessing fields have, where they are among them."""
+    return None if "color" not in fields else 1 if fields["color"] == "L" else 3
 
 
 def settle_preprocessing(

@@ -7,18 +7,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from edgecnn.core.artifact import sha256_of
 from edgecnn.core.errors import EdgecnnError, InputError, StepError
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.units import first_few
-from edgecnn.models import facts, match, open, reference, registry
+from edgecnn.models import facts, input_shape, match, open, reference, registry
 from edgecnn.models.pruned import PruningPlan
 from edgecnn.models.rebuilding import for_other_classes, plan_in, stated_of
 from edgecnn.models.registry import Entry, Form, shapes
 from edgecnn.models.sources import source_files
+from edgecnn.models.versions import load_state
 from edgecnn.models.weights import Weights, read_weights, require_classes
 
 _DROPS_PATHS = ("StochasticDepth", "DropPath")
@@ -78,6 +78,8 @@ def build(
     pretrained: Path | None = None,
     dropout: float | None = None,
     stochastic_depth: float | None = None,
+    size: tuple[int, int] | None = None,
+    channels: int | None = None,
 ) -> BuiltNetwork:
     """Build a network with `num_classes` outputs; random weights come from torch's global generator.
 
@@ -85,7 +87,8 @@ def build(
     where the file has other classes (another number, or other names). A pruned file gives its pruned network, and is
     refused where `architecture` is another than it was pruned from. `dropout` and `stochastic_depth` (the rate of the
     last block, rising from the first: G. Huang et al., Deep Networks with Stochastic Depth, 2016, arXiv:1603.09382)
-    replace the architecture's own. Raises InputError, MissingError or StepError.
+    replace the architecture's own. `size` (H, W) and `channels` are those of the images, where they are known. Raises
+    InputError, MissingError or StepError.
     """
     weights = read_weights(pretrained) if pretrained is not None else None
     plan = plan_in(weights) if weights is not None else None
@@ -100,7 +103,10 @@ def build(
     module = maker.make(num_classes)
     if weights is not None and plan is not None:
         module, plan = for_other_classes(module, plan, (weights, wanted), head=maker.head())
-    _require_outputs(maker, module, num_classes)
+    own_shape, outputs = input_shape.settle(
+        module, channels=filter(None, [channels]), size=size or input_shape.declared_size(module)
+    )
+    _require_outputs(maker, outputs, num_classes)
     rates.set(module, maker.name)
     taken = _take(maker, module, (pretrained, weights), num_classes=num_classes, class_names=class_names)
     preprocessing, source = _preprocessing(maker, taken)
@@ -108,7 +114,7 @@ def build(
         module=module.float().requires_grad_(True),
         architecture=maker.name,
         notes=(str(taken),) if taken else (),
-        input_shape=_input_shape(module, preprocessing),
+        input_shape=(preprocessing.channels, *preprocessing.crop) if preprocessing is not None else own_shape,
         preprocessing=preprocessing,
         preprocessing_source=source,
         taken=taken,
@@ -188,9 +194,7 @@ class _FactoryMaker:
 _Maker = _EntryMaker | _FactoryMaker
 
 
-def _require_outputs(maker: _Maker, module: nn.Module, num_classes: int) -> None:
-    channels, *size = open.input_shape(module)
-    outputs = match.run(module, torch.zeros(1, channels, *size)).shape[1]
+def _require_outputs(maker: _Maker, outputs: int, num_classes: int) -> None:
     if outputs != num_classes:
         raise InputError(
             "class-count",
@@ -272,7 +276,7 @@ def _take(
     why = _fresh_head_reason(head, (wanted, have), (class_names, names))
     fresh = tuple(key for key in wanted if key in head) if why else ()
     taken = {key: value for key, value in state.items() if key in module.state_dict() and key not in fresh}
-    module.load_state_dict({**module.state_dict(), **taken})
+    load_state(module, {**module.state_dict(), **taken}, weights.versions)
     return LoadedWeights(
         file=path,
         sha256=sha256_of(path),
@@ -319,12 +323,6 @@ def _preprocessing(maker: _Maker, taken: LoadedWeights | None) -> tuple[Preproce
         return taken.preprocessing, "checkpoint"
     found = facts.library_preprocessing(maker.entry) if maker.entry is not None else None
     return found, maker.entry.library if found is not None and maker.entry is not None else ""
-
-
-def _input_shape(module: nn.Module, preprocessing: Preprocessing | None) -> tuple[int, int, int]:
-    if preprocessing is not None:
-        return (preprocessing.channels, *preprocessing.crop)
-    return open.input_shape(module)
 
 
 def with_training_flags(error: EdgecnnError) -> EdgecnnError:

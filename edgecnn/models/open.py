@@ -6,23 +6,21 @@ import contextlib
 import copy
 import hashlib
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from edgecnn.core.errors import EdgecnnError, InputError, MissingError, StepError
+from edgecnn.core.errors import EdgecnnError, InputError, MissingError
 from edgecnn.core.preprocessing import Preprocessing
-from edgecnn.models import facts, match, reference
+from edgecnn.models import facts, input_shape, match, recognise, reference
 from edgecnn.models.pruned import PruningPlan
 from edgecnn.models.rebuilding import plan_in, rebuild
 from edgecnn.models.registry import Entry, build_empty, shapes
 from edgecnn.models.sources import compiled_forwards, library_versions, source_files
 from edgecnn.models.weights import Weights, read_weights, require_classes
-
-_SIZES = (224, 32, 28, 64, 96, 128, 256, 299)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +30,8 @@ class LoadedModel:
     `input_shape` is (C, H, W); `sha256` identifies architecture and weights; `preprocessing_source` is checkpoint,
     timm, torchvision, given or empty; `form` says how the file stored the weights, `dtype` in which type;
     `notes` what was assumed; `source_files` are (module, sha256) of the user's code it is made of; `plan` says which
-    channels of the architecture are left in a pruned one.
+    channels of the architecture are left in a pruned one. `rivals` are architectures that take the same weights and
+    compute something else, where the file does not say which one was trained.
     """
 
     name: str
@@ -48,6 +47,7 @@ class LoadedModel:
     notes: tuple[str, ...]
     source_files: tuple[tuple[str, str], ...]
     plan: PruningPlan | None
+    rivals: tuple[str, ...]
     _network: nn.Module = field(repr=False, compare=False)
 
     def module(self) -> nn.Module:
@@ -64,7 +64,7 @@ class LoadedModel:
                 f"the preprocessing gives {shape[0]} channel(s) and {self.name} takes {self.input_shape[0]}",
                 hint="set `color` in the preprocessing: RGB, or L for one channel",
             )
-        _classes(self._network, shape)
+        input_shape.outputs(self._network, shape)
         notes = tuple(note for note in self.notes if not note.startswith(_ASSUMED))
         return replace(self, preprocessing=preprocessing, preprocessing_source="given", input_shape=shape, notes=notes)
 
@@ -85,15 +85,25 @@ class _BuiltModel:
     notes: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
     plan: PruningPlan | None = None
+    rivals: tuple[str, ...] = ()
+    channels: int | None = None
 
 
-def open_model(path: Path, *, architecture: str | None = None) -> LoadedModel:
+def open_model(
+    path: Path,
+    *,
+    architecture: str | None = None,
+    weights: str | None = None,
+    size: tuple[int, int] | None = None,
+    channels: int | None = None,
+) -> LoadedModel:
     """Read a checkpoint and build its network.
 
     `architecture` is a registered name, `file.py:factory` or `pkg.module:factory`; without it the file's own metadata
-    decides, then the names and shapes of the weights. Raises InputError, MissingError or StepError.
+    decides, then the names and shapes of the weights. `weights` says which of several in the file (`ema`). `size`
+    (H, W) and `channels` are what the user says of the input. Raises InputError, MissingError or StepError.
     """
-    return _opened(read_weights(Path(path)), architecture)
+    return _opened(read_weights(Path(path), name=weights), architecture, size, channels)
 
 
 def reopen(path: Path, *, near: Sequence[str] = ()) -> LoadedModel:
@@ -106,12 +116,18 @@ def reopen(path: Path, *, near: Sequence[str] = ()) -> LoadedModel:
     return _opened(weights, text)
 
 
-def _opened(weights: Weights, architecture: str | None) -> LoadedModel:
+def _opened(
+    weights: Weights,
+    architecture: str | None,
+    size: tuple[int, int] | None = None,
+    channels: int | None = None,
+) -> LoadedModel:
     plan = plan_in(weights)
     if plan is not None:
-        return _complete(_rebuilt(weights, plan, architecture), weights)
-    found = _named_by_user(weights, architecture) if architecture else _stated(weights) or _searched(weights)
-    return _complete(found, weights)
+        found = _rebuilt(weights, plan, architecture)
+    else:
+        found = _named_by_user(weights, architecture) if architecture else _stated(weights) or _searched(weights)
+    return _complete(found, weights, size, channels)
 
 
 def _rebuilt(weights: Weights, plan: PruningPlan, architecture: str | None) -> _BuiltModel:
@@ -184,19 +200,21 @@ def _stated(weights: Weights) -> _BuiltModel | None:
 
 
 def _searched(weights: Weights) -> _BuiltModel:
-    best, notes = match.find(weights)
-    return _registered(best, weights, notes)
+    found = recognise.find(weights)
+    rivals = tuple(str(entry) for entry in found.rivals)
+    return replace(_registered(found.fit, weights, found.notes), rivals=rivals)
 
 
 def _registered(best: match.Fit, weights: Weights, notes: tuple[str, ...]) -> _BuiltModel:
-    network = match.load_into(build_empty(best.entry, best.form), weights.state)
+    network = match.load_into(build_empty(best.entry, best.form), weights.state, weights.versions)
     if best.entry.library == "torchvision" and best.entry.name in ("googlenet", "inception_v3"):
         call = f"torchvision.models:{best.entry.name}(transform_input=True, init_weights=False)"
         notes = (
             *notes,
             f"built without transform_input; weights fine-tuned from torchvision's own need --model '{call}'",
         )
-    return _BuiltModel(str(best.entry), f"{best.entry} {best.form}", network, best.entry, notes)
+    identity = f"{best.entry} {best.form}"
+    return _BuiltModel(str(best.entry), identity, network, best.entry, notes, channels=best.form.in_channels)
 
 
 def _from_factory(factory: reference.Factory, weights: Weights) -> _BuiltModel:
@@ -213,33 +231,32 @@ def _from_factory(factory: reference.Factory, weights: Weights) -> _BuiltModel:
         differs = match.difference(shapes(network.state_dict()), given)
     if differs:
         raise match.mismatch(str(factory), differs, given)
-    network = match.load_into(copy.deepcopy(network), state)
+    network = match.load_into(copy.deepcopy(network), state, weights.versions)
     return _BuiltModel(str(factory), factory.identity(), network, modules=(factory.module,))
 
 
-def _complete(found: _BuiltModel, weights: Weights) -> LoadedModel:
+def _complete(found: _BuiltModel, weights: Weights, asked: tuple[int, int] | None, channels: int | None) -> LoadedModel:
     notes = [*weights.notes, *found.notes]
-    channels = _channels(found.network)
     preprocessing, note = facts.preprocessing_of(weights.metadata)
     source = "checkpoint" if preprocessing else ""
     notes += [note] if note else []
-    if preprocessing and preprocessing.channels != channels:
-        notes.append(
-            f"the checkpoint's preprocessing has {preprocessing.channels} channel(s) for {channels} and was left aside"
-        )
-        preprocessing, source = None, ""
-    if preprocessing is None and found.entry and channels == 3:
+    if preprocessing is None and found.entry and found.channels in (None, 3):
         preprocessing = facts.library_preprocessing(found.entry)
         source = found.entry.library if preprocessing else ""
-    size = preprocessing.crop if source == "checkpoint" and preprocessing else None
-    size = (
-        size
+    size = asked or (
+        (preprocessing.crop if preprocessing and source == "checkpoint" else None)
         or facts.stated_size(weights.metadata)
         or (preprocessing.crop if preprocessing else None)
-        or _declared(found.network)
+        or input_shape.declared_size(found.network)
     )
-    shape, num_classes = _settled(found.network, channels, size)
+    likely = [channels, found.channels, preprocessing.channels if preprocessing else None]
+    shape, num_classes = input_shape.settle(found.network, channels=filter(None, likely), size=size)
     require_classes(weights, num_classes)
+    if preprocessing and preprocessing.channels != shape[0]:
+        notes.append(
+            f"the {source}'s preprocessing has {preprocessing.channels} channel(s) for {shape[0]} and was left aside"
+        )
+        preprocessing, source = None, ""
     if size is None:
         notes.append(f"{_ASSUMED}: {shape[1]}x{shape[2]} was assumed; give the preprocessing to change it")
     if preprocessing and preprocessing.crop != shape[1:]:
@@ -262,6 +279,7 @@ def _complete(found: _BuiltModel, weights: Weights) -> LoadedModel:
         notes=tuple(notes),
         source_files=sources,
         plan=found.plan,
+        rivals=found.rivals,
         _network=found.network,
     )
 
@@ -274,42 +292,11 @@ def _resized(preprocessing: Preprocessing, crop: tuple[int, int]) -> Preprocessi
     return preprocessing.changed(crop=crop, resize=max(*crop, round(preprocessing.resize * share)))
 
 
-def _channels(network: nn.Module) -> int:
-    first = next((item for item in network.modules() if isinstance(item, nn.Conv2d)), None)
-    if first is None:
-        raise InputError(
-            "not-a-cnn", "the network has no 2-D convolution", hint="edgecnn takes convolutional image classifiers"
-        )
-    return first.in_channels
-
-
-def _declared(network: nn.Module) -> tuple[int, int] | None:
-    """The input size a network of the user's own carries as an attribute."""
-    config = getattr(network, "default_cfg", None) or getattr(network, "pretrained_cfg", None)
-    if isinstance(config, Mapping) and (size := facts.size_of(config.get("input_size"))):
-        return size
-    names = ("input_size", "input_image_size", "image_size", "img_size")
-    return next((size for name in names if (size := facts.size_of(getattr(network, name, None)))), None)
-
-
-def _settled(network: nn.Module, channels: int, size: tuple[int, int] | None) -> tuple[tuple[int, int, int], int]:
-    """The input shape and the number of outputs; an unknown size is the first usual one the network accepts."""
-    if size is not None:
-        return (channels, *size), _classes(network, (channels, *size))
-    first: EdgecnnError | None = None
-    for edge in _SIZES:
-        try:
-            return (channels, edge, edge), _classes(network, (channels, edge, edge))
-        except StepError as error:
-            first = first or error
-    assert first is not None
-    raise first
-
-
-def in_memory(network: nn.Module, size: tuple[int, int] | None = None) -> LoadedModel:
+def in_memory(network: nn.Module, size: tuple[int, int] | None = None, channels: int | None = None) -> LoadedModel:
     """A network of the caller's as a model; `size` is (H, W) where it is known. Raises InputError or StepError."""
     network = copy.deepcopy(network).cpu().float().eval()
-    shape, num_classes = _settled(network, _channels(network), size or _declared(network))
+    known = size or input_shape.declared_size(network)
+    shape, num_classes = input_shape.settle(network, channels=filter(None, [channels]), size=known)
     sources, kind = source_files(network), type(network)
     code = [repr(network), *library_versions(network), *sorted(digest for _, digest in sources)]
     code += [compiled.hex() for compiled in compiled_forwards(network)]
@@ -327,17 +314,9 @@ def in_memory(network: nn.Module, size: tuple[int, int] | None = None) -> Loaded
         notes=(),
         source_files=sources,
         plan=None,
+        rivals=(),
         _network=network,
     )
-
-
-def input_shape(network: nn.Module) -> tuple[int, int, int]:
-    """(C, H, W) the network declares, else with the first usual size it accepts. Raises InputError or StepError."""
-    return _settled(network, _channels(network), _declared(network))[0]
-
-
-def _classes(network: nn.Module, shape: tuple[int, int, int]) -> int:
-    return match.run(network, torch.zeros(1, *shape)).shape[1]
 
 
 def _digest(identity: str, network: nn.Module) -> str:

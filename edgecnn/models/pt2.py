@@ -2,7 +2,8 @@
 
 `torch.export.load` unpickles tensors, constants and custom objects with `weights_only=False` (torch 2.14,
 `torch/export/pt2_archive/_package.py`), so the archive is read here: JSON says where each raw tensor lies. A pickled
-tensor is opened with `weights_only=True`. The graph is not used; the architecture is found as for any other checkpoint.
+tensor is opened with `weights_only=True`. The graph is never run: its operators tell architectures of equal weights
+apart.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 
 from edgecnn.core.errors import InputError
 from edgecnn.models.files import RESAVE, most_bytes, oversized, truncated
+from edgecnn.models.graph_operators import GraphFacts, facts_of
 
 # torch/_export/serde/schema.py, ScalarType
 _DTYPES = {
@@ -41,6 +43,18 @@ def read_archive(path: Path) -> dict[str, torch.Tensor]:
             return _read(archive, path)
     except (zipfile.BadZipFile, EOFError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise truncated(path, f"its weights cannot be read: {error}") from error
+
+
+def read_graph(path: Path) -> GraphFacts | None:
+    """What the graph in a .pt2 file says; None where it cannot be read, or there is more than one."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            older = "serialized_exported_program.json"
+            programs = [name for name in archive.namelist() if "/models/" in f"/{name}" and name.endswith(".json")]
+            programs = programs or [name for name in archive.namelist() if name.endswith(older)]
+            return facts_of(json.loads(archive.read(programs[0]))) if len(programs) == 1 else None
+    except (zipfile.BadZipFile, EOFError, LookupError, ValueError, TypeError, AttributeError, RecursionError):
+        return None
 
 
 def _read(archive: zipfile.ZipFile, path: Path) -> dict[str, torch.Tensor]:

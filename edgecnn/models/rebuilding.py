@@ -55,7 +55,7 @@ def rebuild(
             continue
         count, every = len(plan.layers(whole)), sum(map(is_layer, whole.modules()))
         note = f"pruned: {count} of the {every} layers have fewer outputs than in {entry or wanted}"
-        return entry, identity, match.load_into(network, state), note
+        return entry, identity, match.load_into(network, state, weights.versions), note
     raise refusal(weights, plan, wanted, why=whys[0])
 
 

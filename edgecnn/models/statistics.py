@@ -19,7 +19,10 @@ from torch import nn
 from edgecnn.models.reference import quiet_stdout
 
 # The best network's distance is at most this share of the next one's, and small enough to resemble photographs at all.
+# Smooth images (small ones, enlarged) resemble photographs in a network that blurs although it is a plain one that was
+# trained: to depart from the plain one takes more. Measured on a ResNet-18 with statistics of enlarged CIFAR: 0.86.
 CLEAR = 0.7
+DEPARTS = 0.4
 RESEMBLES = 1.0
 _EDGE = 160
 _NORMALISATIONS = (((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)))
@@ -85,9 +88,11 @@ def _distance(
 
 
 def clear_winner(distances: Sequence[float | None]) -> int | None:
-    """The position of the network the statistics belong to, or None where they do not tell."""
+    """The position of the network the statistics belong to (0 is the plain one), or None where they do not tell."""
     known = [value for value in distances if value is not None and not math.isnan(value)]
     if len(known) != len(distances) or len(known) < 2:
         return None
     best, second = sorted(known)[:2]
-    return known.index(best) if best <= RESEMBLES and best <= CLEAR * second else None
+    winner = known.index(best)
+    clear = best <= CLEAR * second if winner == 0 else best <= DEPARTS * second
+    return winner if clear and best <= RESEMBLES else None

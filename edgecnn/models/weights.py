@@ -18,22 +18,21 @@ from edgecnn.core import plugins
 from edgecnn.core.errors import InputError
 from edgecnn.core.third_party import parsing
 from edgecnn.core.units import first_few
+from edgecnn.models.dictionaries import StoredWeights, no_such_weights, no_weights, unwrap
 from edgecnn.models.files import RESAVE, kind_of, truncated
+from edgecnn.models.graph_operators import GraphFacts
 from edgecnn.models.plain_tensors import validate_tensors
+from edgecnn.models.versions import Versions, below
 
-# Under which name training scripts keep the state_dict; a moving average is taken only when there is nothing else.
-_HOLDERS = ("model_state_dict", "state_dict", "model_state", "model", "net", "network", "module", "weights", "params")
-_AVERAGES = ("ema", "model_ema", "state_dict_ema", "ema_state_dict", "model_ema_state_dict", "ema_model", "params_ema")
 _PREFIXES = ("module.", "_orig_mod.", "model.")
 METADATA_KEY = "edgecnn"
-DEEPEST = 16
-"""Dictionaries and lists in each other: a hostile file may hold one that contains itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
     """What a checkpoint holds. `state` is float32 on the CPU; `form` says how it was stored ("state_dict", "dict with
-    'model_state_dict'", "safetensors", "pt2"); `prefix` was taken off every key; `dtype` is the one in the file."""
+    'model_state_dict'", "safetensors", "pt2"); `prefix` was taken off every key; `dtype` is the one in the file.
+    `versions` are those of modules that version their state; `graph` is what a .pt2 file says of its network."""
 
     state: dict[str, torch.Tensor]
     metadata: dict[str, Any]
@@ -41,19 +40,23 @@ class Weights:
     prefix: str = ""
     dtype: str = "float32"
     notes: tuple[str, ...] = field(default=())
+    versions: Versions = field(default_factory=dict)
+    graph: GraphFacts | None = None
 
 
-def read_weights(path: Path) -> Weights:
+def read_weights(path: Path, *, name: str | None = None) -> Weights:
     """The tensors and the plain facts in a checkpoint: .pth, .pt, .th, .ckpt, .safetensors or .pt2, told by content.
 
-    Raises InputError for anything else, for a file that would have to run code to be read, and for weights not finite.
+    `name` says which of several weights in a file: `ema`, `state_dict` or another key of its dictionary, or what the
+    names of those tensors begin with (`student`). Raises InputError for anything else, for a file that would have to
+    run code to be read, and for weights not finite.
     """
     path = Path(path)
     with parsing(path, "checkpoint"):
-        return _read_weights(path)
+        return _read_weights(path, name)
 
 
-def _read_weights(path: Path) -> Weights:
+def _read_weights(path: Path, name: str | None) -> Weights:
     kind = kind_of(path)
     if kind in plugins.names("formats"):
         raise InputError(
@@ -62,20 +65,33 @@ def _read_weights(path: Path) -> Weights:
             why="layers are already fused there; compression starts from PyTorch weights",
             hint=f"give the .pth it was made from; to look into the file: edgecnn inspect {path}",
         )
-    notes: list[str] = []
     if kind == "safetensors":
-        state, metadata = _read_safetensors(path)
-        form = "safetensors"
+        stored = StoredWeights(*_read_safetensors(path), "safetensors")
     elif kind == "pt2":
-        from edgecnn.models.pt2 import read_archive
+        from edgecnn.models.pt2 import read_archive, read_graph
 
-        state, metadata, form = read_archive(path), {}, "pt2"
+        graph = read_graph(path)
+        metadata = {"input_size": graph.input_shape} if graph and graph.input_shape else {}
+        stored = StoredWeights(read_archive(path), metadata, "pt2", graph=graph)
     else:
-        state, metadata, form = _unwrap(_load(path), path, notes)
-    state, prefix = _without_prefix(validate_tensors(state, path))
+        stored = unwrap(_load(path), path, name)
+    notes = list(stored.notes)
+    whole = validate_tensors(stored.state, path)
+    if name is not None and not stored.is_named:
+        whole = _only(whole, name, path)
+    state, prefix = _without_prefix(whole)
     state, dtype = _as_float32(state, path, notes)
     _check_finite(state, path)
-    return Weights(state, metadata, form, prefix, dtype, tuple(notes))
+    versions = below(stored.versions, prefix) if prefix else stored.versions
+    return Weights(state, stored.metadata, stored.form, prefix, dtype, tuple(notes), versions, stored.graph)
+
+
+def _only(state: dict[str, torch.Tensor], name: str, path: Path) -> dict[str, torch.Tensor]:
+    """The tensors whose names begin with `name`. Raises InputError `no-such-weights`."""
+    found = {key: value for key, value in state.items() if key.startswith(f"{name.removesuffix('.')}.")}
+    if found:
+        return found
+    raise no_such_weights(path, name, sorted({key.partition(".")[0] for key in state}))
 
 
 def _load(path: Path) -> Any:
@@ -136,7 +152,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, An
     except (SafetensorError, OSError) as error:
         raise truncated(path, str(error)) from error
     if not state:
-        raise _no_weights(path, "it holds no tensor")
+        raise no_weights(path, "it holds no tensor")
     return state, _unfold(raw, path)
 
 
@@ -182,80 +198,6 @@ def _damaged(what: str, why: str) -> InputError:
     )
 
 
-def _unwrap(
-    content: Any, path: Path, notes: list[str], depth: int = 0
-) -> tuple[dict[str, torch.Tensor], dict[str, Any], str]:
-    """The state_dict in what torch.load gave, and every plain fact beside it."""
-    if depth > DEEPEST:
-        raise _no_weights(path, f"its dictionaries lie in each other more than {DEEPEST} deep")
-    if not isinstance(content, Mapping):
-        raise _no_weights(path, f"it holds a {type(content).__name__}, not a dictionary of tensors")
-    if _is_state(content):
-        facts = {str(key): value for key, value in content.items() if not isinstance(value, torch.Tensor)}
-        return _tensors(content), _facts(facts), "state_dict"
-    found = [name for name in (*_HOLDERS, *_AVERAGES) if _holds_state(content.get(name))]
-    if not found:
-        found = [str(key) for key, value in content.items() if _holds_state(value) and "optim" not in str(key)]
-    if not found:
-        keys = ", ".join(map(repr, list(content)[:6])) or "nothing"
-        raise _no_weights(path, f"it holds {keys}; none is a dictionary of named tensors")
-    name = found[0]
-    if len(found) > 1:
-        notes.append(f"the file also holds weights under {', '.join(map(repr, found[1:]))}; '{name}' was used")
-    inner = content[name]
-    facts = {str(key): value for key, value in content.items() if key not in found}
-    if not _is_state(inner):
-        deeper, more, form = _unwrap(inner, path, notes, depth + 1)
-        return deeper, {**more, **_facts(facts)}, f"dict with '{name}' > {form}"
-    return _tensors(inner), _facts(facts), f"dict with '{name}'"
-
-
-def _is_state(value: Any) -> bool:
-    return isinstance(value, Mapping) and any(
-        isinstance(item, torch.Tensor) and "." in str(key) for key, item in value.items()
-    )
-
-
-def _holds_state(value: Any) -> bool:
-    return _is_state(value) or (isinstance(value, Mapping) and any(_is_state(value.get(name)) for name in _HOLDERS))
-
-
-def _tensors(content: Mapping[Any, Any]) -> dict[str, torch.Tensor]:
-    return {
-        str(key): value.detach()
-        for key, value in content.items()
-        if isinstance(value, torch.Tensor) and key != "n_averaged"
-    }
-
-
-def _facts(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Plain values, flattened one level for the places where scripts keep their arguments."""
-    facts: dict[str, Any] = {}
-    for key, value in content.items():
-        inner = vars(value) if type(value).__name__ == "Namespace" else value
-        if key in ("args", "hyper_parameters", "hparams", "config", "cfg", "metadata", "meta") and isinstance(
-            inner, Mapping
-        ):
-            facts = {**{str(k): v for k, v in inner.items() if _is_plain(v)}, **facts}
-        elif _is_plain(inner) and not key.startswith(
-            ("optim", "scheduler", "lr_sched", "scaler", "callbacks", "loops")
-        ):
-            facts[key] = inner
-    return facts
-
-
-def _is_plain(value: Any, depth: int = 0) -> bool:
-    if depth > DEEPEST:
-        return False
-    if isinstance(value, Mapping):
-        return len(value) < 100_000 and all(_is_plain(item, depth + 1) for item in value.values())
-    if isinstance(value, (list, tuple)):
-        return all(_is_plain(item, depth + 1) for item in value)
-    if isinstance(value, int) and value.bit_length() > 64:
-        return False
-    return isinstance(value, (str, int, float, bool, type(None)))
-
-
 def _without_prefix(state: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], str]:
     """Take off what DataParallel, torch.compile and Lightning put before every key."""
     taken = ""
@@ -274,7 +216,7 @@ def _as_float32(state: dict[str, torch.Tensor], path: Path, notes: list[str]) ->
         )
     kinds = sorted({str(value.dtype).removeprefix("torch.") for value in state.values() if value.is_floating_point()})
     if not kinds:
-        raise _no_weights(path, "none of its tensors holds real numbers")
+        raise no_weights(path, "none of its tensors holds real numbers")
     if kinds != ["float32"]:
         notes.append(f"the weights are stored as {', '.join(kinds)} and were turned into float32")
     turned = {key: value.to(torch.float32) if value.is_floating_point() else value for key, value in state.items()}
@@ -290,7 +232,3 @@ def _check_finite(state: Mapping[str, torch.Tensor], path: Path) -> None:
             why=f"in {first_few(bad)}",
             hint="take an earlier checkpoint: this training run diverged",
         )
-
-
-def _no_weights(path: Path, why: str) -> InputError:
-    return InputError("no-weights", f"no weights were found in {path}", why=why, hint=RESAVE)

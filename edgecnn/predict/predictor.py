@@ -16,7 +16,6 @@ from edgecnn.core.events import Listener
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Images
 from edgecnn.data.preprocessing import Source, settle_preprocessing
-from edgecnn.data.tensors import shape_of
 from edgecnn.formats.registry import format_named, formats_of_suffix, known_formats, runtime_title
 from edgecnn.models.files import kind_of
 from edgecnn.probe.facts import usable_cores
@@ -150,10 +149,15 @@ def _checkpoint(source: Source, *, device: str | None, threads: int, listener: L
             hint=f"edgecnn export {source.checkpoint}, then evaluate that file; or --device cuda",
         )
     if source.network is not None:
-        size = None if source.tensors is None else shape_of(source.tensors)[1:]
-        model = in_memory(source.network, size or (source.preprocessing or {}).get("crop"))
+        model = in_memory(source.network, source.stated_size, source.stated_channels)
     else:
-        model = open_model(source.checkpoint, architecture=source.architecture)
+        model = open_model(
+            source.checkpoint,
+            architecture=source.architecture,
+            weights=source.weights,
+            size=source.stated_size,
+            channels=source.stated_channels,
+        )
     stated = (model.preprocessing, model.preprocessing_source) if model.preprocessing is not None else None
     preprocessing, origin = settle_preprocessing(stated, model.input_shape, source, listener=listener)
     return TorchPredictor(model.with_preprocessing(preprocessing), preprocessing, origin, where, threads)
@@ -167,13 +171,14 @@ def _exported(
     from edgecnn.formats.inspect import read
     from edgecnn.measure.candidates import runtime_of
 
-    if source.architecture is not None:
-        raise InputError(
-            "option-without-effect",
-            f"--model {source.architecture} does nothing for {source.checkpoint.name}",
-            why="an exported file holds its network",
-            hint="leave out --model",
-        )
+    for option, value in (("--model", source.architecture), ("--weights", source.weights)):
+        if value is not None:
+            raise InputError(
+                "option-without-effect",
+                f"{option} {value} does nothing for {source.checkpoint.name}",
+                why="an exported file holds its network",
+                hint=f"leave out {option}",
+            )
     artifact = open_artifact(source.checkpoint)
     dialects = {f".{item.dialect}": item.name for item in formats_of_suffix(artifact.path.suffix) if item.dialect}
     named = [dialects[part] for part in source.checkpoint.suffixes if part in dialects]

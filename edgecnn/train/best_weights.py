@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from edgecnn.models.versions import load_state
 from edgecnn.tasks.task import TOP_1, Metric
 from edgecnn.train.settings import Epoch
 
@@ -57,4 +58,4 @@ class BestWeights:
         self.number, self._score, self.weights = state["number"], state["score"], weights
 
     def restore(self, module: nn.Module) -> None:
-        module.load_state_dict(self.weights)
+        load_state(module, self.weights)

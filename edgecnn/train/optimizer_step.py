@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edgecnn.models.versions import load_state
 from edgecnn.train import optimizer, precision, schedule
 from edgecnn.train.averaging import WeightAverage
 from edgecnn.train.parallel import ProcessGroup
@@ -84,7 +85,7 @@ class Stepper:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.taken, self.rate = state["taken"], state["rate"]
-        self.module.load_state_dict(state["weights"])
+        load_state(self.module, state["weights"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
         if self.average is not None:

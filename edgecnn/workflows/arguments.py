@@ -29,7 +29,7 @@ class PreprocessingArguments(TypedDict, total=False):
 
     `resize`: the shorter edge in pixels before the crop, or "none"; `crop`: the input size, height x width;
     `interpolation`: nearest, bilinear, bicubic or lanczos; `mean` and `std`: per channel, on values in [0, 1];
-    `color`: RGB, BGR or L.
+    `color`: RGB, BGR or L; `channels`: how many the network takes, 3 or 1, where it is read wrongly.
     """
 
     resize: int | str | None
@@ -38,12 +38,14 @@ class PreprocessingArguments(TypedDict, total=False):
     mean: Sequence[float] | str | None
     std: Sequence[float] | str | None
     color: str | None
+    channels: int | str | None
 
 
 def source_of(
     checkpoint: Any,
     *,
     model: str | None = None,
+    weights: str | None = None,
     data: Any = None,
     class_map: PathLike | None = None,
     task: str = "classification",
@@ -60,6 +62,7 @@ def source_of(
     return Source(
         checkpoint=Path(checkpoint) if network is None else Path(type(network).__name__),
         architecture=model,
+        weights=weights,
         data=None if tensors is not None else path_or_none(data),
         class_map=path_or_none(class_map),
         preprocessing=fields,
@@ -94,7 +97,27 @@ def preprocessing_fields(arguments: Mapping[str, Any]) -> dict[str, Any]:
         fields["interpolation"] = texts["interpolation"]
     if "color" in texts:
         fields["color"] = texts["color"].upper()
+    if "channels" in texts:
+        fields["color"] = _color(texts["channels"], fields.get("color"))
     return fields
+
+
+def _color(channels: str, color: str | None) -> str:
+    """The colours of images for a network of so many channels. Raises InputError where no image has as many."""
+    if channels not in ("1", "3"):
+        raise InputError(
+            "bad-value",
+            f"--channels {channels} cannot be fed with images",
+            why="an image has three channels (RGB, BGR), or one (L)",
+            hint="--channels 3 or --channels 1; a module that makes more of them out of the image: docs/opening.md",
+        )
+    if color is not None and (color == "L") != (channels == "1"):
+        raise InputError(
+            "bad-value",
+            f"--channels {channels} and --color {color} contradict each other",
+            hint="leave one of them out",
+        )
+    return color or ("L" if channels == "1" else "RGB")
 
 
 def _text(value: Any) -> str:

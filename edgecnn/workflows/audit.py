@@ -67,6 +67,7 @@ def audit(
     *,
     checkpoint: PathLike | None = None,
     model: str | None = None,
+    weights: str | None = None,
     class_map: PathLike | None = None,
     device: str | None = None,
     threads: int | None = None,
@@ -79,7 +80,7 @@ def audit(
     Reports and contact sheets go to `out`. Raises InputError where there are no images by class, or they do not fit the
     model.
     """
-    if checkpoint is None and (model or class_map or device or threads or any(preprocessing.values())):
+    if checkpoint is None and (model or weights or class_map or device or threads or any(preprocessing.values())):
         raise usage_error("options of a model need --checkpoint FILE", "data audit")
     began = time.monotonic()
     if out is not None:
@@ -87,7 +88,9 @@ def audit(
     listing = list_images(Path(folder))
     opened = None
     if checkpoint is not None:
-        source = source_of(checkpoint, model=model, data=folder, class_map=class_map, preprocessing=preprocessing)
+        source = source_of(
+            checkpoint, model=model, weights=weights, data=folder, class_map=class_map, preprocessing=preprocessing
+        )
         opened = _open(source, listing, device=device, threads=threads, listener=listener)
     parts = _parts(listing)
     looked = look(listing, listener=listener)

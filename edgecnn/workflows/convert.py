@@ -74,6 +74,7 @@ def export(
     out: PathLike | None = None,
     data: PathLike | None = None,
     model: str | None = None,
+    weights: str | None = None,
     class_map: PathLike | None = None,
     task: str = "classification",
     precision: str = "fp32",
@@ -87,7 +88,9 @@ def export(
         raise InputError(
             "unknown-precision", f"export writes fp32 or fp16, not '{precision}'", hint="INT8: edgecnn quantize"
         )
-    source = source_of(checkpoint, model=model, data=data, class_map=class_map, task=task, preprocessing=preprocessing)
+    source = source_of(
+        checkpoint, model=model, weights=weights, data=data, class_map=class_map, task=task, preprocessing=preprocessing
+    )
     stages: tuple[Stage, ...] = (Export(),)
     if precision == "fp16":
         if not format_named(written).cast:
@@ -105,6 +108,7 @@ def quantize(
     format: str = DEFAULT_FORMAT,
     out: PathLike | None = None,
     model: str | None = None,
+    weights: str | None = None,
     class_map: PathLike | None = None,
     task: str = "classification",
     observer: str | None = None,
@@ -121,7 +125,14 @@ def quantize(
     or StepError."""
     written = format_of(format)
     source = source_of(
-        checkpoint, model=model, data=data, class_map=class_map, task=task, seed=seed, preprocessing=preprocessing
+        checkpoint,
+        model=model,
+        weights=weights,
+        data=data,
+        class_map=class_map,
+        task=task,
+        seed=seed,
+        preprocessing=preprocessing,
     )
     options = stated(
         observer=observer, percentile=percentile, io=io, weight_bits=weight_bits, keep_float=keep_float or None

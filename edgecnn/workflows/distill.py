@@ -114,6 +114,7 @@ def distill(
     device: str | None = None,
     workers: int | None = None,
     model: str | None = None,
+    weights: str | None = None,
     class_map: PathLike | None = None,
     seed: int = 0,
     listener: Listener = ignore,
@@ -127,7 +128,9 @@ def distill(
     """
     if (teacher is None) == (student is None):
         raise usage_error("CKPT learns from --teacher FILE, or teaches --student NAME: give one of the two", "distill")
-    source = source_of(checkpoint, model=model, data=data, class_map=class_map, seed=seed, preprocessing=preprocessing)
+    source = source_of(
+        checkpoint, model=model, weights=weights, data=data, class_map=class_map, seed=seed, preprocessing=preprocessing
+    )
     training = settings_of(
         path_or_none(config),
         stated(

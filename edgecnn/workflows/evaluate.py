@@ -20,7 +20,8 @@ from edgecnn.data.images import ImageSet
 from edgecnn.data.listing import Listing, below
 from edgecnn.data.preprocessing import Source
 from edgecnn.data.tensors import TensorImages
-from edgecnn.predict.predictor import Predictor, open_predictor
+from edgecnn.predict.predictor import Predictor, TorchPredictor, open_predictor
+from edgecnn.predict.rivals import decided
 from edgecnn.predict.tta import Views, enlarged, in_words, parse
 from edgecnn.report.evaluation.model import Evaluation, Mistake
 from edgecnn.tasks.task import DEFAULT, Answers, Task, WrongAnswer, find, require_finite
@@ -41,6 +42,7 @@ def evaluate(
     *,
     data: PathLike | Iterable[Any] | Mapping[str, Iterable[Any]],
     model: str | None = None,
+    weights: str | None = None,
     class_map: PathLike | None = None,
     task: str | None = None,
     tta: str | None = None,
@@ -60,14 +62,14 @@ def evaluate(
     """
     if out is not None:
         require_folder(Path(out))
-    source = source_of(file, model=model, data=data, class_map=class_map, preprocessing=preprocessing)
+    source = source_of(file, model=model, weights=weights, data=data, class_map=class_map, preprocessing=preprocessing)
     views, given = parse(tta), find(task) if task else None
     with timed(listener, "read inputs"):
         listing = None if source.data is None else list_labelled(source.data)
         predictor = open_predictor(source, device=device, threads=threads, listener=listener)
         purpose = given or find(predictor.task or DEFAULT)
         judging = _evaluation_set(source, listing, predictor, purpose, views)
-        notes = (*predictor.notes, *judging.notes)
+        predictor, notes = _settled(predictor, source, judging, purpose)
         for note in notes:
             listener(Warned("assumed", note))
     began = time.monotonic()
@@ -93,6 +95,17 @@ def evaluate(
     if out is not None:
         write(evaluation, Path(out))
     return evaluation
+
+
+def _settled(
+    predictor: Predictor, source: Source, judging: EvaluationSet, task: Task
+) -> tuple[Predictor, tuple[str, ...]]:
+    """The predictor of the architecture that the images show to be trained, and what there is to say."""
+    notes = (*predictor.notes, *judging.notes)
+    if not isinstance(predictor, TorchPredictor) or not predictor.model.rivals or task.name != DEFAULT:
+        return predictor, notes
+    model, note = decided(predictor.model, source, judging.images)
+    return replace(predictor, model=model), (*notes, note)
 
 
 def _evaluation_set(

@@ -14,11 +14,12 @@ from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Images, LabelledImages
 from edgecnn.data.listing import EVALUATION_NAMES
 from edgecnn.data.preprocessing import Source, settle_preprocessing
-from edgecnn.data.tensors import open_tensors, shape_of
+from edgecnn.data.tensors import open_tensors
 from edgecnn.models import LoadedModel, open_model
 from edgecnn.models.one_image import validate_one_image
 from edgecnn.models.open import in_memory
-from edgecnn.tasks.task import Task, find
+from edgecnn.predict.rivals import decided
+from edgecnn.tasks.task import DEFAULT, Task, find
 from edgecnn.train.synthetic import LazySyntheticImages
 
 
@@ -47,18 +48,35 @@ def open_inputs(source: Source, recipe: Recipe, *, listener: Listener, judges: b
     MissingError before any work starts."""
     task = find(source.task)
     with timed(listener, "read inputs"):
-        size = None if source.tensors is None else shape_of(source.tensors)[1:]
-        if source.network is not None:
-            model = in_memory(source.network, size or (source.preprocessing or {}).get("crop"))
-        else:
-            model = open_model(source.checkpoint, architecture=source.architecture)
+        model = _open_network(source, recipe.preprocessing)
         preprocessing, origin = choose_preprocessing(model, source, recipe, listener=listener)
         model = model.with_preprocessing(preprocessing)
         validate_one_image(model, listener=listener)
         data = _open_data(model, source, recipe, task, preprocessing=preprocessing, listener=listener, judges=judges)
-        for note in (*model.notes, *data.facts.get("notes", ())):
+        notes = list(model.notes)
+        if model.rivals and task.name == DEFAULT and (labelled := _labelled(data)) is not None:
+            model, note = decided(model, source, labelled)
+            notes.append(note)
+        for note in (*notes, *data.facts.get("notes", ())):
             listener(Warned("assumed", note))
     return Inputs(model, data, origin, task)
+
+
+def _labelled(data: RunData) -> Images | None:
+    """Images that say which of several networks was trained; those that judge only where there are no others."""
+    found = (item for item in (data.training, data.evaluation) if item is not None and item.labels is not None)
+    return next(found, None)
+
+
+def _open_network(source: Source, stated: Preprocessing | None) -> LoadedModel:
+    """The network, on the input that flags or the recipe state: it may accept no other."""
+    size = source.stated_size or (stated.crop if stated else None)
+    channels = source.stated_channels or (stated.channels if stated else None)
+    if source.network is not None:
+        return in_memory(source.network, size, channels)
+    return open_model(
+        source.checkpoint, architecture=source.architecture, weights=source.weights, size=size, channels=channels
+    )
 
 
 def choose_preprocessing(

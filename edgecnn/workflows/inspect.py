@@ -29,14 +29,14 @@ class Inspection:
         return {"file": str(self.file), **self.facts}
 
 
-def inspect(file: PathLike, *, model: str | None = None) -> Inspection:
-    """Say what a file is. `model` names a checkpoint's network where the file does not. Raises InputError or
-    MissingError."""
+def inspect(file: PathLike, *, model: str | None = None, weights: str | None = None) -> Inspection:
+    """Say what a file is. `model` names a checkpoint's network where the file does not, `weights` which of several in
+    it. Raises InputError or MissingError."""
     file = Path(file)
     kind = kind_of(file)
     if kind in [item.name for item in known_formats()]:
         return Inspection(file, read(file, kind).to_dict())
-    loaded = open_model(file, architecture=model)
+    loaded = open_model(file, architecture=model, weights=weights)
     facts = {
         "format": "torch",
         "form": loaded.form,

@@ -97,6 +97,7 @@ def prune(
     config: PathLike | None = None,
     data: PathLike | None = None,
     model: str | None = None,
+    weights: str | None = None,
     class_map: PathLike | None = None,
     task: str = "classification",
     seed: int = 0,
@@ -112,7 +113,14 @@ def prune(
     if config is not None and finetune is None:
         raise usage_error("--config says how to train: give --finetune EPOCHS", "prune")
     source = source_of(
-        checkpoint, model=model, data=data, class_map=class_map, task=task, seed=seed, preprocessing=preprocessing
+        checkpoint,
+        model=model,
+        weights=weights,
+        data=data,
+        class_map=class_map,
+        task=task,
+        seed=seed,
+        preprocessing=preprocessing,
     )
     training = None if finetune is None else settings_of(path_or_none(config), {"epochs": finetune})
     options = stated(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,7 +13,6 @@ from torch import nn
 from edgecnn.core.errors import InputError, MissingError, StepError, install_hint
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.models import open_model
-from edgecnn.models import registry as registry_module
 from edgecnn.models.registry import Entry, Form, build_empty
 
 
@@ -116,14 +114,6 @@ def test_what_is_wrong_with_a_factory(tmp_path: Path, user_file: Path, reference
     assert says in str(caught.value)
 
 
-@pytest.fixture
-def without_timm(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(registry_module.importlib.util, "find_spec", lambda name: None)
-    registry_module.names.cache_clear()
-    yield
-    registry_module.names.cache_clear()
-
-
 def test_timm_weights_without_timm_say_what_to_install(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     timm = pytest.importorskip("timm")
     path = stored(tmp_path, timm.create_model("mobilenetv3_small_050", num_classes=3))
@@ -163,15 +153,22 @@ def test_equal_networks_of_two_libraries_are_one(tmp_path: Path) -> None:
     assert any("timm:resnet34 computes the same" in note for note in model.notes)
 
 
-def test_equal_weights_of_different_networks_are_ambiguous(tmp_path: Path) -> None:
+def test_of_different_networks_with_equal_weights_the_plain_one_is_taken_and_it_says_so(tmp_path: Path) -> None:
     pytest.importorskip("timm")
-    path = stored(tmp_path, tv("resnet18", 3))
-    with pytest.raises(InputError) as caught:
-        open_model(path)
-    assert caught.value.code == "ambiguous-architecture"
-    assert "torchvision:resnet18 = timm:resnet18, timm:resnetblur18" in caught.value.why
-    assert "--model torchvision:resnet18 or --model timm:resnetblur18" in caught.value.hint
-    assert open_model(path, architecture="resnet18").name == "torchvision:resnet18"
+    model = open_model(stored(tmp_path, tv("resnet18", 3)))
+    assert (model.name, model.rivals) == ("torchvision:resnet18", ("timm:resnetblur18",))
+    assert any("timm:resnetblur18" in note and "the plain one" in note and "--model" in note for note in model.notes)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnetblur18"])
+def test_the_graph_of_an_export_tells_networks_with_equal_weights_apart(tmp_path: Path, name: str) -> None:
+    timm = pytest.importorskip("timm")
+    network = timm.create_model(name, num_classes=3).eval()
+    torch.export.save(torch.export.export(network, (torch.zeros(1, 3, 64, 64),)), tmp_path / "c.pt2")
+    model = open_model(tmp_path / "c.pt2")
+    assert model.name.endswith(f":{name}")
+    assert (model.rivals, model.input_shape) == ((), (3, 64, 64))
+    assert any("graph in the file" in note for note in model.notes)
 
 
 @pytest.mark.slow

@@ -70,11 +70,51 @@ def test_a_prefix_on_some_keys_is_part_of_their_names(tmp_path: Path) -> None:
     assert set(read_weights(write(tmp_path / "c.pth", state)).state) == set(state)
 
 
-def test_the_plain_weights_are_preferred_to_their_average_and_it_says_so(tmp_path: Path) -> None:
-    average = {key: torch.zeros_like(value) for key, value in small().state_dict().items()}
-    weights = read_weights(write(tmp_path / "c.pth", {"state_dict_ema": average, "state_dict": small().state_dict()}))
-    assert same(weights.state, small())
-    assert "state_dict_ema" in weights.notes[0]
+def averaged() -> dict[str, torch.Tensor]:
+    return {key: torch.zeros_like(value) for key, value in small().state_dict().items()}
+
+
+@pytest.mark.parametrize(
+    ("plain", "average", "takes_average"),
+    [("state_dict", "state_dict_ema", True), ("model", "model_ema", True), ("model", "ema", False)],
+    ids=["timm", "torchvision", "other"],
+)
+def test_of_weights_and_their_average_those_timm_reads_are_taken_and_it_says_so(
+    tmp_path: Path, plain: str, average: str, takes_average: bool
+) -> None:
+    path = write(tmp_path / "c.pth", {plain: small().state_dict(), average: averaged()})
+    weights = read_weights(path)
+    assert same(weights.state, small()) is not takes_average
+    assert f"under '{plain if takes_average else average}'" in weights.notes[0]
+    assert "--weights NAME" in weights.notes[0]
+    assert same(read_weights(path, name=plain).state, small())
+    named = read_weights(path, name="ema")
+    assert not any(value.any() for value in named.state.values())
+    assert named.notes == ()
+
+
+def test_weights_may_be_named_by_what_their_keys_begin_with(tmp_path: Path) -> None:
+    both = {f"teacher.{key}": value for key, value in averaged().items()}
+    both |= {f"student.{key}": value for key, value in small().state_dict().items()}
+    path = write(tmp_path / "c.ckpt", {"state_dict": both})
+    weights = read_weights(path, name="student")
+    assert {key.removeprefix("student.") for key in weights.state} == set(small().state_dict())
+
+
+@pytest.mark.parametrize("content", [{"state_dict": small().state_dict()}, small().state_dict()], ids=["dict", "bare"])
+def test_weights_that_are_not_there_are_refused_with_what_is(tmp_path: Path, content: Any) -> None:
+    with pytest.raises(InputError) as caught:
+        read_weights(write(tmp_path / "c.pth", content), name="ema")
+    assert caught.value.code == "no-such-weights"
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "module._orig_mod."])
+def test_versions_of_the_state_are_kept_under_the_names_of_the_tensors(tmp_path: Path, prefix: str) -> None:
+    state = small().state_dict(prefix=prefix)
+    versions = read_weights(write(tmp_path / "c.pth", state)).versions
+    assert versions["1"] == {"version": 2}
+    assert versions[""] == {"version": 1}
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -115,6 +155,18 @@ def test_a_torch_export_archive(tmp_path: Path) -> None:
     weights = read_weights(exported(tmp_path / "c.pt2"))
     assert weights.form == "pt2"
     assert same(weights.state, small())
+    assert weights.metadata["input_size"] == (3, 8, 8)
+
+
+@pytest.mark.parametrize("graph", [b"", b"[]", b'{"graph_module": {"graph": {"nodes": 3}}}', b"[" * 100_000])
+def test_an_archive_whose_graph_cannot_be_read_still_has_its_weights(tmp_path: Path, graph: bytes) -> None:
+    source, path = exported(tmp_path / "c.pt2"), tmp_path / "odd.pt2"
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, graph if name.endswith("models/model.json") else old.read(name))
+    weights = read_weights(path)
+    assert same(weights.state, small())
+    assert (weights.graph, weights.metadata) == (None, {})
 
 
 class Bomb:

@@ -130,17 +130,6 @@ def test_keys_that_fit_nothing(optimize: Invoke, tmp_path: Path) -> None:
     assert "stem.kernel" in ended.err and "--model path/to/file.py:factory" in ended.err
 
 
-def test_two_architectures_that_fit(optimize: Invoke, tmp_path: Path) -> None:
-    pytest.importorskip("timm")
-    import torch
-    import torchvision
-
-    torch.save(torchvision.models.resnet18(num_classes=4).state_dict(), tmp_path / "which.pth")
-    ended = optimize(checkpoint=tmp_path / "which.pth", model=None)
-    assert (ended.code, ended.error) == (2, "ambiguous-architecture")
-    assert "--model torchvision:resnet18" in ended.err and " or --model timm:" in ended.err
-
-
 def test_a_network_the_weights_do_not_fit(optimize: Invoke) -> None:
     ended = optimize(model="resnet18")
     assert (ended.code, ended.error) == (2, "architecture-mismatch")

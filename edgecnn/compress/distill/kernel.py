@@ -182,6 +182,8 @@ def _student(options: Distill, context: Context, teacher: Model) -> Student:
                 pretrained=Path(options.student_weights).expanduser() if options.student_weights else None,
                 dropout=options.training.dropout,
                 stochastic_depth=options.training.stochastic_depth,
+                size=context.model.input_shape[1:],
+                channels=context.model.input_shape[0],
             )
         except InputError as error:
             error.hint = error.hint.replace("--model", "--student")  # --model names the teacher's network here

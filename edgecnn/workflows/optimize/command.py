@@ -32,6 +32,7 @@ def optimize(
     device: str | None = None,
     data: PathLike | Iterable[Any] | Mapping[str, Iterable[Any]] | None = None,
     model: str | None = None,
+    weights: str | None = None,
     class_map: PathLike | None = None,
     task: str = "classification",
     recipe: str = "int8",
@@ -68,6 +69,7 @@ def optimize(
         source_of(
             checkpoint,
             model=model,
+            weights=weights,
             data=data,
             class_map=class_map,
             task=task,
@@ -120,6 +122,7 @@ def plan(
     device: str | None = None,
     data: PathLike | None = None,
     model: str | None = None,
+    weights: str | None = None,
     class_map: PathLike | None = None,
     task: str = "classification",
     recipe: str = "int8",
@@ -139,6 +142,7 @@ def plan(
         source_of(
             checkpoint,
             model=model,
+            weights=weights,
             data=data,
             class_map=class_map,
             task=task,

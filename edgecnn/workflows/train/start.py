@@ -14,7 +14,7 @@ from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.store import require_folder
 from edgecnn.core.units import count
 from edgecnn.data.opening import TrainingData, open_training
-from edgecnn.data.preprocessing import guess, in_words
+from edgecnn.data.preprocessing import channels_of, guess, in_words
 from edgecnn.models.building import BuiltNetwork, build, with_training_flags
 from edgecnn.models.cost import smallest_feature_map
 from edgecnn.tasks.task import DEFAULT, find
@@ -95,6 +95,8 @@ def network(request: TrainRequest, classes: tuple[str, ...]) -> BuiltNetwork:
                 pretrained=request.pretrained,
                 dropout=request.settings.dropout,
                 stochastic_depth=request.settings.stochastic_depth,
+                size=request.preprocessing.get("crop"),
+                channels=channels_of(request.preprocessing),
             )
     except EdgecnnError as error:
         raise with_training_flags(error) from error.__cause__
