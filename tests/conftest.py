@@ -30,6 +30,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_runtest_setup() -> None:
     preloaded.keep_operator_table()
+    preloaded.convert_here()
 
 
 @pytest.fixture

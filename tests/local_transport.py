@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edgecnn.core.child_process import run_command
 from edgecnn.core.errors import StepError
-from edgecnn.measure.child_process import run_command
 from edgecnn.measure.transport import Completed, Limits, OnLine, checked
 
 NO_PROGRAM, NOT_RUNNABLE = 127, 126

@@ -7,6 +7,7 @@ import errno
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from edgecnn.cli import console
 from edgecnn.core.errors import EdgecnnError, InputError, MissingError, StepError
 
 PIPE_CLOSED = 141
+REPEATED_AFTER_S = 0.05
+"""So much later the callback that dropped an interruption has ended."""
 
 KEEPS_STAGES = ("optimize", "demo")
 """Commands that store finished stages and find them again."""
@@ -57,6 +60,19 @@ def heed_sigterm() -> None:
         raise KeyboardInterrupt(number)
 
     signal.signal(signal.SIGTERM, on_signal)
+    if sys.platform != "win32":  # there os.kill ends the process
+        sys.unraisablehook = _repeat_interruption
+
+
+def _repeat_interruption(dropped: sys.UnraisableHookArgs) -> None:
+    """Where the exception of an interruption was raised in a callback, which drops it, it is raised again."""
+    if not isinstance(dropped.exc_value, KeyboardInterrupt):
+        sys.__unraisablehook__(dropped)
+        return
+    number = dropped.exc_value.args[0] if dropped.exc_value.args else signal.SIGINT
+    again = threading.Timer(REPEATED_AFTER_S, os.kill, (os.getpid(), number))
+    again.daemon = True
+    again.start()
 
 
 def command_of(argv: Sequence[str]) -> str:

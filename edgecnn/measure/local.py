@@ -10,8 +10,8 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from edgecnn.core.child_process import Limits, run_command
 from edgecnn.core.errors import StepError
-from edgecnn.measure.child_process import Limits, run_command
 from edgecnn.measure.probe_archive import probe_archive
 from edgecnn.measure.wire.events import error_of
 from edgecnn.probe.ending import explain, tail

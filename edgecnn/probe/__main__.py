@@ -26,7 +26,7 @@ def main() -> int:
     try:
         job = Job.parse(sys.stdin.read())
         if job.get_or("die_with_parent", False, bool):
-            _die_with_parent()
+            die_with_parent()
         events.send("result", **_run(job, events))
     except ProbeError as error:
         events.send("error", **error.to_dict())
@@ -41,7 +41,7 @@ def main() -> int:
     return 0
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Linux kills this process when the one that started it ends, however that ends: nobody would read the result."""
     if sys.platform != "linux":
         return

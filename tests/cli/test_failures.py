@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -196,4 +197,31 @@ def test_a_full_disk_under_stdout_is_named() -> None:
         done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 5
     assert "error[cannot-write]" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+DROPPED = """
+import gc, signal, sys, time
+from edgecnn.cli import failures
+
+def callback(phase, about):
+    gc.callbacks.remove(callback)
+    signal.raise_signal(int(sys.argv[1]))
+
+def command():
+    gc.callbacks.append(callback)
+    gc.collect()
+    time.sleep(60)
+
+failures.heed_sigterm()
+sys.exit(failures.guard(command, ["export"]))
+"""
+"""The signal comes within a callback of the garbage collector, which drops what its handler raises."""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_an_interruption_is_not_lost_in_a_callback(number: signal.Signals) -> None:
+    command = [sys.executable, "-c", DROPPED, str(int(number))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    assert done.returncode == 128 + number and "interrupted" in done.stderr
     assert "Traceback" not in done.stderr

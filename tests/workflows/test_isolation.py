@@ -9,9 +9,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from local_transport import LocalTransport
 from PIL import Image
 
@@ -19,8 +21,10 @@ import edgecnn
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.device import Connect
 from edgecnn.core.preprocessing import Preprocessing
+from edgecnn.core.temporary import temporary_folder
 from edgecnn.formats.registry import format_named
 from edgecnn.formats.tensorrt import lint as tensorrt
+from edgecnn.formats.tflite import conversion, converter
 from edgecnn.measure.board.installed import InstalledProbe
 from edgecnn.measure.local import run_job
 from edgecnn.measure.transport import Limits
@@ -32,6 +36,16 @@ from edgecnn.workflows import doctor
 
 PACKAGES = ("numpy", "torch", "torchvision", "PIL", "onnx", "onnxruntime", "safetensors", "edgecnn", "edgecnn_probe")
 RUNTIMES = ("ai_edge_litert", "tflite_runtime", "tensorrt", "tensorrt_rtx_bindings", "onnxruntime_ep_nv_tensorrt_rtx")
+CONVERTERS = (
+    "litert_torch",
+    "ai_edge_quantizer",
+    "litert_converter",
+    "jax",
+    "jaxlib",
+    "flatbuffers",
+    "torchao",
+    "scipy",
+)
 linux = pytest.mark.skipif(sys.platform != "linux", reason="what a process imports is watched on Linux")
 
 
@@ -40,7 +54,7 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[st
     """The current folder has a file for every module there is; `ran()` says which of them were run."""
     folder, note = tmp_path / "downloads", tmp_path / "ran"
     folder.mkdir()
-    names = {*sys.stdlib_module_names, *PACKAGES, *RUNTIMES, "sitecustomize", "usercustomize"}
+    names = {*sys.stdlib_module_names, *PACKAGES, *RUNTIMES, *CONVERTERS, "sitecustomize", "usercustomize"}
     for name in names - set(sys.builtin_module_names):
         (folder / f"{name}.py").write_text(f"open({str(note)!r}, 'a').write(__name__ + '\\n')\n")
     monkeypatch.chdir(folder)
@@ -56,8 +70,6 @@ def test_the_decoys_run_where_nothing_forbids_it(ran: Callable[[], list[str]]) -
 
 
 def load_images() -> None:
-    import torch
-
     from edgecnn.data import ImageSet
     from edgecnn.train.feed import open_feed
     from edgecnn.train.settings import TrainSettings
@@ -98,11 +110,20 @@ def prepare_a_board() -> None:
     assert b"result" in done.stdout, done.stderr
 
 
+def convert_to_tflite() -> None:
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()).eval()
+    model = SimpleNamespace(name="tests:small", input_shape=(3, 8, 8))
+    with temporary_folder("test") as folder:
+        assert conversion.run_in_own_process(network, model, folder).code == 0
+        assert (folder / converter.CONVERTED).exists()
+
+
 CHILDREN: dict[str, Callable[[], object]] = {
     "a job of the probe": lambda: run_job({"verb": "facts", "backend": "onnxruntime"}, timeout_s=60),
     "a runtime that is tried": lambda: [runtimes.try_one(name, module) for name, module in runtimes.MODULES.items()],
     "the doctor": lambda: [doctor._runtime(name, format_named(name).check) for name in ("onnx", "tflite", "tensorrt")],
     "a look at a TFLite file": look_at_a_tflite_file,
+    "the converter to TFLite": convert_to_tflite,
     "the builder of TensorRT": build_for_tensorrt,
     "the sensors": read_sensors,
     "the search for QEMU": emulation.emulated,

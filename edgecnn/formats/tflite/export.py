@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +13,10 @@ from edgecnn.core.artifact import Artifact
 from edgecnn.core.errors import StepError
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Model
-from edgecnn.core.third_party import first_line, quiet
 from edgecnn.formats.inspect import described
 from edgecnn.formats.tflite import flatbuffer
 from edgecnn.formats.tflite.affine import affines_to_convs
+from edgecnn.formats.tflite.conversion import converted
 from edgecnn.tasks.task import DEFAULT
 
 if TYPE_CHECKING:
@@ -32,10 +31,11 @@ def export(model: Model, out: Path, *, preprocessing: Preprocessing, task: str =
     """Write `model` as float TFLite: input `input` (1, H, W, C) float32, output `logits` (1, classes).
 
     Preprocessing and task travel in the file's metadata under `edgecnn`. Raises MissingError without the extra
-    `tflite`, and StepError naming the operator when the converter cannot lower it.
+    `tflite`, and StepError: cannot-convert, naming the operator, when the converter cannot lower it; converter-crashed,
+    out-of-memory and cannot-write when it ends without a file.
     """
     module = model.module().eval()
-    graph = flatbuffer.Graph(_convert(module, model))
+    graph = flatbuffer.Graph(converted(module, model))
     if len(graph.subgraph.outputs) != 1 or len(graph.subgraph.inputs) != 1:
         raise StepError(
             "not-a-classifier",
@@ -49,29 +49,6 @@ def export(model: Model, out: Path, *, preprocessing: Preprocessing, task: str =
     graph.set_metadata(described(model, preprocessing, task))
     graph.write(out)
     return flatbuffer.describe(out, precision="fp32", history=("export",))
-
-
-def _convert(module: nn.Module, model: Model) -> bytes:
-    """The converter's bytes. It folds batch norms into convolutions and turns global pooling into MEAN by itself."""
-    litert_torch = flatbuffer.require("litert_torch")
-    import torch
-
-    from edgecnn.formats.tflite.resize import ExactResize
-
-    channels, height, width = model.input_shape
-    try:
-        with quiet(), ExactResize(), tempfile.TemporaryDirectory() as folder:
-            wrapped = litert_torch.to_channel_last_io(module, args=[0]).eval()
-            converted = Path(folder) / "converted.tflite"
-            litert_torch.convert(wrapped, (torch.zeros(1, height, width, channels),)).export(str(converted))
-            return converted.read_bytes()
-    except Exception as error:  # torch.export, the lowering and the MLIR passes each raise their own
-        raise StepError(
-            "cannot-convert",
-            f"the TFLite converter cannot take {model.name}",
-            why=first_line(error),
-            hint="replace the operator it names, or ship another format: `edgecnn devices show` lists them",
-        ) from error
 
 
 def pad_with_zeros(graph: flatbuffer.Graph) -> int:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from edgecnn.core.child_process import Completed, Limits, OnLine
 from edgecnn.core.errors import InputError
-from edgecnn.measure.child_process import Completed, Limits, OnLine
 
 __all__ = ["Completed", "Limits", "OnLine", "Transport", "checked"]
 

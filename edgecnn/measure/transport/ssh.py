@@ -13,9 +13,9 @@ import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgecnn.core.child_process import run_command
 from edgecnn.core.device import Connect
 from edgecnn.core.errors import EdgecnnError, MissingError, StepError
-from edgecnn.measure.child_process import run_command
 from edgecnn.measure.transport import Completed, Limits, OnLine, checked
 from edgecnn.measure.transport.ssh_errors import explain, printable_tail
 

@@ -17,11 +17,11 @@ from typing import IO, NoReturn
 
 from edgecnn.core.errors import StepError
 from edgecnn.core.third_party import printable
-from edgecnn.probe.ending import tail
 
 CHUNK = 1 << 16
 LARGEST_LINE = 1 << 20
 KEPT_STDERR = 1 << 14
+SHOWN_LINES = 12
 LARGEST_STDERR = 1 << 20
 POLL_S = 0.5
 """How soon a cancelled command ends."""
@@ -60,7 +60,7 @@ def run_command(
     limits: Limits,
     *,
     name: str,
-    stdin: bytes = b"",
+    stdin: bytes | Callable[[], bytes] = b"",
     on_line: OnLine | None = None,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
@@ -69,12 +69,14 @@ def run_command(
     """Run a command and wait for it; whatever leaves this call early ends its process group.
 
     With `on_line` stdout goes there, in this thread, and `Completed.stdout` is empty. `name` is whom errors are about.
+    A function as `stdin` is called once the process has started: what it prepares and the start go on side by side.
     Raises OSError when the program cannot be started, and StepError: cancelled once `stop` is set, board-timeout,
     board-silent, board-sent-too-much.
     """
     chunks: list[bytes] = []
     feed = chunks.append if on_line is None else _Lines(name, on_line, limits.line_bytes)
-    with _Child(argv, limits, stdin=stdin, cwd=cwd, env=env) as child:
+    with _Child(argv, limits, cwd=cwd, env=env) as child:
+        child.send(stdin if isinstance(stdin, bytes) else stdin())
         heard = time.monotonic()
         deadline = heard + limits.timeout_s
         for stream, chunk in child.read():
@@ -82,7 +84,7 @@ def run_command(
             if stop is not None and stop.is_set():
                 raise StepError("cancelled", f"{name}: cancelled")
             if now > deadline:
-                why = printable(tail(child.stderr))
+                why = last_lines(child.stderr)
                 raise StepError("board-timeout", f"{name} was not done after {limits.timeout_s:g} s", why=why)
             heard = now if stream else heard
             if now - heard > limits.silence_s:
@@ -92,6 +94,11 @@ def run_command(
             if stream == "stdout" and feed(chunk):
                 break
     return Completed(child.code, b"".join(chunks), child.stderr)
+
+
+def last_lines(log: bytes) -> str:
+    """The end of what a process wrote, as text that a terminal may show."""
+    return printable("\n".join(log.decode("utf-8", "replace").splitlines()[-SHOWN_LINES:]))
 
 
 class _Lines:
@@ -133,7 +140,6 @@ class _Child:
         argv: Sequence[str],
         limits: Limits,
         *,
-        stdin: bytes,
         cwd: Path | None,
         env: Mapping[str, str] | None,
     ) -> None:
@@ -150,12 +156,16 @@ class _Child:
             start_new_session=True,
         )
         assert self._process.stdin and self._process.stdout and self._process.stderr
+        self._stdin = self._process.stdin
         for target, args in (
-            (self._write, (self._process.stdin, stdin)),
             (self._carry, ("stdout", self._process.stdout, limits.stdout_bytes)),
             (self._carry, ("stderr", self._process.stderr, limits.stderr_bytes)),
         ):
             threading.Thread(target=target, args=args, daemon=True).start()
+
+    def send(self, content: bytes) -> None:
+        """Everything that the process reads, whenever it does."""
+        threading.Thread(target=self._write, args=(self._stdin, content), daemon=True).start()
 
     @property
     def code(self) -> int:
