@@ -11,6 +11,7 @@ from torch import nn
 from edgecnn.core.errors import InputError, StepError
 from edgecnn.core.units import first_few
 from edgecnn.models import catalog
+from edgecnn.models.prefixes import named_as
 from edgecnn.models.reference import quiet_stdout
 from edgecnn.models.registry import Entry, Form, Shapes, form_for
 from edgecnn.models.versions import Versions, load_state
@@ -62,11 +63,8 @@ def other_classes(wanted: Shapes, given: Shapes) -> int | None:
 
 
 def with_keys_of(module: nn.Module, weights: Weights) -> dict[str, torch.Tensor]:
-    """The file's weights, under the prefix that was taken off where the network has it itself."""
-    known = set(module.state_dict())
-    prefixed = {weights.prefix + key: value for key, value in weights.state.items()}
-    as_named = len(known & set(prefixed)) > len(known & set(weights.state))
-    return prefixed if weights.prefix and as_named else weights.state
+    """The file's weights under the names that the network has for them."""
+    return named_as(weights, [*module.state_dict()]).weights.state
 
 
 def _by(shape: tuple[int, ...]) -> str:

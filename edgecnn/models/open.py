@@ -16,9 +16,10 @@ from torch import nn
 from edgecnn.core.errors import EdgecnnError, InputError, MissingError
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.models import facts, input_shape, match, recognise, reference
+from edgecnn.models.prefixes import named_as
 from edgecnn.models.pruned import PruningPlan
 from edgecnn.models.rebuilding import plan_in, rebuild
-from edgecnn.models.registry import Entry, build_empty, shapes
+from edgecnn.models.registry import Entry, Form, build_empty, outline, shapes
 from edgecnn.models.sources import compiled_forwards, library_versions, source_files
 from edgecnn.models.weights import Weights, read_weights, require_classes
 
@@ -71,6 +72,7 @@ class LoadedModel:
 
 OWN = ("edgecnn.train.resnet_small:resnet_small",)
 """Networks of this package that a file may name; anything else with a colon is somebody's code."""
+_ANY = 1009
 _ASSUMED = "input size not stated"
 
 
@@ -143,16 +145,16 @@ def _named_by_user(weights: Weights, text: str) -> _BuiltModel:
     wanted = reference.parse(text)
     if isinstance(wanted, reference.Factory):
         return _from_factory(wanted, weights)
-    given = shapes(weights.state)
-    outcomes = [(entry, match.fit(entry, given)) for entry in wanted]
-    for entry, outcome in outcomes:
+    misfits = []
+    for entry in wanted:
+        view = named_as(weights, [*outline(entry, Form(num_classes=_ANY))])
+        outcome = match.fit(entry, given := shapes(view.weights.state))
         if isinstance(outcome, match.Fit):
             notes = () if entry == wanted[0] else (f"torchvision's '{entry.name}' has other weights; timm's was taken",)
-            return _registered(outcome, weights, notes)
-    entry, differs = min(
-        ((e, d) for e, d in outcomes if isinstance(d, match.Difference)), key=lambda pair: len(pair[1])
-    )
-    raise match.mismatch(str(entry), differs, given)
+            return _registered(outcome, view.weights, (*view.notes, *notes))
+        misfits.append((len(outcome), str(entry), outcome, given))
+    _, name, differs, given = min(misfits, key=lambda misfit: misfit[0])
+    raise match.mismatch(name, differs, given)
 
 
 def _named(weights: Weights) -> str | None:
@@ -202,7 +204,7 @@ def _stated(weights: Weights) -> _BuiltModel | None:
 def _searched(weights: Weights) -> _BuiltModel:
     found = recognise.find(weights)
     rivals = tuple(str(entry) for entry in found.rivals)
-    return replace(_registered(found.fit, weights, found.notes), rivals=rivals)
+    return replace(_registered(found.fit, found.weights, found.notes), rivals=rivals)
 
 
 def _registered(best: match.Fit, weights: Weights, notes: tuple[str, ...]) -> _BuiltModel:
@@ -219,20 +221,17 @@ def _registered(best: match.Fit, weights: Weights, notes: tuple[str, ...]) -> _B
 
 def _from_factory(factory: reference.Factory, weights: Weights) -> _BuiltModel:
     network = reference.make(factory)
-    state, given = weights.state, shapes(weights.state)
+    view = named_as(weights, [*network.state_dict()])
+    state, given = view.weights.state, shapes(view.weights.state)
     differs = match.difference(shapes(network.state_dict()), given)
-    if differs and weights.prefix:
-        whole = {weights.prefix + key: value for key, value in state.items()}
-        if not match.difference(shapes(network.state_dict()), shapes(whole)):
-            state, differs = whole, match.Difference((), (), ())
     classes = match.other_classes(shapes(network.state_dict()), given) if differs else None
     if classes and reference.takes_classes(factory):
         network = reference.make(factory, num_classes=classes)
         differs = match.difference(shapes(network.state_dict()), given)
     if differs:
         raise match.mismatch(str(factory), differs, given)
-    network = match.load_into(copy.deepcopy(network), state, weights.versions)
-    return _BuiltModel(str(factory), factory.identity(), network, modules=(factory.module,))
+    network = match.load_into(copy.deepcopy(network), state, view.weights.versions)
+    return _BuiltModel(str(factory), factory.identity(), network, notes=view.notes, modules=(factory.module,))
 
 
 def _complete(found: _BuiltModel, weights: Weights, asked: tuple[int, int] | None, channels: int | None) -> LoadedModel:

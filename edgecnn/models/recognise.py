@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -19,6 +19,7 @@ from edgecnn.core.errors import EdgecnnError, InputError, MissingError, StepErro
 from edgecnn.core.units import first_few
 from edgecnn.models import catalog, graph_operators, registry, statistics
 from edgecnn.models.match import Difference, Fit, fit, load_into, run
+from edgecnn.models.prefixes import FilePart, views
 from edgecnn.models.registry import Entry, Shapes, build_empty, has_timm, shapes, without_training_heads
 from edgecnn.models.weights import Weights
 
@@ -37,10 +38,11 @@ More: docs/opening.md"""
 
 @dataclass(frozen=True, slots=True)
 class Recognition:
-    """The architecture taken, how that was settled, and the `rivals` that take the same weights and compute something
-    else: empty where the file itself rules them out."""
+    """The architecture taken with the `weights` of the file that are its own, how that was settled, and the `rivals`
+    that take the same weights and compute something else: empty where the file itself rules them out."""
 
     fit: Fit
+    weights: Weights
     notes: tuple[str, ...] = ()
     rivals: tuple[Entry, ...] = ()
 
@@ -48,8 +50,12 @@ class Recognition:
 def find(weights: Weights) -> Recognition:
     """The registered architecture of bare weights. Raises InputError when none fits, with the nearest and what differs;
     MissingError where only timm has it, and timm is not installed."""
-    given = shapes(weights.state)
-    listed = catalog.lookup(given)
+    parts = [(view, listed) for view in views(weights) if (listed := catalog.lookup(shapes(view.weights.state)))]
+    parts = [part for part in parts if not _leads_on(part[0])]
+    view, listed = (
+        next((part for part in parts if not part[0].is_second), parts[0]) if parts else (FilePart(weights), [])
+    )
+    given = shapes(view.weights.state)
     fits = _fits([entry for entry in listed if entry.name in registry.names(entry.library)], given)
     if not fits:
         if any(entry.library == "timm" for entry in listed) and not has_timm():
@@ -62,7 +68,17 @@ def find(weights: Weights) -> Recognition:
         fits = _fits(_unlisted(given), given)
     if not fits:
         raise _nothing_fits(given)
-    return settle(fits, weights, listed)
+    found = settle(fits, view.weights, listed)
+    others = tuple(other.prefix for other, _ in parts if other.prefix not in ("", view.prefix))
+    return replace(found, notes=(*replace(view, others=others).notes, *found.notes))
+
+
+def _leads_on(view: FilePart) -> bool:
+    """Whether a linear layer outside takes what the network gives: then the network is only a part."""
+    given = shapes(view.weights.state)
+    head = [shape[0] for shape in given.values() if len(shape) == 2]
+    outside = {key: value for key, value in view.outside.items() if value.ndim == 2}
+    return bool(head) and any(value.shape[1] == head[-1] for value in outside.values())
 
 
 def _fits(entries: Iterable[Entry], given: Shapes) -> list[Fit]:
@@ -89,18 +105,18 @@ def settle(fits: list[Fit], weights: Weights, listed: list[Entry]) -> Recognitio
     note = f"{first_few(absent)} would take these weights too; timm is not installed, so it was not compared"
     notes = (note,) if absent else ()
     if len(fits) == 1:
-        return Recognition(fits[0], notes)
+        return Recognition(fits[0], weights, notes)
     groups = _same_outputs(fits, weights)
     if len(groups) == 1:
         others = first_few(str(item.entry) for item in groups[0][1:])
         note = f"{others} computes the same from these weights; {groups[0][0].entry} was taken"
-        return Recognition(groups[0][0], (*notes, note))
+        return Recognition(groups[0][0], weights, (*notes, note))
     firsts = [group[0] for group in groups]
     chosen, why, certain = _evidence(firsts, weights)
     others = first_few(str(item.entry) for item in firsts if item is not firsts[chosen])
     note = f"{others} would take these weights too, and compute something else; {firsts[chosen].entry} was taken, {why}"
     rivals = () if certain else tuple(item.entry for item in firsts if item is not firsts[chosen])
-    return Recognition(firsts[chosen], (*notes, note), rivals)
+    return Recognition(firsts[chosen], weights, (*notes, note), rivals)
 
 
 def _evidence(fits: list[Fit], weights: Weights) -> tuple[int, str, bool]:

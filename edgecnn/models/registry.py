@@ -7,7 +7,7 @@ import importlib.util
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import torch
@@ -163,6 +163,7 @@ def build_empty(entry: Entry, form: Form) -> nn.Module:
         return build(entry, form)
 
 
+@lru_cache(maxsize=16)
 def outline(entry: Entry, form: Form) -> dict[str, tuple[int, ...]]:
     """Key names and shapes of the network, without allocating a weight; `num_batches_tracked` is left out."""
     for mode in (lambda: torch.device("meta"), _WeightsOnMeta, contextlib.nullcontext):

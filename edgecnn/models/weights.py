@@ -24,6 +24,7 @@ from edgecnn.models.graph_operators import GraphFacts
 from edgecnn.models.plain_tensors import validate_tensors
 from edgecnn.models.versions import Versions, below
 
+_WRAPPED = re.compile(r"\.(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 _PREFIXES = ("module.", "_orig_mod.", "model.")
 METADATA_KEY = "edgecnn"
 
@@ -199,12 +200,13 @@ def _damaged(what: str, why: str) -> InputError:
 
 
 def _without_prefix(state: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], str]:
-    """Take off what DataParallel, torch.compile and Lightning put before every key."""
+    """Take off what DataParallel, torch.compile and Lightning put before every key, and what wrappers of single layers
+    put into them."""
     taken = ""
     while prefix := next((item for item in _PREFIXES if all(key.startswith(item) for key in state)), ""):
         state = {key.removeprefix(prefix): value for key, value in state.items()}
         taken += prefix
-    return state, taken
+    return {_WRAPPED.sub(".", key): value for key, value in state.items()}, taken
 
 
 def _as_float32(state: dict[str, torch.Tensor], path: Path, notes: list[str]) -> tuple[dict[str, torch.Tensor], str]:
