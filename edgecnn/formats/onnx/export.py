@@ -12,7 +12,8 @@ from edgecnn.core.artifact import Artifact, FormatName, Precision, TensorSpec, s
 from edgecnn.core.errors import StepError
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Model
-from edgecnn.core.third_party import first_line, quiet
+from edgecnn.core.third_party import quiet
+from edgecnn.formats.export_errors import explain
 from edgecnn.formats.inspect import METADATA_KEY, described
 from edgecnn.formats.onnx.surgery import operate
 from edgecnn.models.one_image import largest_batch
@@ -46,11 +47,12 @@ def export(model: Model, out: Path, *, preprocessing: Preprocessing, task: str =
                 verbose=False,
             )
     except Exception as error:  # the exporter raises whatever the traced model or the compiler raised
+        explained = explain(error, "ONNX", module, model.input_shape)
         raise StepError(
             "cannot-export",
-            f"the ONNX exporter cannot trace {model.name}",
-            why=first_line(error),
-            hint="data-dependent control flow and in-place indexing are the usual causes: see torch.export's manual",
+            f"{model.name} cannot be exported to ONNX",
+            why=explained.why,
+            hint=explained.hint,
         ) from error
     assert program is not None
     graph = operate(program.model)

@@ -22,7 +22,8 @@ from edgecnn.core.errors import EdgecnnError, MissingError, StepError, install_h
 from edgecnn.core.stage import Model
 from edgecnn.core.store import cannot_write
 from edgecnn.core.temporary import temporary_folder
-from edgecnn.core.third_party import first_line, quiet
+from edgecnn.core.third_party import quiet
+from edgecnn.formats.export_errors import Explanation, explain, explain_text
 from edgecnn.formats.tflite import converter
 from edgecnn.formats.tflite.resize import ExactResize
 from edgecnn.probe.system import is_full, out_of_memory_kills
@@ -54,7 +55,7 @@ def converted(module: nn.Module, model: Model) -> bytes:
         with temporary_folder("tflite") as folder:
             completed = run_converter(module, model, folder)
             if (folder / converter.FAILURE).exists():
-                raise _told(model, json.loads((folder / converter.FAILURE).read_text()))
+                raise _said(module, model, json.loads((folder / converter.FAILURE).read_text()))
             file = folder / converter.CONVERTED
             if completed.code == 0 and file.exists():
                 return file.read_bytes()
@@ -85,16 +86,15 @@ run_converter = run_in_own_process
 def export_program(module: nn.Module, model: Model, folder: Path) -> None:
     """Write `program.pt2`: the network as a graph of operators, which needs none of its source."""
     channels, height, width = model.input_shape
-    file = folder / converter.PROGRAM
+    example, file = (torch.zeros(1, height, width, channels),), folder / converter.PROGRAM
     try:
         with quiet(), ExactResize():
-            wrapped = ChannelsLast(module).eval()
-            program = torch.export.export(wrapped, (torch.zeros(1, height, width, channels),), strict=False)
+            program = torch.export.export(ChannelsLast(module).eval(), example, strict=False)
             torch.export.save(program, file)
     except Exception as error:  # torch.export raises whatever the network raises
         if is_full(str(folder), error):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file)) from error
-        raise _refused(model, first_line(error)) from error
+        raise _refused(model, explain(error, "TFLite", module, model.input_shape)) from error
 
 
 def _missing(why: str) -> MissingError:
@@ -106,22 +106,22 @@ def _missing(why: str) -> MissingError:
     )
 
 
-def _refused(model: Model, why: str) -> StepError:
+def _refused(model: Model, explained: Explanation) -> StepError:
     return StepError(
         "cannot-convert",
-        f"the TFLite converter cannot take {model.name}",
-        why=why,
-        hint="replace the operator it names, or ship another format: `edgecnn devices show` lists them",
+        f"{model.name} cannot be converted to TFLite",
+        why=explained.why,
+        hint=explained.hint,
     )
 
 
-def _told(model: Model, failure: dict[str, str]) -> EdgecnnError:
+def _said(module: nn.Module, model: Model, failure: dict[str, str]) -> EdgecnnError:
     """What the converter itself said."""
     if failure["kind"] == "missing":
         return _missing(failure["why"])
     if failure["kind"] == "memory":
         return _no_memory(model, failure["why"])
-    return _refused(model, failure["why"])
+    return _refused(model, explain_text(failure["why"], "TFLite", module, model.input_shape))
 
 
 def _no_memory(model: Model, why: str) -> StepError:
