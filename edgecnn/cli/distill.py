@@ -19,7 +19,7 @@ def distill(
     data: Annotated[
         Path, typer.Option("--data", "-d", metavar="DIR", help="Images: train/ to learn from, val/ to judge on.")
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where the student goes: .safetensors.")],
+    out: options.CheckpointOut = None,
     teacher: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The teacher's checkpoint, of the same classes.")
     ] = None,

@@ -77,6 +77,10 @@ MaxSize = Annotated[str | None, typer.Option(metavar="SIZE", help="Largest file 
 Out = Annotated[
     Path | None, typer.Option("--out", "-o", metavar="DIR", help="Where results go. Default: runs/CKPT-TARGET.")
 ]
+CheckpointOut = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", metavar="FILE", help="Where it goes: .safetensors. Default: beside CKPT."),
+]
 ProfileName = Annotated[
     str | None, typer.Option(metavar="NAME", help="How long to measure: smoke, quick, standard or mlperf.")
 ]

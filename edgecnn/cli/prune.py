@@ -14,7 +14,7 @@ from edgecnn.cli.command import command
 @command("edgecnn.workflows.prune:prune", preprocessing_before="seed")
 def prune(
     checkpoint: options.Checkpoint,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where it goes: .safetensors.")],
+    out: options.CheckpointOut = None,
     macs: Annotated[str | None, typer.Option(metavar="SHARE", help="Multiply-accumulates kept, such as 50%.")] = None,
     parameters: Annotated[str | None, typer.Option(metavar="SHARE", help="Parameters kept, such as 50%.")] = None,
     size: Annotated[

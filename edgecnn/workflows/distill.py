@@ -18,15 +18,7 @@ from edgecnn.tasks.classification.verdict import points
 from edgecnn.tasks.task import Answers
 from edgecnn.workflows.arguments import PathLike, path_or_none, source_of, stated, usage_error
 from edgecnn.workflows.optimize.planning import RunContext
-from edgecnn.workflows.single_stage import (
-    CHECKPOINT_SUFFIX,
-    StageRun,
-    file_facts,
-    file_line,
-    run,
-    stage_from,
-    validate_out,
-)
+from edgecnn.workflows.single_stage import StageRun, checkpoint_out, file_facts, file_line, run, stage_from
 from edgecnn.workflows.train.request import settings_of
 
 if TYPE_CHECKING:
@@ -95,7 +87,7 @@ def distill(
     checkpoint: PathLike,
     *,
     data: PathLike,
-    out: PathLike,
+    out: PathLike | None = None,
     teacher: PathLike | None = None,
     teacher_model: str | None = None,
     student: str | None = None,
@@ -121,7 +113,7 @@ def distill(
     **preprocessing: Unpack[PreprocessingArguments],
 ) -> DistillResult:
     """Train `checkpoint` on the answers of `teacher`, or a new `student` on the checkpoint's; write the student to
-    `out` and judge it beside what it was before and beside its teacher.
+    `out` (None: beside the checkpoint) and judge it beside what it was before and beside its teacher.
 
     Training settings come from the YAML file `config`, and arguments go before it. A killed run goes on where it was.
     Raises InputError, MissingError or StepError.
@@ -155,10 +147,10 @@ def distill(
         student_weights=None if student_weights is None else str(student_weights),
         training=training,
     )
-    return _distill(source, options, out=Path(out), listener=listener)
+    return _distill(source, options, out=path_or_none(out), listener=listener)
 
 
-def _distill(source: Source, options: Mapping[str, Any], *, out: Path, listener: Listener) -> DistillResult:
+def _distill(source: Source, options: Mapping[str, Any], *, out: Path | None, listener: Listener) -> DistillResult:
     """Train the checkpoint of `source` on a teacher's answers, or, where `options` name a `student`, that one on the
     checkpoint's; write the student to `out`.
 
@@ -166,8 +158,7 @@ def _distill(source: Source, options: Mapping[str, Any], *, out: Path, listener:
     MissingError or StepError.
     """
     stage: Distill = stage_from(Distill, options)
-    out = out if out.suffix else out.with_suffix(CHECKPOINT_SUFFIX)
-    validate_out(out, CHECKPOINT_SUFFIX)
+    out = checkpoint_out(out, source, "distilled")
     with run((stage,), source, out, listener=listener) as distilled:
         accuracies = _judged(stage, distilled)
     return DistillResult(distilled.artifact.at(out), **accuracies)

@@ -16,7 +16,7 @@ from edgecnn.core.events import ignore as unheard
 from edgecnn.core.result import Result
 from edgecnn.data.preprocessing import Source
 from edgecnn.workflows.arguments import PathLike, path_or_none, source_of, stated, usage_error
-from edgecnn.workflows.single_stage import CHECKPOINT_SUFFIX, file_facts, file_line, run, stage_from, validate_out
+from edgecnn.workflows.single_stage import checkpoint_out, file_facts, file_line, run, stage_from
 from edgecnn.workflows.train.request import settings_of
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _count(count: int) -> str:
 def prune(
     checkpoint: PathLike,
     *,
-    out: PathLike,
+    out: PathLike | None = None,
     macs: str | None = None,
     parameters: str | None = None,
     size: str | None = None,
@@ -105,7 +105,8 @@ def prune(
     **preprocessing: Unpack[PreprocessingArguments],
 ) -> PruneResult:
     """Take the least important channels away until the network costs what one of `macs`, `parameters`, `size` and
-    `latency` says, such as "50%", and write `out`, a .safetensors file. Judges nothing.
+    `latency` says, such as "50%", and write `out`, a .safetensors file (None: beside the checkpoint).
+    Judges nothing.
 
     `finetune` are epochs of training after each of the `iterations`, with the settings in the file `config`. A killed
     run that trains goes on where it was. Raises InputError, MissingError or StepError.
@@ -136,16 +137,16 @@ def prune(
         iterations=iterations,
         finetune=training,
     )
-    return _prune(source, options, out=Path(out), listener=listener)
+    return _prune(source, options, out=path_or_none(out), listener=listener)
 
 
-def _prune(source: Source, options: Mapping[str, Any], *, out: Path, listener: Listener) -> PruneResult:
+def _prune(source: Source, options: Mapping[str, Any], *, out: Path | None, listener: Listener) -> PruneResult:
     """Prune the checkpoint of `source` as the stage `prune` with these options does, and write `out`.
 
     A killed run continues when it is called again. Raises InputError, MissingError or StepError.
     """
     stage = _stage(options)
-    validate_out(out, CHECKPOINT_SUFFIX)
+    out = checkpoint_out(out, source, "pruned")
     images = min(max(1, stage.bn_images if source.data is not None else 1), CALIBRATION_LIMIT)
     listener = scoped(listener, drop=("no-data",))  # without images nothing is calibrated or judged here
     with run((stage,), source, out, listener=listener, calibration_images=images) as pruned:

@@ -63,6 +63,27 @@ def validate_out(out: Path, suffix: str) -> None:
         )
 
 
+def checkpoint_out(out: Path | None, source: Source, made: str) -> Path:
+    """Where a checkpoint goes: `out`, with its suffix where it has none; by default a file beside the checkpoint that
+    says what was `made` of it.
+
+    Raises InputError `wrong-suffix`, and `out-exists` where the default name is taken: training may be in that file.
+    """
+    if out is not None:
+        out = out if out.suffix else out.with_suffix(CHECKPOINT_SUFFIX)
+        validate_out(out, CHECKPOINT_SUFFIX)
+        return out
+    out = source.checkpoint.with_name(f"{source.checkpoint.stem}.{made}{CHECKPOINT_SUFFIX}")
+    if os.path.lexists(out):
+        raise InputError(
+            "out-exists",
+            f"{out} is there already",
+            why="without --out nothing is replaced: what is in it may have taken hours",
+            hint=f"--out {out} replaces it; or give another name",
+        )
+    return out
+
+
 @contextmanager
 def run(
     stages: tuple[Stage, ...],
