@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from edgecnn.core.artifact import Artifact, sha256_of
 from edgecnn.core.errors import InputError
 from edgecnn.core.stage import Context, LabelledImages
+from edgecnn.data.classes import known_names
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,13 +34,14 @@ def write_checkpoint(
     from edgecnn.models import save
 
     path = context.workdir / "model.safetensors"
-    names, history = tuple(context.data.class_names), (*source.history, kind)
+    names = known_names(context.data.class_names) or getattr(context.model, "class_names", None)
+    history = (*source.history, kind)
     save(
         path,
         module,
         num_classes=classes,
         preprocessing=context.data.preprocessing,
-        class_names=names if len(names) == classes else None,
+        class_names=names if names and len(names) == classes else None,
         history=history,
         **facts,
     )

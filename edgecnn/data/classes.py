@@ -17,6 +17,8 @@ from edgecnn.core.units import first_few
 from edgecnn.data.listing import Listing
 
 MOST_DIGITS = 9
+OF_ANOTHER = "not the network's"
+"""How the source of `OtherClasses` begins."""
 FORMS = "one class name per line, a JSON object of name and index, or CSV lines of name,index"
 
 
@@ -109,6 +111,43 @@ def class_map_for(
         first = {name: index for index, name in reversed(list(enumerate(class_names)))}
         return _checked(ClassMap(first, num_classes, "class names in the checkpoint"), listing)
     return _from_data(listing, num_classes)
+
+
+@dataclass(frozen=True, slots=True)
+class OtherClasses:
+    """Classes of the data that are not the network's: images are spread over them, and nothing is judged by them.
+
+    `names` are those of the network's outputs, for none of which an image stands.
+    """
+
+    indices: Mapping[str, int]
+    names: tuple[str, ...]
+    source: str
+
+
+def regardless(read: LabelReader) -> LabelReader:
+    """Read labels as `read` does, but take classes that do not fit the network for what they are, where no class map
+    was given: for work that judges nothing."""
+
+    def lenient(
+        listing: Listing, num_classes: int, *, path: Path | None = None, class_names: Sequence[str] | None = None
+    ) -> LabelMap:
+        try:
+            return read(listing, num_classes, path=path, class_names=class_names)
+        except InputError as error:
+            if path is not None or error.code not in ("class-count", "unknown-class"):
+                raise
+            indices = {name: index for index, name in enumerate(sorted(listing.labels))}
+            known = class_names is not None and len(class_names) == num_classes
+            names = tuple(class_names or ()) if known else tuple(map(str, range(num_classes)))
+            return OtherClasses(indices, names, f"{OF_ANOTHER}: {error.message}")
+
+    return lenient
+
+
+def known_names(names: Sequence[str]) -> tuple[str, ...] | None:
+    """Names of the outputs; None where they are the numbers that stand for names nobody knows."""
+    return None if list(names) == [str(index) for index in range(len(names))] else tuple(names)
 
 
 def _from_data(listing: Listing, num_classes: int) -> ClassMap:

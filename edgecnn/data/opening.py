@@ -13,7 +13,7 @@ from edgecnn.core.errors import InputError
 from edgecnn.core.paths import irregularity
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.units import first_few
-from edgecnn.data.classes import ClassMap, LabelMap, LabelReader, class_map_for, output_index
+from edgecnn.data.classes import ClassMap, LabelMap, LabelReader, OtherClasses, class_map_for, output_index
 from edgecnn.data.folder import LAYOUT, list_folder
 from edgecnn.data.images import ImageSet
 from edgecnn.data.listing import EVALUATION_NAMES, Listing, Sample
@@ -93,7 +93,8 @@ def open_data(
     if listing.is_unlabelled:
         classes: LabelMap = ClassMap({}, num_classes, "no image has a class")
     else:
-        require_classes(path, listing)
+        if judges:
+            require_classes(path, listing)
         classes = read_labels(listing, num_classes, path=class_map, class_names=class_names)
     sets = _Sets(listing, classes, preprocessing, seed)
     training, evaluation = sets.divide()
@@ -329,6 +330,8 @@ def _notes(listing: Listing, classes: LabelMap, calibration: int, wanted: int) -
         notes.append("if the checkpoint was trained on these images, its accuracy here is better than on new ones")
     if calibration < wanted:
         notes.append(f"{calibration} calibration images: fewer than the {wanted} asked for")
+    if isinstance(classes, OtherClasses):
+        notes.append(f"the classes of the data are {classes.source}; nothing here depends on them")
     in_order = sorted(classes.indices, key=lambda name: classes.indices[name])
     if classes.source.startswith("sorted") and all(name.isdecimal() for name in in_order) and len(in_order) > 10:
         first = ", ".join(in_order[:4])

@@ -49,7 +49,9 @@ class ExportedModel:
 
 def described(model: Model, preprocessing: Preprocessing, task: str) -> dict[str, Any]:
     """What an exporter writes into a file under `METADATA_KEY`. A file that names no task is a classifier."""
-    about = {"model": model.name, "preprocessing": preprocessing.to_dict()}
+    about: dict[str, Any] = {"model": model.name, "preprocessing": preprocessing.to_dict()}
+    if names := getattr(model, "class_names", None):
+        about["class_names"] = list(names)
     return about if task == DEFAULT else {**about, "task": task}
 
 

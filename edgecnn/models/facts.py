@@ -50,9 +50,9 @@ def _checked(names: list[str], key: str, num_classes: int) -> tuple[tuple[str, .
     try:
         "".join(names).encode()
     except UnicodeEncodeError:
-        return None, f"'{key}' in the checkpoint holds names that are no text in UTF-8 and was left aside"
+        return None, f"'{key}' in the file holds names that are no text in UTF-8 and was left aside"
     if len(names) != num_classes:
-        return None, f"'{key}' in the checkpoint has {len(names)} names for {num_classes} outputs and was left aside"
+        return None, f"'{key}' in the file has {len(names)} names for {num_classes} outputs and was left aside"
     return tuple(names), ""
 
 

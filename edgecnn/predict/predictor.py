@@ -170,6 +170,7 @@ def _exported(
     from edgecnn.formats.files import open_artifact
     from edgecnn.formats.inspect import read
     from edgecnn.measure.candidates import runtime_of
+    from edgecnn.models.facts import class_names
 
     for option, value in (("--model", source.architecture), ("--weights", source.weights)):
         if value is not None:
@@ -187,6 +188,8 @@ def _exported(
     held = read(source.checkpoint, kind)
     about = held.exported_as()
     stated, notes = _stated(about)
+    num_classes = _outputs(source.checkpoint, held)
+    names, doubt = class_names(about, num_classes)
     channels, height, width = _input_shape(source.checkpoint, held)
     usual = (channels, height or USUAL_EDGE, width or USUAL_EDGE)
     preprocessing, origin = settle_preprocessing(stated, usual, source, listener=listener)
@@ -205,9 +208,10 @@ def _exported(
         target=target,
         backend=runtime_of(artifact, target),
         threads=threads,
-        num_classes=_outputs(source.checkpoint, held),
+        num_classes=num_classes,
         name=str(about.get("model") or "unknown"),
-        notes=notes,
+        class_names=names,
+        notes=(*notes, *([doubt] if doubt else [])),
         task=str(about["task"]) if about.get("task") else None,
     )
 

@@ -165,7 +165,7 @@ def _convert(
     out = out or source.checkpoint.with_name(f"{source.checkpoint.stem}.{made.precision}{suffix}")
     validate_out(out, suffix)
     with run(
-        stages, source, out, listener=listener, format=made.format, calibration_images=images, judges=True
+        stages, source, out, listener=listener, format=made.format, calibration_images=images, reads_labels=False
     ) as converted:
         context, data = converted.context, converted.inputs.data
         compared = (data.evaluation or data.calibration).take(COMPARED_IMAGES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from edgecnn.core.errors import InputError
 from edgecnn.core.events import Listener, Warned, timed
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.stage import Images, LabelledImages
+from edgecnn.data.classes import OF_ANOTHER, LabelReader, known_names, regardless
 from edgecnn.data.listing import EVALUATION_NAMES
 from edgecnn.data.preprocessing import Source, settle_preprocessing
 from edgecnn.data.tensors import open_tensors
@@ -43,20 +44,34 @@ class Inputs:
     task: Task
 
 
-def open_inputs(source: Source, recipe: Recipe, *, listener: Listener, judges: bool = True) -> Inputs:
-    """Open the checkpoint and the images, of which some need classes where something `judges`. Raises InputError or
-    MissingError before any work starts."""
+def open_inputs(
+    source: Source, recipe: Recipe, *, listener: Listener, judges: bool = True, reads_labels: bool = True
+) -> Inputs:
+    """Open the checkpoint and the images, of which some need classes where something `judges`; they have to be the
+    network's unless nothing `reads_labels`. Raises InputError or MissingError before any work starts."""
     task = find(source.task)
     with timed(listener, "read inputs"):
         model = _open_network(source, recipe.preprocessing)
         preprocessing, origin = choose_preprocessing(model, source, recipe, listener=listener)
         model = model.with_preprocessing(preprocessing)
         validate_one_image(model, listener=listener)
-        data = _open_data(model, source, recipe, task, preprocessing=preprocessing, listener=listener, judges=judges)
+        data = _open_data(
+            model,
+            source,
+            recipe,
+            task.read_labels if reads_labels else regardless(task.read_labels),
+            preprocessing=preprocessing,
+            listener=listener,
+            judges=judges,
+        )
         notes = list(model.notes)
-        if model.rivals and task.name == DEFAULT and (labelled := _labelled(data)) is not None:
+        ours = not str(data.facts.get("classes", "")).startswith(OF_ANOTHER)
+        if model.rivals and task.name == DEFAULT and ours and (labelled := _labelled(data)) is not None:
             model, note = decided(model, source, labelled)
             notes.append(note)
+        names = known_names(data.class_names)
+        if names is not None and len(names) == model.num_classes:
+            model = replace(model, class_names=names)
         for note in (*notes, *data.facts.get("notes", ())):
             listener(Warned("assumed", note))
     return Inputs(model, data, origin, task)
@@ -110,7 +125,7 @@ def _open_data(
     model: LoadedModel,
     source: Source,
     recipe: Recipe,
-    task: Task,
+    read_labels: LabelReader,
     *,
     preprocessing: Preprocessing,
     listener: Listener,
@@ -131,7 +146,7 @@ def _open_data(
         calibration_images=recipe.calibration.images,
         seed=source.seed,
         judges=judges,
-        read_labels=task.read_labels,
+        read_labels=read_labels,
     )
     training = data.training if data.may_train else None
     return RunData(data.calibration, data.evaluation, preprocessing, data.class_names, data.facts(), training)

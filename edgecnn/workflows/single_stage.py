@@ -93,17 +93,18 @@ def run(
     listener: Listener,
     format: FormatName = DEFAULT_FORMAT,
     calibration_images: int = 1,
-    judges: bool = False,
+    reads_labels: bool = True,
 ) -> Iterator[StageRun]:
     """Run `stages` on the checkpoint of `source`; `out` gets the last file when the block ends well.
 
     A run that ends in a checkpoint keeps its store beside `out` when it is killed or fails, and continues when it is
-    called again. Without `judges` all images may lack labels. Raises InputError, MissingError or StepError.
+    called again. All images may lack labels; those they have are the network's unless nothing `reads_labels`. Raises
+    InputError, MissingError or StepError.
     """
     require_folder(out.parent)
     name = stages[-1].kind
     recipe = Recipe(name=name, stages=stages, calibration=Calibration(images=calibration_images))
-    inputs = open_inputs(source, recipe, listener=listener, judges=judges)
+    inputs = open_inputs(source, recipe, listener=listener, judges=False, reads_labels=reads_labels)
     with _store(out, name, resumable=out.suffix == CHECKPOINT_SUFFIX) as store:
         connection = this_host()
         times = layer_times_on(connection, HERE, threads=1, listener=listener)

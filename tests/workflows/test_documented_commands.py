@@ -38,7 +38,7 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 MENTIONED = re.compile(r"`(edgecnn(?: [^`]*)?)`")
 NEEDS_A_BOARD = ("--device", "check lab-pi")
 SHORTER = {
-    "optimize": ("--profile", "smoke"),
+    "optimize": ("--profile", "smoke", "--format", "onnx"),
     "train": ("--epochs", "1", "--batch", "8", "--workers", "0"),
     "distill": ("--epochs", "1", "--batch", "8"),
     "benchmark": ("--profile", "smoke"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,13 @@ from edgecnn.core.errors import MissingError, install_hint
 from edgecnn.core.third_party import parsing
 from edgecnn.formats.inspect import METADATA_KEY, ExportedModel
 
-WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
+WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "CONV_3D", "BATCH_MATMUL")
+PASSING = ("DEQUANTIZE", "DENSIFY", "QUANTIZE", "CAST", "RESHAPE", "TRANSPOSE")
+"""Operators between a layer and its stored weights: FP16 files turn them into float32 when they run, sparse ones into
+dense."""
+LONGEST_WAY = 16
+UNKNOWN = "?"
+"""A size that the file leaves free."""
 
 
 def read(path: Path) -> ExportedModel:
@@ -32,24 +38,46 @@ def read(path: Path) -> ExportedModel:
 
 def _read(path: Path, schema: Any, model: Any) -> ExportedModel:
     graph = model.subgraphs[0]
-    operators = [_operator(model.operatorCodes[item.opcodeIndex], schema) for item in graph.operators]
+    codes = [_operator(item, schema) for item in model.operatorCodes]
     types = {number: name.lower() for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
+    operators: Counter[str] = Counter()
     layers: Counter[str] = Counter()
-    for name, item in zip(operators, graph.operators, strict=True):
-        if name in WEIGHTED:
-            layers[types[graph.tensors[item.inputs[1]].type]] += 1
+    for inner in model.subgraphs:  # the branches of an IF are subgraphs beside the first
+        named = [(codes[item.opcodeIndex], item) for item in inner.operators or ()]
+        operators.update(name for name, _ in named)
+        layers.update(_weight_types(inner, named, types))
     metadata = _metadata(model)
     return ExportedModel(
         format="tflite",
         inputs=tuple(_spec(graph.tensors[i], types) for i in graph.inputs),
         outputs=tuple(_spec(graph.tensors[i], types) for i in graph.outputs),
         opset=f"schema {model.version}",
-        operators=dict(Counter(operators).most_common()),
+        operators=dict(operators.most_common()),
         layers=dict(layers.most_common()),
         size_bytes=path.stat().st_size,
         metadata={name: _shown(raw) for name, raw in metadata.items()},
         about=metadata.get(METADATA_KEY, b"").rstrip(b"\0").decode("utf-8", "replace"),
     )
+
+
+def _weight_types(graph: Any, named: list[tuple[str, Any]], types: Mapping[int, str]) -> Iterator[str]:
+    """The type in which each layer's weights are stored; layers that multiply two computed tensors have none."""
+    makers = {int(index): (name, item) for name, item in named for index in item.outputs}
+    fed = {int(index) for index in graph.inputs}
+    for name, item in named:
+        if name not in WEIGHTED or len(item.inputs) < 2:
+            continue
+        index, sparse = int(item.inputs[1]), False
+        for _ in range(LONGEST_WAY):
+            maker, before = makers.get(index, ("", None))
+            if before is None or maker not in PASSING:
+                break
+            sparse |= maker == "DENSIFY"
+            index = int(before.inputs[0])
+        if index not in makers and index not in fed:
+            tensor = graph.tensors[index]
+            sparse |= tensor.sparsity is not None
+            yield f"{types[tensor.type]} sparse" if sparse else types[tensor.type]
 
 
 def _operator(code: Any, schema: Any) -> str:
@@ -61,7 +89,7 @@ def _operator(code: Any, schema: Any) -> str:
 
 def _spec(tensor: Any, types: Mapping[int, str]) -> TensorSpec:
     signature = tensor.shapeSignature if tensor.shapeSignature is not None else tensor.shape
-    shape = tuple("N" if int(size) < 0 else int(size) for size in signature)
+    shape = tuple(UNKNOWN if int(size) < 0 else int(size) for size in signature)
     return TensorSpec(tensor.name.decode(), shape, types[tensor.type], "NHWC" if len(shape) == 4 else None)
 
 

@@ -95,7 +95,7 @@ def plan_stages(recipe: Recipe, format: FormatName, context: RunContext) -> list
     format, the checkpoint itself goes there as well: what comes out is compared with it. Raises InputError when no
     stage leads to the format at all.
     """
-    about = [context.model.sha256, context.data.preprocessing.to_dict()]
+    about = [context.model.sha256, context.data.preprocessing.to_dict(), getattr(context.model, "class_names", None)]
     if context.task.name != tasks.DEFAULT:  # it is written into the files
         about.append(context.task.name)
     keys: dict[Kind, str] = {CHECKPOINT: digest_of(about)}
