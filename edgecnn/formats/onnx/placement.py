@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
+from edgecnn.formats.onnx.islands import float_islands
 from edgecnn.quantize.ranges import Grid, Range, asymmetric, symmetric
 
 
@@ -106,8 +107,9 @@ class Places:
 
 
 def place(graph: ir.Graph, placement: Placement, *, keep_float: frozenset[str] = frozenset()) -> Places:
-    """Walk `graph` (topologically sorted) and decide. Nodes named in `keep_float` are left alone."""
+    """Walk `graph` (topologically sorted) and decide. Nodes in `keep_float` and in islands are left alone."""
     places = Places()
+    islands = float_islands(graph)
     depth: dict[ir.Node, int] = {}
     for node in graph:
         depth[node] = 1 + _depth_of(node.inputs, depth)
@@ -116,6 +118,8 @@ def place(graph: ir.Graph, placement: Placement, *, keep_float: frozenset[str] =
                 fence = result_of(graph, node)
                 if fence not in places.fenced:  # an activation has the result of its convolution
                     places.fenced.append(fence)
+        elif node.name in islands:
+            continue
         elif node.op_type in placement.weighted and has_constant_weight(node):
             places.weighted.append(node)
             _read(places, node, 0)
