@@ -114,7 +114,11 @@ def wrote(files: str, otherwise: str = "") -> Note:
 def _call(workflow: str, arguments: Mapping[str, Any]) -> Any:
     from edgecnn.cli import console
     from edgecnn.core.plugins import resolve
+    from edgecnn.models.library_names import require_known
 
+    for name in ("model", "arch"):
+        if arguments.get(name):  # before the workflow is imported: that takes seconds
+            require_known(arguments[name])
     function = resolve(workflow)
     if "listener" not in inspect.signature(function).parameters:
         return function(**arguments)

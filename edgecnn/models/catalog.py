@@ -14,12 +14,11 @@ import sys
 from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-from edgecnn.models.registry import LIBRARIES, Entry, Form, Shapes, names, outline, without_training_heads
+from edgecnn.models.library_names import LIBRARIES, PATH, read_catalog
+from edgecnn.models.registry import Entry, Form, Shapes, names, outline, without_training_heads
 
-PATH = Path(__file__).with_name("catalog.json")
 _ASKED = 1009
 _SKETCH = 16
 
@@ -45,17 +44,9 @@ def sketch(keys: Iterable[str]) -> list[str]:
 
 
 @cache
-def load() -> dict[str, Any]:
-    if not PATH.is_file():
-        return {"versions": {}, "models": {}, "sketches": {}}
-    content: dict[str, Any] = json.loads(PATH.read_text())
-    return content
-
-
-@cache
 def _by_keys() -> dict[str, list[tuple[str, str, tuple[int, ...]]]]:
     entries: dict[str, list[tuple[str, str, tuple[int, ...]]]] = {}
-    for name, line in load()["models"].items():
+    for name, line in read_catalog()["models"].items():
         keys, shapes, loose = line.split(" ")
         entries.setdefault(keys, []).append((name, shapes, tuple(int(item) for item in loose.split(",") if item)))
     return entries
@@ -78,7 +69,7 @@ def nearest(shapes: Shapes, count: int) -> list[Entry]:
     """Installed entries whose key names are most like those given, the most alike first."""
     mine = sketch(without_training_heads(shapes))
     ranked = []
-    for keys, line in load()["sketches"].items():
+    for keys, line in read_catalog()["sketches"].items():
         size, *theirs = line.split(" ")
         alike = sum(a == b for a, b in zip(mine, theirs, strict=True))
         if alike:
@@ -94,7 +85,7 @@ def nearest(shapes: Shapes, count: int) -> list[Entry]:
 
 def unlisted() -> list[Entry]:
     """Installed architectures the index does not know: made by a newer library than the index."""
-    listed = load()["models"]
+    listed = read_catalog()["models"]
     return [
         entry
         for which in LIBRARIES

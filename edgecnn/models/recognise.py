@@ -18,9 +18,10 @@ from torch import nn
 from edgecnn.core.errors import EdgecnnError, InputError, MissingError, StepError, install_hint
 from edgecnn.core.units import first_few
 from edgecnn.models import catalog, graph_operators, registry, statistics
+from edgecnn.models.library_names import has_timm
 from edgecnn.models.match import Difference, Fit, fit, load_into, run
 from edgecnn.models.prefixes import FilePart, views
-from edgecnn.models.registry import Entry, Shapes, build_empty, has_timm, shapes, without_training_heads
+from edgecnn.models.registry import Entry, Shapes, build_empty, shapes, without_training_heads
 from edgecnn.models.weights import Weights
 
 # Equal networks from two libraries add in another order; a different pooling or epsilon shows in the third digit.
@@ -50,13 +51,13 @@ class Recognition:
 def find(weights: Weights) -> Recognition:
     """The registered architecture of bare weights. Raises InputError when none fits, with the nearest and what differs;
     MissingError where only timm has it, and timm is not installed."""
-    parts = [(view, listed) for view in views(weights) if (listed := catalog.lookup(shapes(view.weights.state)))]
+    looked_up = [(view, catalog.lookup(shapes(view.weights.state))) for view in views(weights)]
+    parts = [(view, listed) for view, listed in looked_up if listed]
     parts = [part for part in parts if not _leads_on(part[0])]
-    view, listed = (
-        next((part for part in parts if not part[0].is_second), parts[0]) if parts else (FilePart(weights), [])
-    )
+    first = [part for part in parts if not part[0].is_second] or parts or [(FilePart(weights), [])]
+    view, listed = first[0]
     given = shapes(view.weights.state)
-    fits = _fits([entry for entry in listed if entry.name in registry.names(entry.library)], given)
+    fits = _fits([entry for entry in listed if registry.is_installed(entry)], given)
     if not fits:
         if any(entry.library == "timm" for entry in listed) and not has_timm():
             raise MissingError(

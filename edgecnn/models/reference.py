@@ -25,7 +25,8 @@ from typing import Any
 from torch import nn
 
 from edgecnn.core.errors import InputError, StepError, did_you_mean
-from edgecnn.models.registry import LIBRARIES, Entry, find
+from edgecnn.models.library_names import LIBRARIES
+from edgecnn.models.registry import Entry, find
 
 BY_PATH = "edgecnn_model_"
 """What the module names of files loaded by their path begin with."""

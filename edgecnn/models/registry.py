@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -14,11 +13,11 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from edgecnn.core.errors import InputError, MissingError, StepError, did_you_mean, install_hint
+from edgecnn.core.errors import MissingError, StepError, install_hint
+from edgecnn.models.library_names import LIBRARIES, has_timm, is_known, unknown_architecture
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Names of weights and their shapes."""
-LIBRARIES = ("torchvision", "timm")
 # Heads used in training only; a checkpoint may have them or not.
 TRAINING_HEADS = ("aux1.", "aux2.", "AuxLogits.")
 _WITH_AUX = ("googlenet", "inception_v3")
@@ -49,10 +48,6 @@ class Form:
     training_heads: bool = True
 
 
-def has_timm() -> bool:
-    return importlib.util.find_spec("timm") is not None
-
-
 @cache
 def names(library: str) -> tuple[str, ...]:
     """What the installed library can build for classification, in its own order; nothing when it is not installed."""
@@ -74,16 +69,16 @@ def find(name: str, *, library: str | None = None) -> list[Entry]:
         raise MissingError(
             "missing-timm", f"'timm:{name}' needs timm, which is not installed", hint=install_hint("timm")
         )
-    entries = [entry for entry in (Entry(which, name) for which in wanted) if entry.base in names(entry.library)]
+    entries = [entry for entry in (Entry(which, name) for which in wanted) if is_installed(entry)]
     if not entries:
-        hint = did_you_mean(name, sorted({item for which in wanted for item in names(which)}))
-        if not hint.startswith("did you mean"):
-            hint = "name one of torchvision.models or timm, or file.py:factory"
-        why = ""
-        if not has_timm() and library != "torchvision":
-            why = f"timm is not installed; with it there are more: {install_hint('timm')}"
-        raise InputError("unknown-architecture", f"no architecture is called '{name}'", why=why, hint=hint)
+        raise unknown_architecture(name, library)
     return entries
+
+
+def is_installed(entry: Entry) -> bool:
+    """The catalog is asked first: a library takes seconds to import."""
+    known = is_known(entry.library, entry.name)
+    return entry.base in names(entry.library) if known is None else known
 
 
 def build(entry: Entry, form: Form, **options: Any) -> nn.Module:

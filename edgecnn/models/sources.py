@@ -14,8 +14,8 @@ from types import ModuleType
 from torch import nn
 
 from edgecnn.core.artifact import sha256_of
+from edgecnn.models.library_names import LIBRARIES
 from edgecnn.models.reference import BY_PATH
-from edgecnn.models.registry import LIBRARIES
 
 _TOLD_BY_VERSION = ("torch", *LIBRARIES)
 

@@ -55,7 +55,10 @@ def source_of(
     """Where a workflow starts from: files, or a network and tensors in memory. Raises InputError naming the
     preprocessing argument that cannot be read."""
     from edgecnn.data.preprocessing import Source
+    from edgecnn.models.library_names import require_known
 
+    if model is not None:
+        require_known(model)
     fields = preprocessing_fields(preprocessing)
     network = None if isinstance(checkpoint, str | Path) else checkpoint
     tensors = None if data is None or isinstance(data, str | Path) else data

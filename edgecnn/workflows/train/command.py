@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgecnn.core.events import Finished, Listener, ignore
 from edgecnn.models.building import BuiltNetwork
+from edgecnn.models.library_names import require_known
 from edgecnn.tasks.task import DEFAULT
 from edgecnn.train.parallel import joined, place
 from edgecnn.train.trackers import Trackers
@@ -75,6 +76,8 @@ def train(
         ),
         changes=set or (),
     )
+    if arch is not None:
+        require_known(arch)
     weights = path_or_none(pretrained)
     request = TrainRequest(
         data=Path(data),
