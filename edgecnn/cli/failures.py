@@ -110,10 +110,8 @@ def translate(error: Exception) -> EdgecnnError:
         )
     if isinstance(error, OSError) and error.errno in CANNOT_WRITE:
         return _cannot_write(error)
-    if isinstance(error, ModuleNotFoundError) and error.name:
-        missing = _missing_package(error.name)
-        if missing is not None:
-            return missing
+    if isinstance(error, ImportError) and (package := _package_error(error)) is not None:
+        return package
     return _bug(error)
 
 
@@ -138,6 +136,10 @@ def _cannot_write(error: OSError) -> EdgecnnError:
     return cannot_write(Path(error.filename or "the output"), error)
 
 
+def _package_error(error: ImportError) -> MissingError | None:
+    return _missing_package(error.name or "") if isinstance(error, ModuleNotFoundError) else _broken_package(error)
+
+
 def _missing_package(module: str) -> MissingError | None:
     from edgecnn.core.packages import package_of
 
@@ -150,6 +152,25 @@ def _missing_package(module: str) -> MissingError | None:
         why=f"`import {module}` found nothing",
         hint=package.command,
     )
+
+
+def _broken_package(error: ImportError) -> MissingError | None:
+    """A package that is installed and does not load: built against another version of the next, or half installed."""
+    from edgecnn.core.packages import package_of
+
+    folders = [Path(frame.filename).parts for frame in traceback.extract_tb(error.__traceback__)[::-1]]
+    modules = [parts[parts.index("site-packages") + 1] for parts in folders if "site-packages" in parts]
+    for module in ((error.name or "").partition(".")[0], *(Path(module).stem for module in modules)):
+        package = package_of(module)
+        if package is not None:
+            name = package.distribution
+            return MissingError(
+                "broken-package",
+                f"the package {name} is installed and cannot be imported",
+                why=str(error),
+                hint=f"pip install --force-reinstall {name}; `edgecnn doctor` tries every package",
+            )
+    return None
 
 
 def _bug(error: Exception) -> StepError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import signal
 import subprocess
@@ -125,6 +126,9 @@ def test_what_a_file_says_does_not_drive_the_terminal(capsys: Captured) -> None:
         (ModuleNotFoundError("no", name="timm"), "missing-package", 4),
         (ModuleNotFoundError("no", name="litert_torch.backend"), "missing-package", 4),
         (ModuleNotFoundError("no", name="nonsense"), "bug", 5),
+        (ImportError("cannot import name 'create_model' from 'timm'", name="timm"), "broken-package", 4),
+        (ImportError("libjpeg.so.62: cannot open shared object file", name="PIL._imaging"), "broken-package", 4),
+        (ImportError("cannot import name 'x' from 'edgecnn.core'", name="edgecnn.core"), "bug", 5),
         (ValueError("surprise"), "bug", 5),
     ],
 )
@@ -134,6 +138,20 @@ def test_foreign_errors(error: Exception, code: str, exit_code: int, capsys: Cap
     assert f"error[{code}]: " in err
     assert " hint: " in err
     assert "Traceback" not in err
+
+
+def test_a_package_that_fails_inside_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "site-packages" / "timm"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text("from json import nothing_like_it\n")
+    monkeypatch.syspath_prepend(str(folder.parent))
+    for name in [name for name in sys.modules if name.partition(".")[0] == "timm"]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(ImportError) as caught:
+        importlib.import_module("timm")
+    shown = failures.translate(caught.value)
+    assert (shown.code, shown.exit_code) == ("broken-package", 4)
+    assert "timm" in shown.message and "nothing_like_it" in shown.why
 
 
 def test_a_missing_extra_names_the_command_to_type() -> None:
