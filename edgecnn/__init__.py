@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from edgecnn.workflows import devices, recipes
     from edgecnn.workflows.audit import audit
     from edgecnn.workflows.benchmark import benchmark
+    from edgecnn.workflows.check.command import check
     from edgecnn.workflows.convert import export, quantize
     from edgecnn.workflows.distill import distill
     from edgecnn.workflows.evaluate import evaluate
@@ -40,6 +41,7 @@ __all__ = [
     "EdgecnnError",
     "audit",
     "benchmark",
+    "check",
     "devices",
     "distill",
     "evaluate",
@@ -57,6 +59,7 @@ __all__ = [
 _FUNCTIONS = {
     "audit": "edgecnn.workflows.audit",
     "benchmark": "edgecnn.workflows.benchmark",
+    "check": "edgecnn.workflows.check.command",
     "distill": "edgecnn.workflows.distill",
     "evaluate": "edgecnn.workflows.evaluate",
     "export": "edgecnn.workflows.convert",

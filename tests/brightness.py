@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torch import nn
 from edgecnn.core.errors import InputError, StepError
 from edgecnn.core.outcome import Outcome
 from edgecnn.data.listing import Listing
+from edgecnn.tasks.differences import Differences
 from edgecnn.tasks.task import Answers, Drop, Judgement, Metric, Quality
 
 SIDE = 16
@@ -144,6 +145,18 @@ class Brightness:
 
     def budget(self, max_drop: float) -> str:
         return f"{max_drop:g}"
+
+    def differences(
+        self, baseline: Answers, candidate: Answers, names: Sequence[str], *, max_class_drop: float, confidence: float
+    ) -> Differences:
+        before, after = (f"{self._errors(answers).mean():.4f}" for answers in (baseline, candidate))
+        return Differences((("mean absolute error", before, after, ""),))
+
+    def pack(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
+        return {"outputs": outputs}
+
+    def unpack(self, arrays: Mapping[str, np.ndarray], *, width: int) -> np.ndarray:
+        return arrays["outputs"]
 
     def suspicions(self, baseline: Answers, candidate: Answers | None = None) -> tuple[str, ...]:
         return ()

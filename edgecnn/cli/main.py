@@ -44,6 +44,7 @@ COMMANDS = {
     "prune": "Take channels away until a network costs less.",
     "distill": "Train a student network on a teacher's answers.",
     "evaluate": "Judge a model on labelled images: accuracy, each class.",
+    "check": "Say whether a candidate may replace its baseline.",
     "benchmark": "Measure models on this host, interleaved.",
     "profile": "Time each layer of a model on a device.",
     "report": "Show the report of a finished run again.",

@@ -102,6 +102,12 @@ class ImageSet:
             file_digests=self._file_digests,
         )
 
+    def prepared(self, preprocessing: Preprocessing) -> ImageSet:
+        """The same images for a network that takes them otherwise."""
+        return ImageSet(
+            self.paths, self.labels, preprocessing=preprocessing, root=self.root, file_digests=self._file_digests
+        )
+
     def pixels(self, size: int) -> Iterator[np.ndarray]:
         """Batches of at most `size` images, uint8 NHWC. Raises InputError naming a file that cannot be decoded."""
         import numpy as np

@@ -1,36 +1,10 @@
-"""Parity: whether an exported file still computes what the torch model computes."""
+"""Parity: how far the raw outputs of two models lie apart, such as those of a checkpoint and of its exported file."""
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
-import torch
-
-from edgecnn.core.errors import StepError
-from edgecnn.core.events import Listener, Progress
-from edgecnn.core.stage import Images, Model
-from edgecnn.models.one_image import largest_batch
-
-
-def torch_outputs(model: Model, images: Images, *, listener: Listener) -> np.ndarray:
-    """Outputs of the torch model in FP32 on the CPU, float32 (N, ...)."""
-    module = model.module()
-    parts: list[np.ndarray] = []
-    done, size = 0, largest_batch(module, model.input_shape, 8)
-    with torch.inference_mode():
-        for batch in images.batches(size):
-            parts.append(module(torch.from_numpy(batch)).float().numpy())
-            done += len(batch)
-            listener(Progress("verify", done, len(images), "images", "PyTorch"))
-    outputs = np.concatenate(parts)
-    if not np.isfinite(outputs).all():
-        raise StepError(
-            "not-finite",
-            f"{model.name} answers NaN or infinity in PyTorch already",
-            hint="check the weights and the preprocessing: `edgecnn inspect` shows both",
-        )
-    return outputs
 
 
 def parity(reference: np.ndarray, candidate: np.ndarray) -> dict[str, float | int | None]:

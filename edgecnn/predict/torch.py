@@ -8,8 +8,9 @@ from torch import nn
 
 from edgecnn.core.errors import MissingError, StepError
 from edgecnn.core.events import Listener, Progress, timed
-from edgecnn.core.stage import Images
+from edgecnn.core.stage import Images, Model
 from edgecnn.core.third_party import first_line
+from edgecnn.models.one_image import largest_batch
 
 LARGEST_BATCH = 256
 BATCH_PIXELS = 32 * 224 * 224
@@ -61,3 +62,23 @@ def _rows(module: nn.Module, images: Images, *, batch: int, device: str, listene
             done += len(pixels)
             listener(Progress("answer PyTorch", done, total, "images"))
     return np.concatenate(parts)
+
+
+def torch_outputs(model: Model, images: Images, *, listener: Listener) -> np.ndarray:
+    """Outputs of the torch model in FP32 on the CPU, float32 (N, ...)."""
+    module = model.module()
+    parts: list[np.ndarray] = []
+    done, size = 0, largest_batch(module, model.input_shape, 8)
+    with torch.inference_mode():
+        for batch in images.batches(size):
+            parts.append(module(torch.from_numpy(batch)).float().numpy())
+            done += len(batch)
+            listener(Progress("verify", done, len(images), "images", "PyTorch"))
+    outputs = np.concatenate(parts)
+    if not np.isfinite(outputs).all():
+        raise StepError(
+            "not-finite",
+            f"{model.name} answers NaN or infinity in PyTorch already",
+            hint="check the weights and the preprocessing: `edgecnn inspect` shows both",
+        )
+    return outputs

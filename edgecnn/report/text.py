@@ -48,6 +48,14 @@ def render(document: doc.Document, *, place: str = "") -> RenderableType:
     return Group(*parts)
 
 
+def plain(document: doc.Document, *, width: int = 100) -> str:
+    """The same without colours, for a log."""
+    console = Console(width=width, no_color=True, highlight=False)
+    with console.capture() as captured:
+        console.print(render(document))
+    return captured.get()
+
+
 def _is_left_out(block: doc.Element) -> bool:
     return (isinstance(block, doc.Section) and block.full) or not _block(block, "")
 

@@ -28,7 +28,7 @@ def fewest_images(max_drop: float, *, confidence: float = CONFIDENCE) -> int | N
     return math.ceil(exact) if exact <= UNREACHABLE else None
 
 
-def drop_confidence(broke: ArrayLike, fixed: ArrayLike, count: int, drop: ArrayLike) -> NDArray[np.float64]:
+def drop_confidence(broke: ArrayLike, fixed: ArrayLike, count: ArrayLike, drop: ArrayLike) -> NDArray[np.float64]:
     """The confidence that the true drop is at most `drop`, when of `count` images `broke` became wrong and `fixed`
     became right; arrays are broadcast. It errs on the safe side: the confidence that a true drop is smaller than it is
     reaches 1 - a with a probability of a at most. `tests/statistics` enumerates that.
@@ -42,7 +42,7 @@ def drop_confidence(broke: ArrayLike, fixed: ArrayLike, count: int, drop: ArrayL
     import numpy as np
     from scipy.special import betainc, betaln, xlog1py, xlogy
 
-    broke, fixed, drop = (np.asarray(value, np.float64)[..., None] for value in (broke, fixed, drop))
+    broke, fixed, count, drop = (np.asarray(value, np.float64)[..., None] for value in (broke, fixed, count, drop))
     changed, losing, first, second = broke + fixed, drop >= 0, broke + 1, np.maximum(fixed, 1)
     nodes, weights = _quadrature(512 if changed.max() > MANY else 192)
 
@@ -59,7 +59,7 @@ def drop_confidence(broke: ArrayLike, fixed: ArrayLike, count: int, drop: ArrayL
     share_is_above = np.where(changed > 0, 1 - _beta_cdf(changed, count - changed + 1, share), 0.0)
     integral = (density * np.where(losing, _beta_cdf(changed + 1, count - changed, share), share_is_above)) @ weights
 
-    broke, fixed, drop, changed = (value[..., 0] for value in (broke, fixed, drop, changed))
+    broke, fixed, count, drop, changed = (value[..., 0] for value in (broke, fixed, count, drop, changed))
     better = betainc(broke + 1, np.maximum(fixed, 1), 0.5)
     everything = betainc(broke + 1, np.maximum(fixed, 1), np.clip((1 + drop) / 2, 0, 1))  # where T is 1
     at_most = np.where(changed < count, better + integral, everything)

@@ -5,7 +5,7 @@ A task is a plug-in: an object that satisfies `Task`, registered under the entry
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from edgecnn.core.stage import Images
     from edgecnn.data.classes import LabelMap
     from edgecnn.data.listing import Listing
+    from edgecnn.tasks.differences import Differences
 
 DEFAULT = "classification"
 
@@ -249,6 +250,23 @@ class Task(Protocol):
 
     def budget(self, max_drop: float) -> str:
         """A budget in words: `1.00 %`."""
+        ...
+
+    def differences(
+        self, baseline: Answers, candidate: Answers, names: Sequence[str], *, max_class_drop: float, confidence: float
+    ) -> Differences:
+        """What differs between the answers of two models to the same images in the same order, in detail. A class is an
+        alarm where it is shown to lose more than `max_class_drop`, a share of its images."""
+        ...
+
+    def pack(self, outputs: np.ndarray) -> Mapping[str, np.ndarray]:
+        """What a baseline file holds of raw outputs (N, ...): arrays of N rows each, as small as later comparisons
+        allow."""
+        ...
+
+    def unpack(self, arrays: Mapping[str, np.ndarray], *, width: int) -> np.ndarray:
+        """Outputs that compare as those that were packed. Raises KeyError or ValueError for arrays that are not what
+        `pack` gives."""
         ...
 
     def suspicions(self, baseline: Answers, candidate: Answers | None = None) -> tuple[str, ...]:

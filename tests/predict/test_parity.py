@@ -12,7 +12,8 @@ from torch import nn
 
 from edgecnn.core.errors import StepError
 from edgecnn.core.events import Event, Progress, ignore
-from edgecnn.predict.parity import parity, torch_outputs
+from edgecnn.predict.parity import parity
+from edgecnn.predict.torch import torch_outputs
 from edgecnn.tasks.classification.task import TASK
 
 

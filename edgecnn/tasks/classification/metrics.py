@@ -185,7 +185,7 @@ def classify(scores: np.ndarray, labels: Sequence[int], *, names: Sequence[str])
     predictions = scores.argmax(1).astype(np.int64)
     winning = probabilities[np.arange(count), predictions]
     per_class = _by_class(predictions, truth, names)
-    top5 = Proportion.of(_within(scores, truth, TOP_K), count) if classes > TOP_K else None
+    top5 = Proportion.of(int(within_top(scores, truth, TOP_K).sum()), count) if classes > TOP_K else None
     confusion, error = _torchmetrics_matrices(predictions, truth, probabilities)
     return ClassificationScores(
         top1=Proportion.of(int(np.count_nonzero(predictions == truth)), count),
@@ -264,16 +264,24 @@ def _below_one(confidence: np.ndarray) -> np.ndarray:
     return below
 
 
-def _within(scores: np.ndarray, truth: np.ndarray, rank: int) -> int:
-    """How many images have their class among the `rank` largest scores; of equal scores the first class counts."""
-    inside = 0
+def within_top(scores: np.ndarray, truth: np.ndarray, rank: int) -> np.ndarray:
+    """Whether each image's class is among its `rank` largest scores, bool (N,); of equal scores the first class
+    counts."""
+    inside = np.empty(len(scores), bool)
     columns = np.arange(scores.shape[1])
     for start in range(0, len(scores), CHUNK_ROWS):
         part, label = scores[start : start + CHUNK_ROWS], truth[start : start + CHUNK_ROWS, None]
         own = np.take_along_axis(part, label, 1)
         ahead = (part > own) | ((part == own) & (columns < label))
-        inside += int(np.count_nonzero(ahead.sum(1) < rank))
+        inside[start : start + CHUNK_ROWS] = ahead.sum(1) < rank
     return inside
+
+
+def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
+    """The expected calibration error of answers so sure, over `BINS` bins: as torchmetrics' of `classify`, without
+    PyTorch."""
+    gaps = (item.images * abs(item.confidence - item.accuracy) for item in _reliability(confidence, right))
+    return sum(gaps) / max(1, len(confidence))
 
 
 def _average(scores: Sequence[ClassScore], *, weighted: bool) -> ClassAverage:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgecnn.core.errors import StepError
 from edgecnn.data.classes import class_map_for
 from edgecnn.statistics import proportions
-from edgecnn.tasks.classification import metrics, verdict
+from edgecnn.tasks.classification import metrics, packing, verdict
 from edgecnn.tasks.classification.predictions import top1
 from edgecnn.tasks.task import TOP_1, Answers, Judgement, Quality
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from edgecnn.tasks.differences import Differences
 
 
 class Classification:
@@ -76,6 +78,20 @@ class Classification:
 
     def budget(self, max_drop: float) -> str:
         return verdict.points(max_drop)
+
+    def differences(
+        self, baseline: Answers, candidate: Answers, names: Sequence[str], *, max_class_drop: float, confidence: float
+    ) -> Differences:
+        from edgecnn.tasks.classification import differences
+
+        return differences.differences(baseline, candidate, names, max_class_drop=max_class_drop, confidence=confidence)
+
+    def pack(self, outputs: np.ndarray) -> Mapping[str, np.ndarray]:
+        """The five best classes, best first, and how sure the network is of the first."""
+        return packing.pack(outputs)
+
+    def unpack(self, arrays: Mapping[str, np.ndarray], *, width: int) -> np.ndarray:
+        return packing.unpack(arrays, width=width)
 
     def suspicions(self, baseline: Answers, candidate: Answers | None = None) -> tuple[str, ...]:
         labels, classes = baseline.labels, baseline.outputs.shape[1]

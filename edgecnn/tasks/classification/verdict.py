@@ -118,7 +118,7 @@ def would_pass(judgement: Judgement, *, images: int, max_drop: float) -> bool:
 
 def level(confidence: float) -> str:
     """A confidence in words: `97.5 %`."""
-    return f"{100 * confidence:g} %"
+    return f"{100 * confidence:.4g} %"
 
 
 def points(share: float) -> str:

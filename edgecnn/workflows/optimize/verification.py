@@ -23,7 +23,7 @@ WRONG_EXPORT = "wrong-export"
 
 def reference(model: Model, images: Images, context: RunContext) -> tuple[np.ndarray, dict[str, Any]]:
     """Outputs of a torch network for all images, and a record of the step."""
-    from edgecnn.predict.parity import torch_outputs
+    from edgecnn.predict.torch import torch_outputs
 
     label = "verify PyTorch"
     key = key_of(("torch", "torchvision", "timm", "pillow"), model.sha256, images.digest)

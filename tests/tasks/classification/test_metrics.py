@@ -7,7 +7,7 @@ import pytest
 
 from edgecnn.core.errors import InputError, StepError
 from edgecnn.statistics.proportions import wilson
-from edgecnn.tasks.classification.metrics import BINS, Proportion, classify, probabilities_of
+from edgecnn.tasks.classification.metrics import BINS, Proportion, calibration_error, classify, probabilities_of
 
 NAMES = ("a", "b", "c")
 
@@ -115,3 +115,12 @@ def test_the_interval_of_a_share() -> None:
     assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662), "Newcombe 1998, table I"
     assert wilson(0, 20)[0] == 0.0 and wilson(20, 20)[1] == 1.0
     assert wilson(0, 0) == (0.0, 1.0) and Proportion.of(0, 0).value == 0.0
+
+
+def test_the_calibration_error_without_pytorch_is_the_same() -> None:
+    rng = np.random.default_rng(5)
+    logits = (2 * rng.normal(size=(400, 7))).astype(np.float32)
+    labels = rng.integers(0, 7, 400)
+    whole = classify(logits, labels.tolist(), names=[str(number) for number in range(7)])
+    confidence = probabilities_of(logits.copy())[0].max(1)
+    assert calibration_error(confidence, logits.argmax(1) == labels) == pytest.approx(whole.calibration_error, abs=1e-6)

@@ -1,0 +1,1 @@
+"""Check of a candidate against its baseline: its model, its pages, and JUnit's XML."""

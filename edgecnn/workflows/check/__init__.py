@@ -1,0 +1,1 @@
+"""`edgecnn check`: a candidate against its baseline on the same images, with a verdict for CI."""
