@@ -40,6 +40,7 @@ def check(
     ] = None,
     max_size: options.MaxSize = None,
     model: options.ModelName = None,
+    weights: options.WeightsName = None,
     class_map: options.ClassMapFile = None,
     task: Annotated[
         str | None, typer.Option(metavar="NAME", help="What the networks are for; what they say, or classification.")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from edgecnn.report.check.model import Check
+    from edgecnn.report.check.model import RegressionCheck
 
 MARKER = "edgecnn"
 
@@ -37,7 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def edgecnn_check(request: pytest.FixtureRequest) -> Callable[..., Check]:
+def edgecnn_check(request: pytest.FixtureRequest) -> Callable[..., RegressionCheck]:
     """Judge a candidate, and fail the test unless it passes.
 
     Call it as `edgecnn_check(candidate, baseline=..., data=..., max_drop=...)`: `baseline` is a model, or a baseline
@@ -47,7 +47,7 @@ def edgecnn_check(request: pytest.FixtureRequest) -> Callable[..., Check]:
     config, defaults = request.config, _defaults(request.node)
     report, calls = config.getoption("--edgecnn-report"), 0
 
-    def judge(candidate: str | Path, *, baseline: str | Path | None = None, **options: Any) -> Check:
+    def judge(candidate: str | Path, *, baseline: str | Path | None = None, **options: Any) -> RegressionCheck:
         from edgecnn.report import text
         from edgecnn.report.check.document import document
         from edgecnn.workflows.check.command import check

@@ -19,7 +19,7 @@ from edgecnn.core.plugins import resolve
 from edgecnn.workflows.arguments import PreprocessingArguments
 
 CLI = Path(main.__file__).parent
-MACHINERY = ("__init__", "command", "console", "failures", "main", "options", "progress", "python")
+MACHINERY = ("__init__", "command", "console", "failures", "github", "main", "options", "progress", "python")
 """Modules of the command line that are no commands."""
 
 

@@ -8,7 +8,7 @@ from edgecnn.core.outcome import Outcome
 from edgecnn.core.units import NOTHING, count, percent, size
 from edgecnn.report import document as doc
 from edgecnn.report import markdown
-from edgecnn.report.check.model import Check, CheckedModel
+from edgecnn.report.check.model import RegressionCheck, CheckedModel
 
 BROKEN = "broken.png"
 MARKS: dict[Outcome, tuple[str, doc.Tone]] = {
@@ -18,7 +18,7 @@ MARKS: dict[Outcome, tuple[str, doc.Tone]] = {
 }
 
 
-def document(check: Check) -> doc.Document:
+def document(check: RegressionCheck) -> doc.Document:
     """The whole check."""
     blocks: tuple[doc.Element | None, ...] = (
         doc.Pairs(tuple(_head(check))),
@@ -32,22 +32,22 @@ def document(check: Check) -> doc.Document:
     return doc.Document(title(check), doc.present(*blocks), (check.outcome, check.why))
 
 
-def to_markdown(check: Check) -> str:
+def to_markdown(check: RegressionCheck) -> str:
     """The whole of it as Markdown."""
     return markdown.render(document(check))
 
 
-def files(check: Check) -> tuple[str, ...]:
+def files(check: RegressionCheck) -> tuple[str, ...]:
     """The names of the files a check is written to."""
     pictures = (BROKEN,) if any(item.path for item in check.changed) else ()
     return ("check.md", "check.html", "check.json", *pictures)
 
 
-def title(check: Check) -> str:
+def title(check: RegressionCheck) -> str:
     return f"{check.candidate.name} against {check.baseline.name}"
 
 
-def _head(check: Check) -> Iterator[tuple[str, str]]:
+def _head(check: RegressionCheck) -> Iterator[tuple[str, str]]:
     for name, model in (("baseline", check.baseline), ("candidate", check.candidate)):
         yield name, f"{model.name}, {_what(model)} in {model.runtime}"
     judged = count(check.judged, "image")
@@ -62,7 +62,7 @@ def _what(model: CheckedModel) -> str:
     return f"{model.architecture}, {model.format}" if known else model.format
 
 
-def _figures(check: Check) -> doc.Table:
+def _figures(check: RegressionCheck) -> doc.Table:
     rows: list[tuple[doc.Cell | str, ...]] = [
         (name, before, after, doc.Cell(change, tone="strong"))
         for name, before, after, change in check.differences.figures
@@ -86,14 +86,14 @@ def _figures(check: Check) -> doc.Table:
     return doc.Table(doc.columns("", "baseline", "candidate", "change"), tuple(rows))
 
 
-def _gates(check: Check) -> Iterator[doc.Item]:
+def _gates(check: RegressionCheck) -> Iterator[doc.Item]:
     for gate in check.gates:
         yield doc.Item(f"{MARKS[gate.outcome][0]} {gate.outcome}: {gate.why}", gate.name)
     if check.departing:
         yield doc.Item(check.departing, "the first layer that departs from the checkpoint")
 
 
-def _classes(check: Check) -> Iterator[doc.Element]:
+def _classes(check: RegressionCheck) -> Iterator[doc.Element]:
     groups = check.differences.groups
     if not groups:
         return
@@ -118,11 +118,11 @@ def _classes(check: Check) -> Iterator[doc.Element]:
     )
 
 
-def _title_of_images(check: Check) -> str:
+def _title_of_images(check: RegressionCheck) -> str:
     return "images that broke, surest first" if check.judgement.flips is not None else "images answered otherwise"
 
 
-def _images(check: Check) -> Iterator[doc.Element]:
+def _images(check: RegressionCheck) -> Iterator[doc.Element]:
     if not check.changed:
         return
     if any(item.path for item in check.changed):
@@ -136,7 +136,7 @@ def _images(check: Check) -> Iterator[doc.Element]:
     yield doc.Table((*named, doc.Column("confidence", right=True)), rows, brief=5)
 
 
-def _provenance(check: Check) -> Iterator[tuple[str, str]]:
+def _provenance(check: RegressionCheck) -> Iterator[tuple[str, str]]:
     for name, model in (("baseline", check.baseline), ("candidate", check.candidate)):
         yield f"{name} sha256", model.sha256
     yield "data digest", str(check.data.get("digest", ""))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
-from edgecnn.report.check.model import Check
+from edgecnn.report.check.model import RegressionCheck
 
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def render(check: Check) -> str:
+def render(check: RegressionCheck) -> str:
     """A FAIL is a failure; an INCONCLUSIVE gate is an error, for nothing was shown. It ends in a newline."""
     counts = {word: sum(gate.outcome == word for gate in check.gates) for word in ("FAIL", "INCONCLUSIVE")}
     suite = ElementTree.Element(

@@ -72,7 +72,7 @@ class ChangedImage:
 
 
 @dataclass(frozen=True, slots=True)
-class Check(Result):
+class RegressionCheck(Result):
     """The whole of it. `judged` images decided, of `available`; `departing` names the first layer that departs."""
 
     renderer: ClassVar[str] = "edgecnn.report.check.document:to_markdown"

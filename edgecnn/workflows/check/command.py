@@ -25,7 +25,7 @@ from edgecnn.formats.inspect import read
 from edgecnn.formats.registry import runtime_packages
 from edgecnn.predict.parity import parity
 from edgecnn.predict.predictor import RuntimePredictor, TorchPredictor
-from edgecnn.report.check.model import ChangedImage, Check, LatencyRatio, OutputDifference
+from edgecnn.report.check.model import ChangedImage, RegressionCheck, LatencyRatio, OutputDifference
 from edgecnn.statistics.proportions import CONFIDENCE
 from edgecnn.statistics.sequential import Look, looks
 from edgecnn.tasks.task import DEFAULT, Answers, Judgement, Task, find
@@ -59,6 +59,7 @@ def check(
     max_latency_ratio: float | str | None = None,
     max_size: float | str | None = None,
     model: str | None = None,
+    weights: str | None = None,
     class_map: PathLike | None = None,
     task: str | None = None,
     device: str | None = None,
@@ -72,7 +73,7 @@ def check(
     junit: PathLike | None = None,
     listener: Listener = ignore,
     **preprocessing: Unpack[PreprocessingArguments],
-) -> Check:
+) -> RegressionCheck:
     """Judge a candidate against its baseline on the same distinct images; the outcome is the worst of what is asked.
 
     `models` are the baseline and the candidate; the candidate alone where `against` names a baseline file; one model
@@ -90,7 +91,7 @@ def check(
             require_folder(Path(folder))
     began = time.monotonic()
     with timed(listener, "read inputs"):
-        options = {"model": model, "device": device, "threads": threads, "listener": listener}
+        options = {"model": model, "weights": weights, "device": device, "threads": threads, "listener": listener}
         pair = _open(paths, against, options=options, preprocessing=preprocessing_fields(preprocessing))
         purpose = find(task or _stated_task(pair) or DEFAULT)
         asked = _asked(purpose, max_drop, max_class_drop, max_latency_ratio, max_size)
@@ -240,7 +241,7 @@ def _result(
     *,
     asked: Asked,
     latency: LatencyRatio | None,
-) -> Check:
+) -> RegressionCheck:
     differences = task.differences(
         judged.before,
         judged.after,
@@ -250,7 +251,7 @@ def _result(
     )
     images = judged.after.images
     assert isinstance(images, ImageSet)
-    return Check(
+    return RegressionCheck(
         baseline=pair[0].model,
         candidate=pair[1].model,
         data=judging.facts,

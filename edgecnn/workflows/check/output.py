@@ -15,14 +15,14 @@ from edgecnn.formats.registry import runtime_packages
 from edgecnn.report import archive, html, markdown
 from edgecnn.report.check import junit
 from edgecnn.report.check.document import BROKEN, document, title
-from edgecnn.report.check.model import Check, CheckedModel
+from edgecnn.report.check.model import RegressionCheck, CheckedModel
 from edgecnn.report.contact_sheet import SheetPicture, write_sheet
 from edgecnn.tasks.task import Answers, Task
 from edgecnn.workflows.check.baseline_file import BaselineFile
 from edgecnn.workflows.optimize.planning import versions
 
 
-def write(check: Check, *, folder: Path | None, junit_file: Path | None) -> None:
+def write(check: RegressionCheck, *, folder: Path | None, junit_file: Path | None) -> None:
     """Write check.md, check.html, check.json and broken.png into `folder`, and JUnit's file. Raises CannotWrite."""
     if junit_file is not None:
         make_folder(junit_file.parent)

@@ -113,6 +113,7 @@ def open_side(
     place: Path,
     *,
     model: str | None,
+    weights: str | None,
     preprocessing: Mapping[str, Any],
     device: str | None,
     threads: int | None,
@@ -120,13 +121,14 @@ def open_side(
 ) -> ModelSide:
     """Open a checkpoint, an exported file, a bundle or a finished run, which stands for the file that it bundled.
 
-    `model` and `device` say something of one kind of file alone, and are left aside for the other. Raises InputError.
+    `model` and `weights` are for checkpoints, `device` for exported files; the other kind takes none. Raises
+    InputError.
     """
     file, stated = _file_of(place)
     source = Source(file, preprocessing={**stated, **preprocessing} or None)
     exported = file.suffix.lower() not in (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
     if not exported:
-        source = replace(source, architecture=model)
+        source = replace(source, architecture=model, weights=weights)
     predictor = open_predictor(source, device=device if exported else None, threads=threads, listener=listener)
     return ModelSide(_described(place, file, predictor), predictor)
 

@@ -29,7 +29,7 @@ def step(repository: Path, baseline: str = "baseline.onnx", **environment: str) 
     inputs = {"BASELINE": baseline, "CANDIDATE": "candidate.onnx", "DATA": "photos", "MAX_DROP": "5%", "OPTIONS": FLAGS}
     files = {"GITHUB_STEP_SUMMARY": str(summary), "GITHUB_OUTPUT": str(output)}
     ended = subprocess.run(
-        [sys.executable, "-m", "edgecnn.testing.github"],
+        [sys.executable, "-m", "edgecnn.cli.github"],
         cwd=repository,
         env={**os.environ, **inputs, **files, **environment},
         capture_output=True,
@@ -65,7 +65,7 @@ def test_the_action_runs_that_step_and_names_its_inputs() -> None:
     yaml = pytest.importorskip("yaml")
     action = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
     (check,) = [step for step in action["runs"]["steps"] if step.get("id") == "check"]
-    assert check["run"] == "python -m edgecnn.testing.github"
+    assert check["run"] == "python -m edgecnn.cli.github"
     asked = {value.removeprefix("${{ inputs.").removesuffix(" }}") for value in check["env"].values()}
     assert asked == set(action["inputs"]) - {"requirement"}
     # An input reaches a shell as a variable only, never as text of the script.
