@@ -8,7 +8,7 @@ from edgecnn.core.outcome import Outcome
 from edgecnn.core.units import NOTHING, count, percent, size
 from edgecnn.report import document as doc
 from edgecnn.report import markdown
-from edgecnn.report.check.model import RegressionCheck, CheckedModel
+from edgecnn.report.check.model import CheckedModel, RegressionCheck
 
 BROKEN = "broken.png"
 MARKS: dict[Outcome, tuple[str, doc.Tone]] = {

@@ -25,7 +25,7 @@ from edgecnn.formats.inspect import read
 from edgecnn.formats.registry import runtime_packages
 from edgecnn.predict.parity import parity
 from edgecnn.predict.predictor import RuntimePredictor, TorchPredictor
-from edgecnn.report.check.model import ChangedImage, RegressionCheck, LatencyRatio, OutputDifference
+from edgecnn.report.check.model import ChangedImage, LatencyRatio, OutputDifference, RegressionCheck
 from edgecnn.statistics.proportions import CONFIDENCE
 from edgecnn.statistics.sequential import Look, looks
 from edgecnn.tasks.task import DEFAULT, Answers, Judgement, Task, find

@@ -15,7 +15,7 @@ from edgecnn.formats.registry import runtime_packages
 from edgecnn.report import archive, html, markdown
 from edgecnn.report.check import junit
 from edgecnn.report.check.document import BROKEN, document, title
-from edgecnn.report.check.model import RegressionCheck, CheckedModel
+from edgecnn.report.check.model import CheckedModel, RegressionCheck
 from edgecnn.report.contact_sheet import SheetPicture, write_sheet
 from edgecnn.tasks.task import Answers, Task
 from edgecnn.workflows.check.baseline_file import BaselineFile
