@@ -117,7 +117,7 @@ def _call(workflow: str, arguments: Mapping[str, Any]) -> Any:
     from edgecnn.models.library_names import require_known
 
     for name in ("model", "arch"):
-        if arguments.get(name):  # before the workflow is imported: that takes seconds
+        if isinstance(arguments.get(name), str):  # before the workflow is imported: that takes seconds
             require_known(arguments[name])
     function = resolve(workflow)
     if "listener" not in inspect.signature(function).parameters:
