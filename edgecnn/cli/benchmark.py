@@ -40,6 +40,7 @@ def benchmark(
     batch: Annotated[
         str, typer.Option(metavar="N,...", help="Images per inference, such as 1 or 1,8; files with a free batch only.")
     ] = "1",
+    shape: options.InputShape = None,
     end_to_end: Annotated[
         bool, typer.Option("--end-to-end", help="Also from 8-bit pixels to the class: normalise, infer, top-1.")
     ] = False,

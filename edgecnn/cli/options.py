@@ -63,6 +63,12 @@ class CommandWithFormats(TyperCommand):
         super().format_help(ctx, formatter)
 
 
+InputShape = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME:SIZES", help="Sizes of an input that a file leaves free: input:1x3x320x320; repeatable."
+    ),
+]
 Formats = Annotated[
     list[str] | None,
     typer.Option("--format", "-f", metavar="FORMAT", help="{formats}; repeatable. Default: all the target runs."),

@@ -33,6 +33,7 @@ def profile(
         str | None, typer.Option(help="Runtime; the device's first for the format unless given.")
     ] = None,
     runs: Annotated[int, typer.Option(min=1, max=1000, help="Runs with the profiler, and as many without.")] = 30,
+    shape: options.InputShape = None,
     top: Annotated[int, typer.Option(min=1, max=1000, help="How many layers are named.")] = 10,
     json: options.PrintJson = False,
     out: Annotated[

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgecnn.config.devices import known_backends
 from edgecnn.core.artifact import Artifact
 from edgecnn.core.device import DeviceProfile
 from edgecnn.core.errors import EdgecnnError, InputError, did_you_mean
+from edgecnn.core.events import Listener, ignore
 from edgecnn.formats.files import open_artifact
 from edgecnn.formats.registry import format_named, format_of_backend, known_formats, runs_here
 from edgecnn.measure.connection import Connection
 from edgecnn.measure.fleet import Failure, Planner
 from edgecnn.measure.latency import Candidate
+from edgecnn.measure.shapes import chosen_shapes
 from edgecnn.probe import backends
 
 LARGEST_BATCH = 4096
@@ -47,8 +49,11 @@ def planner(
     threads: int | None,
     batches: Sequence[int],
     end_to_end: bool,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    listener: Listener = ignore,
 ) -> Planner:
-    """What to measure on a device once it has answered: every model at every batch size.
+    """What to measure on a device once it has answered: every model at every batch size. Sizes that a file leaves free
+    are those of `shapes`, by input, else chosen here and told to `listener`.
 
     Raises InputError unknown-backend or backend-mismatch for a `backend` that cannot run one of the files.
     """
@@ -56,6 +61,7 @@ def planner(
         for artifact in artifacts:
             _validate_backend(artifact, backend)
     names = _names([artifact.path for artifact in artifacts])
+    sizes = chosen_shapes(artifacts, shapes or {}, batches, listener=listener)
 
     def plan(device: DeviceProfile, connection: Connection) -> tuple[list[Candidate], list[Failure]]:
         cores = threads or connection.usable_cores
@@ -69,7 +75,8 @@ def planner(
                 continue
             for batch in batches:
                 label = name if len(batches) == 1 else f"{name} x{batch}"
-                candidates.append(Candidate(label, artifact, runtime, cores, batch=batch, end_to_end=end_to_end))
+                options = {"shapes": chosen} if (chosen := sizes[artifact.path, batch]) else {}
+                candidates.append(Candidate(label, artifact, runtime, cores, options, batch, end_to_end))
         return candidates, failures
 
     return plan

@@ -197,6 +197,7 @@ def profile(
     backend: str,
     threads: int,
     runs: int = RUNS,
+    options: Mapping[str, Any] | None = None,
     listener: Listener,
 ) -> LayerProfile:
     """Time the layers of a model on `device`, in one fresh process there.
@@ -211,7 +212,14 @@ def profile(
     with timed(listener, STEP), temporary_folder("layers") as folder:
         graph = folder / "graph.npy"
         answer = device.run(
-            {"verb": "layers", "backend": backend, "threads": threads, "runs": runs, "max_s": RUNS_S},
+            {
+                "verb": "layers",
+                "backend": backend,
+                "threads": threads,
+                "runs": runs,
+                "max_s": RUNS_S,
+                "options": dict(options or {}),
+            },
             files={"model": artifact.path},
             outputs={"graph": graph},
             on_event=on_event,

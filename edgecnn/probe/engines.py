@@ -59,7 +59,8 @@ def engine(tool: trtexec.Tool, model: OnnxFile, options: Mapping[str, Any]) -> E
     too-big-for-memory, and what the build's words mean.
     """
     batch = int(options.get("batch", 1))
-    check_batch(model.inputs, batch)
+    if not options.get("shapes"):
+        check_batch(model.inputs, batch)
     workspace_mib = int(options.get("workspace_mib", default_workspace_mib()))
     flags = trtexec.build_flags(tool, model, batch=batch, workspace_mib=workspace_mib)
     folder = os.path.expanduser(str(options.get("cache") or CACHE))

@@ -24,12 +24,14 @@ NODE_OP_TYPE, TENSOR_DATA_TYPE, TENSOR_NAME, TENSOR_LOCATION = 4, 2, 8, 14
 
 
 class OnnxFile(NamedTuple):
-    """`inputs` that a caller feeds; `quantized` with Q/DQ nodes; `half` with 16-bit weights or inputs."""
+    """`inputs` that a caller feeds; `quantized` with Q/DQ nodes; `half` with 16-bit weights or inputs; `free` names the
+    inputs that the file leaves a size of free."""
 
     path: str
     inputs: list[InputSpec]
     quantized: bool
     half: bool
+    free: frozenset[str] = frozenset()
 
 
 def read(path: str) -> OnnxFile:
@@ -65,7 +67,8 @@ def _read(path: str, data: mmap.mmap) -> OnnxFile:
     ]
     if not inputs:
         raise ValueError("it has no input")
-    return OnnxFile(path, inputs, quantized, half or any(kind in HALF for _name, kind, _shape in given))
+    free = frozenset(spec.name for spec in inputs if not all(isinstance(size, int) for size in spec.shape))
+    return OnnxFile(path, inputs, quantized, half or any(kind in HALF for _name, kind, _shape in given), free)
 
 
 def _value(data: mmap.mmap, start: int, end: int) -> tuple[str, int, tuple[int | str, ...]]:

@@ -27,7 +27,7 @@ class InputSpec(NamedTuple):
             raise ProbeError(
                 "free-shape",
                 f"input '{self.name}' has no fixed size: {list(self.shape)}",
-                hint="export the model with a fixed height and width",
+                hint="say its sizes: --shape " + (self.name or "input") + ":1x3x224x224, or export it with fixed ones",
             )
         return tuple(int(size) for size in shape)
 
@@ -48,10 +48,34 @@ def arrange(images: np.ndarray, spec: InputSpec) -> np.ndarray:
     return images.astype(spec.dtype if np.dtype(spec.dtype).kind == "f" else np.float32, copy=False)
 
 
+def with_shapes(specs: list[InputSpec], shapes: dict[str, list[int]]) -> list[InputSpec]:
+    """The inputs with the `shapes` that somebody chose for those with free sizes."""
+    return [
+        spec._replace(shape=tuple(shapes[spec.name]), layout=layout_of(tuple(shapes[spec.name])))
+        if spec.name in shapes
+        else spec
+        for spec in specs
+    ]
+
+
+def batched(specs: list[InputSpec]) -> list[InputSpec]:
+    """The inputs whose first axis counts images: images themselves where there are any, else all of two axes or more.
+
+    Where those do not agree on a first axis that is fixed, it counts something else, the layers of a recurrent state
+    for example: then they are those whose first axis is free.
+    """
+    several = [spec for spec in specs if len(spec.shape) > 1]
+    chosen = [spec for spec in several if spec.layout] or several
+    if len({spec.shape[0] if isinstance(spec.shape[0], int) else "free" for spec in chosen}) <= 1:
+        return chosen
+    return [spec for spec in chosen if not isinstance(spec.shape[0], int)]
+
+
 def check_batch(specs: list[InputSpec], batch: int) -> None:
-    """Raise ProbeError fixed-batch when an input of two axes or more takes another number of images at a time."""
-    for spec in specs:
-        if len(spec.shape) > 1 and isinstance(spec.shape[0], int) and spec.shape[0] != batch:
+    """Raise ProbeError fixed-batch where the model takes another number of images at a time."""
+    counting = batched(specs)
+    for spec in counting:
+        if isinstance(spec.shape[0], int) and spec.shape[0] != batch:
             fixed = spec.shape[0]
             raise ProbeError(
                 "fixed-batch",
@@ -59,6 +83,13 @@ def check_batch(specs: list[InputSpec], batch: int) -> None:
                 f"input '{spec.name}' is {list(spec.shape)}",
                 f"measure it with batch {fixed}, or export it with a free batch",
             )
+    if batch > 1 and not counting and any(len(spec.shape) > 1 for spec in specs):
+        raise ProbeError(
+            "fixed-batch",
+            f"no input of the model takes {batch} images at a time",
+            ", ".join(f"'{spec.name}' is {list(spec.shape)}" for spec in specs),
+            "measure it with batch 1",
+        )
 
 
 def random_feeds(specs: list[InputSpec], count: int, seed: int, *, batch: int = 1) -> list[dict[str, np.ndarray]]:

@@ -203,7 +203,11 @@ def _missing(why: str) -> ProbeError:
 
 def _shapes(model: OnnxFile, batch: int) -> str:
     """The free inputs with their batch, as trtexec takes them; empty when no input is free."""
-    free = [spec for spec in model.inputs if not all(isinstance(size, int) for size in spec.shape)]
+    free = [
+        spec
+        for spec in model.inputs
+        if spec.name in model.free or not all(isinstance(size, int) for size in spec.shape)
+    ]
     for spec in free:
         if "," in spec.name or "'" in spec.name:
             raise ProbeError("cannot-load", "trtexec cannot be told of an input of this name", repr(spec.name))

@@ -18,6 +18,7 @@ from edgecnn.measure.candidates import batches_of, open_models, planner
 from edgecnn.measure.effort import profile_named
 from edgecnn.measure.fleet import DeviceResult, Failure, measure_fleet
 from edgecnn.measure.latency import Latency
+from edgecnn.measure.shapes import shapes_of
 from edgecnn.report import benchmark as rows
 from edgecnn.report.benchmark import table
 from edgecnn.workflows.arguments import PathLike
@@ -70,6 +71,7 @@ def benchmark(
     profile: str = "quick",
     threads: int | None = None,
     batch: int | str = "1",
+    shape: str | Sequence[str] | None = None,
     end_to_end: bool = False,
     backend: str | None = None,
     seed: int = 0,
@@ -78,6 +80,7 @@ def benchmark(
 ) -> Benchmark:
     """Measure models in fresh processes, interleaved, and compare them with the first.
 
+    `shape` says the sizes of an input that a file leaves free, such as "input:1x3x320x320".
     Boards are measured side by side. A model or a device that fails is among `failures`, and the others are measured
     all the same. Raises InputError for arguments that make no sense, StepError when `save_samples` cannot be written.
     """
@@ -87,7 +90,15 @@ def benchmark(
     devices = [load_device(name) for name in names]
     _validate_distinct([one.name for one in devices])
     artifacts = open_models([Path(path) for path in paths])
-    plan = planner(artifacts, backend=backend, threads=threads, batches=batches_of(str(batch)), end_to_end=end_to_end)
+    plan = planner(
+        artifacts,
+        backend=backend,
+        threads=threads,
+        batches=batches_of(str(batch)),
+        shapes=shapes_of(shape),
+        end_to_end=end_to_end,
+        listener=listener,
+    )
     taken = measure_fleet(devices, plan, profile=effort, seed=seed, listener=listener)
     if save_samples is not None:
         _save(Path(save_samples), taken)

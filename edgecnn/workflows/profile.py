@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgecnn.config.devices import load_device
@@ -11,6 +12,7 @@ from edgecnn.measure import layer_profile
 from edgecnn.measure.candidates import open_models, planner
 from edgecnn.measure.connection import connect
 from edgecnn.measure.layer_profile import LayerProfile
+from edgecnn.measure.shapes import shapes_of
 from edgecnn.report import archive, markdown
 from edgecnn.report.profile import svg
 from edgecnn.report.profile.document import document
@@ -24,17 +26,27 @@ def profile(
     threads: int | None = None,
     backend: str | None = None,
     runs: int = 30,
+    shape: str | Sequence[str] | None = None,
     top: int = 10,
     out: PathLike | None = None,
     listener: Listener = ignore,
 ) -> LayerProfile:
     """Time each layer of an .onnx or .tflite file on a device, and say what limits it.
 
+    `shape` says the sizes of an input that the file leaves free, such as "input:1x3x320x320".
     `runs` are those with the profiler, and as many without; `top` layers are named in the files that `out` gets.
     Raises InputError, MissingError or StepError.
     """
-    target = load_device(device)
-    plan = planner(open_models([Path(model)]), backend=backend, threads=threads, batches=(1,), end_to_end=False)
+    target, shapes = load_device(device), shapes_of(shape)
+    plan = planner(
+        open_models([Path(model)]),
+        backend=backend,
+        threads=threads,
+        batches=(1,),
+        end_to_end=False,
+        shapes=shapes,
+        listener=listener,
+    )
     with connect(target) as connection:
         candidates, failures = plan(target, connection)
         for failure in failures:
@@ -47,6 +59,7 @@ def profile(
             backend=candidate.backend,
             threads=candidate.threads,
             runs=runs,
+            options=candidate.options,
             listener=listener,
         )
     if out is not None:

@@ -1,4 +1,5 @@
-"""ONNX Runtime. Options: `threads`, `graph_optimization` (all, extended, basic, disabled), `provider`.
+"""ONNX Runtime. Options: `threads`, `graph_optimization` (all, extended, basic, disabled), `provider`, `shapes` (of
+free inputs, by name).
 
 Without `provider` the CPU runs all. With one, such as CUDAExecutionProvider, it runs all: what it leaves to the CPU is
 an error, for ONNX Runtime itself falls back in silence.
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ProbeError, first_line
-from ..specs import InputSpec, layout_of
+from ..specs import InputSpec, layout_of, with_shapes
 from .importing import import_runtime
 
 NAME = "onnxruntime"
@@ -37,7 +38,7 @@ def version() -> str:
 
 def load(path: str, options: dict[str, Any]) -> Session:
     """Sequential execution on one provider only, with an explicit number of threads and one inter-op thread."""
-    return Session(open_session(path, options))
+    return Session(open_session(path, options), options.get("shapes") or {})
 
 
 def open_session(path: str, options: dict[str, Any], change: Callable[[Any], None] = lambda settings: None) -> Any:
@@ -91,10 +92,10 @@ def _fell_back(provider: str, why: str) -> ProbeError:
 class Session:
     """`about` goes into the facts of a measurement."""
 
-    def __init__(self, session: Any) -> None:
+    def __init__(self, session: Any, shapes: dict[str, list[int]] | None = None) -> None:
         self._session = session
         self.about = {"provider": session.get_providers()[0]}
-        self.inputs = [_spec(node) for node in session.get_inputs()]
+        self.inputs = with_shapes([_spec(node) for node in session.get_inputs()], shapes or {})
         self._outputs = [node.name for node in session.get_outputs()]
 
     def infer(self, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:

@@ -19,7 +19,7 @@ import numpy as np
 
 from .. import cuda, engines, loop, onnx_file, times, trtexec
 from ..errors import ProbeError
-from ..specs import InputSpec, layout_of
+from ..specs import InputSpec, layout_of, with_shapes
 from ..tensorrt_errors import last_error, meaning
 from .importing import import_runtime
 
@@ -90,6 +90,7 @@ def _with_engine(path: str, options: dict[str, Any], use: Callable[[trtexec.Tool
     """What `use` makes of the model's engine; a kept one that does not fit any more is built again, once."""
     engines.validate_built_here(path)
     tool, model = trtexec.find(options), onnx_file.read(path)
+    model = model._replace(inputs=with_shapes(model.inputs, options.get("shapes") or {}))
     engine = engines.engine(tool, model, options)
     try:
         return use(tool, engine)

@@ -1,4 +1,5 @@
-"""LiteRT (TensorFlow Lite) on the CPU, XNNPACK by default. Options: `threads`, `batch` (the inputs are resized to it).
+"""LiteRT (TensorFlow Lite) on the CPU, XNNPACK by default. Options: `threads`, `batch` (the inputs are resized to it),
+`shapes` (sizes of inputs, by name, in its place).
 
 A feed has the file's shape and its dtype, or float32: then it is quantised with the file's scale and zero point.
 Integer outputs that carry a scale come back as float32.
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ProbeError, first_line
-from ..specs import InputSpec, layout_of
+from ..specs import InputSpec, batched, layout_of
 from .importing import import_runtime
 
 NAME = "tflite"
@@ -61,7 +62,9 @@ def load(path: str, options: dict[str, Any]) -> Session:
     module, _package = _runtime()
     try:
         interpreter = module.Interpreter(model_path=path, num_threads=int(options.get("threads", 1)))
-        if options.get("batch") is not None:
+        if options.get("shapes"):
+            _reshape(interpreter, options["shapes"])
+        elif options.get("batch") is not None:
             _resize(interpreter, int(options["batch"]))
         interpreter.allocate_tensors()
         return Session(interpreter)
@@ -73,10 +76,12 @@ def load(path: str, options: dict[str, Any]) -> Session:
 
 def _resize(interpreter: Any, batch: int) -> None:
     """Make every input of two axes or more `batch` long; a graph that has its batch written into it refuses."""
+    details = interpreter.get_input_details()
     inputs = {
-        int(detail["index"]): [int(size) for size in detail["shape"]] for detail in interpreter.get_input_details()
+        str(detail["name"]): (int(detail["index"]), [int(size) for size in detail["shape"]]) for detail in details
     }
-    other = {index: shape for index, shape in inputs.items() if len(shape) > 1 and shape[0] != batch}
+    specs = [InputSpec(name, tuple(shape), "", layout_of(tuple(shape))) for name, (_, shape) in inputs.items()]
+    other = dict(inputs[spec.name] for spec in batched(specs) if spec.shape[0] != batch)
     if not other:
         return
     fixed = next(iter(other.values()))[0]
@@ -96,6 +101,12 @@ def _resize(interpreter: Any, batch: int) -> None:
             why,
             f"measure it with batch {fixed}",
         )
+
+
+def _reshape(interpreter: Any, shapes: dict[str, list[int]]) -> None:
+    for detail in interpreter.get_input_details():
+        if str(detail["name"]) in shapes:
+            interpreter.resize_tensor_input(int(detail["index"]), [int(size) for size in shapes[str(detail["name"])]])
 
 
 def _lengths(interpreter: Any) -> dict[int, int]:

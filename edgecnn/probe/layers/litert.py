@@ -30,6 +30,13 @@ def profile(path: str, options: dict[str, Any], plan: TimingPlan) -> Profiled:
     threads = int(options.get("threads", 1))
     if not os.path.isfile(path):
         raise ProbeError("cannot-load", "LiteRT cannot load the model", "there is no such file")
+    if options.get("shapes"):
+        raise ProbeError(
+            "free-shape",
+            "LiteRT's profiler takes models of fixed sizes only",
+            "the file leaves sizes free",
+            "export it with fixed sizes; `edgecnn benchmark --shape` measures it whole",
+        )
     _validate_file(path)
     plain = LitertModel(library, path, threads=threads, profiled=False, seed=plan.seed)
     watched = LitertModel(library, path, threads=threads, profiled=True, seed=plan.seed)
