@@ -21,11 +21,13 @@ Stages = tuple[Stage, ...]
 class Known:
     """What the search has learnt so far. `agreement` with FP32 is the best of any attempt, a share, None where nothing
     could be compared; `worst_layers(count)` names the layers that lose most when they alone are INT8, worst first;
-    `saturates` where the kernels that compute the files on this host add 8-bit products in 16 bits."""
+    `saturates` where the kernels that compute the files on this host add 8-bit products in 16 bits; `destroying()` are
+    groups of layers whose tensors INT8 destroys, each worth leaving in float together."""
 
     agreement: float | None
     worst_layers: Callable[[int], Sequence[str]]
     saturates: bool = False
+    destroying: Callable[[], Sequence[Sequence[str]]] = tuple
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from edgecnn.formats.quantize_stage import Quantize
 
 
 class KeepFloat(Fallback):
-    """The layers that lose most stay in float. Each costs time: INT8 ends before it and begins again behind it."""
+    """Layers whose tensor INT8 destroys stay in float, then those that lose most. Each costs time: INT8 ends before it
+    and begins again behind it."""
 
     kind: ClassVar[str] = "keep-float"
     changes: ClassVar[str] = "quantize"
@@ -26,6 +27,11 @@ class KeepFloat(Fallback):
         if not quantizers:
             return
         already = frozenset(name for stage in quantizers for name in stage.keep_float)
+        for group in known.destroying():
+            if not already.issuperset(group):
+                shown = ", ".join(group[:2]) + (f" and {len(group) - 2} more" if len(group) > 2 else "")
+                kept = tuple(dict.fromkeys((*sorted(already), *group)))
+                yield Attempt(f"{self.kind} {shown}", quantizing(stages, keep_float=kept))
         worst = [name for name in known.worst_layers(max(self.layers)) if name not in already]
         for count in self.layers:
             if count <= len(worst):

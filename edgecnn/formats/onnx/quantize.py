@@ -15,12 +15,13 @@ from edgecnn.core.errors import StepError
 from edgecnn.core.events import Warned
 from edgecnn.core.stage import Context
 from edgecnn.formats.onnx.norms import norms_to_convs
-from edgecnn.formats.onnx.placement import DEFAULT, FAMILIES, Placement, Places, place
+from edgecnn.formats.onnx.placement import DEFAULT, FAMILIES, Placement, Places, place, result_of
 from edgecnn.formats.onnx.qdq import write
 from edgecnn.quantize.layer_patterns import kept, require_integer_layer
 from edgecnn.quantize.observe import Runner, observe
 from edgecnn.quantize.options import QuantizeOptions
 from edgecnn.quantize.ranges import Range, RangeTable
+from edgecnn.quantize.tensor_sqnr import TensorFlow, announce, destroying_layers, tensor_sqnr
 from edgecnn.quantize.trained_ranges import ranges_of
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -40,8 +41,12 @@ def quantize(source: Artifact, out: Path, *, options: QuantizeOptions, context: 
     require_integer_layer(bool(places.weighted), options.keep_float, why=_not_float32(model))
     ranges = calibrate(source, places, placement=placement, options=options, context=context)
     (out.parent / "ranges.json").write_text(ranges.to_json())
+    layers = _flows(model.graph)
     write(model, places, placement=placement, ranges=ranges, weight_bits=options.weight_bits)
     ir.save(model, out)
+    names = [name for layer in layers for name in layer.writes]
+    sqnr = tensor_sqnr(runner(source.path, names), _dequantized(out, names), context.data.calibration)
+    announce(destroying_layers(sqnr, layers), out.parent, context.listener)
     return Artifact(
         path=out,
         format=source.format,
@@ -107,6 +112,33 @@ def calibrate(
     return RangeTable({**found, **constant})
 
 
+def _flows(graph: ir.Graph) -> list[TensorFlow]:
+    """The layers of a float graph; an activation belongs to the layer that takes it in."""
+    layers, taken = [], set[str]()
+    for node in graph:
+        results = [value for value in (*node.outputs, result_of(graph, node)) if value.dtype == ir.DataType.FLOAT]
+        if str(node.name) in taken or not results:
+            continue
+        taken |= {str(follower.name) for value in results if (follower := value.producer()) is not None}
+        reads = tuple(str(value.name) for value in node.inputs if value is not None and value.const_value is None)
+        layers.append(TensorFlow(str(node.name), reads, tuple(dict.fromkeys(str(value.name) for value in results))))
+    return layers
+
+
+def _dequantized(path: Path, names: list[str]) -> Runner:
+    """A function from images to the tensors of an INT8 file as readers get them, computed as written: the sums of
+    integer kernels may saturate on this CPU, which is not the file's fault."""
+    known = {str(value.name) for node in ir.load(path).graph for value in node.outputs}
+    read = {name: f"{name}/dq" if f"{name}/dq" in known else name for name in names}
+    run = runner(path, list(read.values()), as_written=True)
+
+    def found(images: np.ndarray) -> Mapping[str, np.ndarray]:
+        values = run(images)
+        return {name: values[tap] for name, tap in read.items() if tap in values}
+
+    return found
+
+
 def saturates_here() -> bool:
     """Whether this CPU adds u8 by s8 products in 16 bits that saturate: x86-64 without VNNI. 7-bit weights cannot.
 
@@ -130,8 +162,9 @@ def _saturation(target: DeviceProfile) -> Warned:
     )
 
 
-def runner(path: Path, wanted: list[str]) -> Runner:
-    """A function from float32 NCHW images to the activations named in `wanted`, by ONNX Runtime on the CPU."""
+def runner(path: Path, wanted: list[str], *, as_written: bool = False) -> Runner:
+    """A function from float32 NCHW images to the activations named in `wanted`, by ONNX Runtime on the CPU; without its
+    optimizations where the file is to be computed `as_written`."""
     model = ir.load(path)
     values = {value.name: value for node in model.graph for value in node.outputs}
     inputs = [str(value.name) for value in model.graph.inputs]
@@ -140,6 +173,8 @@ def runner(path: Path, wanted: list[str]) -> Runner:
     model.graph.outputs.extend(values[name] for name in taps if name not in outputs)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    if as_written:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         session = onnxruntime.InferenceSession(
             ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"]

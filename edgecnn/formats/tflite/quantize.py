@@ -21,6 +21,7 @@ from edgecnn.quantize.layer_patterns import kept, require_integer_layer
 from edgecnn.quantize.observe import Runner, observe
 from edgecnn.quantize.options import QuantizeOptions
 from edgecnn.quantize.ranges import LEAST_WIDTH, RangeTable, asymmetric, floored
+from edgecnn.quantize.tensor_sqnr import TensorFlow, announce, destroying_layers, tensor_sqnr
 from edgecnn.quantize.trained_ranges import ranges_of
 
 THREADS = 2
@@ -55,6 +56,8 @@ def quantize(source: Artifact, out: Path, *, options: QuantizeOptions, context: 
     _keep_end_names(graph, written)
     written.set_metadata(graph.metadata())
     written.write(out)
+    sqnr = tensor_sqnr(runner(source.path, graph), _dequantized(out, written), context.data.calibration)
+    announce(destroying_layers(sqnr, _flows(graph)), out.parent, context.listener)
     described = flatbuffer.describe(out, precision="int8", history=(*source.history, "quantize"))
     return replace(described, variant=source.variant)
 
@@ -136,6 +139,37 @@ def runner(path: Path, graph: flatbuffer.Graph) -> Runner:
         return Activations(loaded, indices)
 
     return run
+
+
+def _dequantized(path: Path, graph: flatbuffer.Graph) -> Runner:
+    """A function from one float32 NCHW image to the real values of all tensors of the integer file."""
+    loaded = flatbuffer.interpreter(path, delegate=False, keep_tensors=True, threads=THREADS)
+    entry = loaded.get_input_details()[0]
+    computed = {graph.name(index) for index in range(len(graph.tensors)) if not graph.is_constant(index)}
+    details = {str(each["name"]): each for each in loaded.get_tensor_details() if str(each["name"]) in computed}
+
+    def real(detail: dict[str, Any]) -> np.ndarray:
+        scale, zero = detail["quantization"]
+        values: np.ndarray = loaded.get_tensor(detail["index"])
+        return values if not scale else (values.astype(np.float32) - zero) * np.float32(scale)
+
+    def run(images: np.ndarray) -> Mapping[str, np.ndarray]:
+        image = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+        if entry["dtype"] != np.float32:
+            scale, zero = entry["quantization"]
+            image = np.clip(np.rint(image / scale) + zero, -128, 127).astype(entry["dtype"])
+        loaded.set_tensor(entry["index"], image)
+        loaded.invoke()
+        return {name: real(detail) for name, detail in details.items() if detail["dtype"] in (np.float32, np.int8)}
+
+    return run
+
+
+def _flows(graph: flatbuffer.Graph) -> list[TensorFlow]:
+    def computed(indices: Any) -> tuple[str, ...]:
+        return tuple(graph.name(index) for index in indices if index != -1 and not graph.is_constant(index))
+
+    return [TensorFlow(graph.layer(item), computed(item.inputs), computed(item.outputs)) for item in graph.operators]
 
 
 def activations(path: Path, image: np.ndarray) -> Mapping[str, np.ndarray]:

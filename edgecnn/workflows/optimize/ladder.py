@@ -11,6 +11,7 @@ from edgecnn.core import plugins
 from edgecnn.core.errors import EdgecnnError
 from edgecnn.core.store import CannotWrite
 from edgecnn.formats.registry import format_named
+from edgecnn.quantize.tensor_sqnr import destroying_groups
 from edgecnn.report.search import TrialRow
 from edgecnn.workflows.optimize.assessment import rank
 from edgecnn.workflows.optimize.execution import translated
@@ -128,7 +129,14 @@ class Ladder:
             agreement=max((share for share in agreements if share is not None), default=None),
             worst_layers=self._worst_layers,
             saturates=bool(saturates) and plugins.resolve(saturates)(),
+            destroying=self._destroying,
         )
+
+    def _destroying(self) -> list[tuple[str, ...]]:
+        """Groups of layers whose tensors are destroyed in the file that the recipe as written makes."""
+        execution = self._written.execution
+        assert execution.final is not None
+        return destroying_groups(execution.artifacts[execution.final].path)
 
     def _worst_layers(self, count: int) -> list[str]:
         """The layers that lose most when they alone are INT8, in the network that the recipe makes."""
