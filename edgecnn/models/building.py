@@ -13,7 +13,7 @@ from edgecnn.core.artifact import sha256_of
 from edgecnn.core.errors import EdgecnnError, InputError, StepError
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.units import first_few
-from edgecnn.models import facts, input_shape, match, open, reference, registry
+from edgecnn.models import facts, input_shape, match, one_logit, open, reference, registry
 from edgecnn.models.pruned import PruningPlan
 from edgecnn.models.rebuilding import for_other_classes, plan_in, stated_of
 from edgecnn.models.registry import Entry, Form, shapes
@@ -106,7 +106,10 @@ def build(
     own_shape, outputs = input_shape.settle(
         module, channels=filter(None, [channels]), size=size or input_shape.declared_size(module)
     )
-    _require_outputs(maker, outputs, num_classes)
+    if outputs == 1 and num_classes == one_logit.CLASSES:
+        one_logit.as_two_classes(module)
+    else:
+        _require_outputs(maker, outputs, num_classes)
     rates.set(module, maker.name)
     taken = _take(maker, module, (pretrained, weights), num_classes=num_classes, class_names=class_names)
     preprocessing, source = _preprocessing(maker, taken)

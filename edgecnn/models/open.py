@@ -15,7 +15,7 @@ from torch import nn
 
 from edgecnn.core.errors import EdgecnnError, InputError, MissingError
 from edgecnn.core.preprocessing import Preprocessing
-from edgecnn.models import facts, input_shape, match, recognise, reference
+from edgecnn.models import facts, input_shape, match, one_logit, recognise, reference
 from edgecnn.models.prefixes import named_as
 from edgecnn.models.pruned import PruningPlan
 from edgecnn.models.rebuilding import plan_in, rebuild
@@ -98,14 +98,16 @@ def open_model(
     weights: str | None = None,
     size: tuple[int, int] | None = None,
     channels: int | None = None,
+    classifies: bool = True,
 ) -> LoadedModel:
     """Read a checkpoint and build its network.
 
     `architecture` is a registered name, `file.py:factory` or `pkg.module:factory`; without it the file's own metadata
     decides, then the names and shapes of the weights. `weights` says which of several in the file (`ema`). `size`
-    (H, W) and `channels` are what the user says of the input. Raises InputError, MissingError or StepError.
+    (H, W) and `channels` are what the user says of the input. One logit is two classes where the network `classifies`.
+    Raises InputError, MissingError or StepError.
     """
-    return _opened(read_weights(Path(path), name=weights), architecture, size, channels)
+    return _opened(read_weights(Path(path), name=weights), architecture, size, channels, classifies)
 
 
 def reopen(path: Path, *, near: Sequence[str] = ()) -> LoadedModel:
@@ -123,13 +125,15 @@ def _opened(
     architecture: str | None,
     size: tuple[int, int] | None = None,
     channels: int | None = None,
+    classifies: bool = True,
 ) -> LoadedModel:
     plan = plan_in(weights)
     if plan is not None:
         found = _rebuilt(weights, plan, architecture)
     else:
         found = _named_by_user(weights, architecture) if architecture else _stated(weights) or _searched(weights)
-    return _complete(found, weights, size, channels)
+    classifies = classifies and weights.metadata.get("num_classes") != 1
+    return _complete(found, weights, size, channels, classifies)
 
 
 def _rebuilt(weights: Weights, plan: PruningPlan, architecture: str | None) -> _BuiltModel:
@@ -234,7 +238,9 @@ def _from_factory(factory: reference.Factory, weights: Weights) -> _BuiltModel:
     return _BuiltModel(str(factory), factory.identity(), network, notes=view.notes, modules=(factory.module,))
 
 
-def _complete(found: _BuiltModel, weights: Weights, asked: tuple[int, int] | None, channels: int | None) -> LoadedModel:
+def _complete(
+    found: _BuiltModel, weights: Weights, asked: tuple[int, int] | None, channels: int | None, classifies: bool
+) -> LoadedModel:
     notes = [*weights.notes, *found.notes]
     preprocessing, note = facts.preprocessing_of(weights.metadata)
     source = "checkpoint" if preprocessing else ""
@@ -250,6 +256,11 @@ def _complete(found: _BuiltModel, weights: Weights, asked: tuple[int, int] | Non
     )
     likely = [channels, found.channels, preprocessing.channels if preprocessing else None]
     shape, num_classes = input_shape.settle(found.network, channels=filter(None, likely), size=size)
+    if num_classes == 1 and classifies:
+        num_classes = one_logit.CLASSES
+        one_logit.as_two_classes(found.network)
+        found = replace(found, identity=f"{found.identity}, two classes")
+        notes.append(one_logit.NOTE)
     require_classes(weights, num_classes)
     if preprocessing and preprocessing.channels != shape[0]:
         notes.append(
@@ -291,17 +302,26 @@ def _resized(preprocessing: Preprocessing, crop: tuple[int, int]) -> Preprocessi
     return preprocessing.changed(crop=crop, resize=max(*crop, round(preprocessing.resize * share)))
 
 
-def in_memory(network: nn.Module, size: tuple[int, int] | None = None, channels: int | None = None) -> LoadedModel:
+def in_memory(
+    network: nn.Module,
+    size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    *,
+    classifies: bool = True,
+) -> LoadedModel:
     """A network of the caller's as a model; `size` is (H, W) where it is known. Raises InputError or StepError."""
     network = copy.deepcopy(network).cpu().float().eval()
     known = size or input_shape.declared_size(network)
     shape, num_classes = input_shape.settle(network, channels=filter(None, [channels]), size=known)
     sources, kind = source_files(network), type(network)
+    two = num_classes == 1 and classifies
+    if two:
+        one_logit.as_two_classes(network)
     code = [repr(network), *library_versions(network), *sorted(digest for _, digest in sources)]
     code += [compiled.hex() for compiled in compiled_forwards(network)]
     return LoadedModel(
         name=f"{kind.__module__}:{kind.__qualname__}",
-        num_classes=num_classes,
+        num_classes=one_logit.CLASSES if two else num_classes,
         input_shape=shape,
         sha256=_digest("\n".join(code), network),
         preprocessing=None,
@@ -310,7 +330,7 @@ def in_memory(network: nn.Module, size: tuple[int, int] | None = None, channels:
         parameters=sum(item.numel() for item in network.parameters()),
         form="module in memory",
         dtype="float32",
-        notes=(),
+        notes=(one_logit.NOTE,) if two else (),
         source_files=sources,
         plan=None,
         rivals=(),

@@ -20,6 +20,7 @@ from edgecnn.formats.registry import format_named, formats_of_suffix, known_form
 from edgecnn.models.files import kind_of
 from edgecnn.probe.facts import usable_cores
 from edgecnn.probe.specs import layout_of
+from edgecnn.tasks.task import DEFAULT
 
 if TYPE_CHECKING:
     import numpy as np
@@ -149,7 +150,7 @@ def _checkpoint(source: Source, *, device: str | None, threads: int, listener: L
             hint=f"edgecnn export {source.checkpoint}, then evaluate that file; or --device cuda",
         )
     if source.network is not None:
-        model = in_memory(source.network, source.stated_size, source.stated_channels)
+        model = in_memory(source.network, source.stated_size, source.stated_channels, classifies=source.task == DEFAULT)
     else:
         model = open_model(
             source.checkpoint,
@@ -157,6 +158,7 @@ def _checkpoint(source: Source, *, device: str | None, threads: int, listener: L
             weights=source.weights,
             size=source.stated_size,
             channels=source.stated_channels,
+            classifies=source.task == DEFAULT,
         )
     stated = (model.preprocessing, model.preprocessing_source) if model.preprocessing is not None else None
     preprocessing, origin = settle_preprocessing(stated, model.input_shape, source, listener=listener)

@@ -62,7 +62,15 @@ def evaluate(
     """
     if out is not None:
         require_folder(Path(out))
-    source = source_of(file, model=model, weights=weights, data=data, class_map=class_map, preprocessing=preprocessing)
+    source = source_of(
+        file,
+        model=model,
+        weights=weights,
+        data=data,
+        class_map=class_map,
+        task=task or DEFAULT,
+        preprocessing=preprocessing,
+    )
     views, given = parse(tta), find(task) if task else None
     with timed(listener, "read inputs"):
         listing = None if source.data is None else list_labelled(source.data)

@@ -88,9 +88,14 @@ def _open_network(source: Source, stated: Preprocessing | None) -> LoadedModel:
     size = source.stated_size or (stated.crop if stated else None)
     channels = source.stated_channels or (stated.channels if stated else None)
     if source.network is not None:
-        return in_memory(source.network, size, channels)
+        return in_memory(source.network, size, channels, classifies=source.task == DEFAULT)
     return open_model(
-        source.checkpoint, architecture=source.architecture, weights=source.weights, size=size, channels=channels
+        source.checkpoint,
+        architecture=source.architecture,
+        weights=source.weights,
+        size=size,
+        channels=channels,
+        classifies=source.task == DEFAULT,
     )
 
 

@@ -91,7 +91,11 @@ def teacher_of(options: Distill, original: Model, given: Preprocessing, *, liste
     """The network that `options` name as the teacher. Raises InputError where it is fed with other colours."""
     if options.teacher == ORIGINAL:
         return original
-    opened = open_model(Path(options.teacher).expanduser(), architecture=options.teacher_model)
+    opened = open_model(
+        Path(options.teacher).expanduser(),
+        architecture=options.teacher_model,
+        classifies=original.num_classes != 1,
+    )
     stated = _stated(opened)
     if stated is not None and stated.color != given.color:
         raise InputError(
