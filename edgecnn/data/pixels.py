@@ -45,6 +45,18 @@ def load(path: str | Path, preprocessing: Mapping[str, Any]) -> np.ndarray:
         return fit(upright(image), preprocessing)
 
 
+def from_array(frame: np.ndarray, preprocessing: Mapping[str, Any]) -> np.ndarray:
+    """The same for a picture in memory: uint8, (height, width, 3) in RGB or (height, width) in grey.
+
+    Raises ValueError for any other array.
+    """
+    if frame.dtype != np.uint8 or not (frame.ndim == 2 or (frame.ndim == 3 and frame.shape[2] == 3)):
+        raise ValueError(
+            f"a picture is uint8 of (height, width, 3) or (height, width), not {frame.dtype} {frame.shape}"
+        )
+    return fit(Image.fromarray(np.ascontiguousarray(frame)), preprocessing)
+
+
 def verify(path: str | Path) -> None:
     """Check that a file looks like a whole image, without decoding it.
 

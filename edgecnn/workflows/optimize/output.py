@@ -13,7 +13,7 @@ from edgecnn.core import plugins
 from edgecnn.core.artifact import Artifact, Kind
 from edgecnn.core.stage import Data
 from edgecnn.core.store import beside, cannot_write, one_at_a_time, write_atomically
-from edgecnn.formats.registry import backend_here, formats_of_suffix
+from edgecnn.formats.registry import formats_of_suffix
 from edgecnn.report.facts import Provenance
 from edgecnn.report.model import Report, Row
 from edgecnn.workflows.optimize.assessment import Assessment
@@ -82,7 +82,7 @@ def _remove_others(folder: Path, made: set[str]) -> None:
 
 
 def _bundle(folder: Path, chosen: Row, assessment: Assessment, *, report: Report, data: Data, decoder: Path) -> None:
-    backend = backend_here(assessment.deployment.backend)
+    backend = assessment.deployment.backend
     write_bundle(
         folder,
         assessment.artifact,

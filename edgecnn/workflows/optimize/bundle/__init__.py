@@ -5,9 +5,10 @@ Model, preprocessing, labels, and code that needs numpy, Pillow and one runtime.
 
 from __future__ import annotations
 
+import ast
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from edgecnn.core.artifact import Artifact
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.store import beside, cannot_write
 from edgecnn.data import pixels
-from edgecnn.formats.registry import backend_source, format_named, format_of_backend
+from edgecnn.formats.registry import Format, backend_source, format_named, format_of_backend
 
 PROBE = Path(probe.__file__).parent
-TRAVELS = ("errors.py", "privacy.py", "specs.py", "normalise.py", "backends/__init__.py", "backends/importing.py")
+TRAVELS = ("privacy.py", "specs.py", "normalise.py", "backends/__init__.py", "backends/importing.py")
+"""What `infer.py` and every backend need of the probe; with each module goes what it imports."""
 REQUIREMENTS = ("numpy", "Pillow>=8")
 
 
@@ -38,7 +40,7 @@ def write_bundle(
     reads; `facts` go into the manifest."""
     unfinished = beside(folder)
     try:
-        _write_code(unfinished / "edge", backend, decoder)
+        _write_code(unfinished / "edge", format_named(artifact.format), backend, decoder)
         shutil.copyfile(Path(__file__).with_name("infer.py"), unfinished / "infer.py")
         _fill(unfinished, artifact, backend=backend, preprocessing=preprocessing, labels=labels, facts=facts)
         _replace(folder, unfinished)
@@ -49,12 +51,43 @@ def write_bundle(
     return folder
 
 
-def _write_code(folder: Path, backend: str, decoder: Path) -> None:
+def backends_of(format: Format, backend: str) -> tuple[str, ...]:
+    """The backend, and the one that computes the same file on a CPU where the first needs a board's GPU."""
+    stand_in = format.stand_in
+    return (backend, stand_in.backend) if stand_in and backend == format.backend else (backend,)
+
+
+def imported_modules(sources: Iterable[Path]) -> set[Path]:
+    """Files of the probe and all that they import from it."""
+    todo, needed = list(sources), set[Path]()
+    while todo:
+        path = todo.pop()
+        if path not in needed:
+            needed.add(path)
+            todo += _imports(path)
+    return needed
+
+
+def _imports(path: Path) -> Iterator[Path]:
+    """The files that one file imports with a dot in front."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            package = path.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+            for place in (package, *(package / alias.name for alias in node.names)):
+                yield from filter(Path.is_file, (place.with_suffix(".py"), place / "__init__.py"))
+
+
+def _write_code(folder: Path, format: Format, backend: str, decoder: Path) -> None:
     """The code that travels: what runs the model, reads images and decodes outputs."""
-    (folder / "backends").mkdir(parents=True)
-    for name in TRAVELS:
-        shutil.copyfile(PROBE / name, folder / name)
-    shutil.copyfile(backend_source(backend), folder / "backends" / f"{backend}.py")
+    backends = {name: backend_source(name) for name in backends_of(format, backend)}
+    roots = [PROBE / name for name in TRAVELS] + [source for source in backends.values() if PROBE in source.parents]
+    needed = imported_modules(roots)
+    for source in needed:
+        target = folder / source.relative_to(PROBE)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+    for name, source in backends.items():
+        shutil.copyfile(source, folder / "backends" / f"{name}.py")
     (folder / "__init__.py").write_text('"""What the model was measured and judged with."""\n')
     shutil.copyfile(str(pixels.__file__), folder / "pixels.py")
     shutil.copyfile(decoder, folder / "decode.py")
@@ -69,7 +102,7 @@ def _fill(
     labels: Sequence[str],
     facts: Mapping[str, Any],
 ) -> None:
-    model = f"model{artifact.path.suffix}"
+    format, model = format_named(artifact.format), f"model{artifact.path.suffix}"
     shutil.copyfile(artifact.path, folder / model)
     manifest = {
         "model": model,
@@ -77,7 +110,8 @@ def _fill(
         "precision": artifact.precision,
         "sha256": artifact.sha256,
         "backend": backend,
-        "options": format_named(artifact.format).backend_options(backend),
+        "options": format.backend_options(backend),
+        **_on_cpu(format, backend),
         "inputs": [_spec(spec) for spec in artifact.inputs],
         "outputs": [_spec(spec) for spec in artifact.outputs],
         "edgecnn": __version__,
@@ -90,6 +124,12 @@ def _fill(
     needed = (*REQUIREMENTS, *(runtime.requirements if runtime else ()))
     (folder / "requirements.txt").write_text("".join(f"{line}\n" for line in needed))
     (folder / "README.md").write_text(_readme(artifact, preprocessing), encoding="utf-8")
+
+
+def _on_cpu(format: Format, backend: str) -> dict[str, Any]:
+    """How `infer.py --cpu` runs the file; nothing where the backend itself runs on the CPU."""
+    others = backends_of(format, backend)[1:]
+    return {"cpu": {"backend": others[0], "options": format.backend_options(others[0])}} if others else {}
 
 
 def _readme(artifact: Artifact, preprocessing: Preprocessing) -> str:
