@@ -73,7 +73,7 @@ def add(
         raise InputError("no-ssh-config", f"there is no ssh configuration {config}", hint="give --config FILE")
     parent = catalog.file_of(_word(like), without=(target,))
     if parent is None:
-        raise _unknown(like, catalog.names(without=(target,)))
+        raise _unknown(like, catalog.names(without=(target,)), catalog.aliases(without=(target,)))
     connect: dict[str, str] = {"ssh": ssh}
     if config is not None:
         connect["config"] = str(paths.at_home(config).resolve())
@@ -105,8 +105,9 @@ def _validate_name(name: str, target: Path, catalog: Catalog) -> None:
         )
 
 
-def _unknown(word: str, names: list[str]) -> InputError:
-    hint = f"{did_you_mean(_word(word), names)}\nedgecnn devices list"
+def _unknown(word: str, names: list[str], aliases: Sequence[str] = ()) -> InputError:
+    near = did_you_mean(_word(word), [*names, *aliases])
+    hint = f"{near if near.startswith('did you mean') else did_you_mean(_word(word), names)}\nedgecnn devices list"
     return InputError("unknown-device", f"no device is called '{word}'", hint=hint)
 
 
@@ -175,6 +176,11 @@ class Catalog:
     def names(self, *, without: Sequence[Path] = ()) -> list[str]:
         names = (self._mapping(path).get("name") for path in self._files() if path not in without)
         return list(dict.fromkeys(str(name) for name in names))
+
+    def aliases(self, *, without: Sequence[Path] = ()) -> list[str]:
+        """Other words that a profile answers to."""
+        found = (self._mapping(path).get("aliases") for path in self._files() if path not in without)
+        return list(dict.fromkeys(str(word) for words in found if isinstance(words, list) for word in words))
 
     def _files(self) -> list[Path]:
         return [*self.own, *self.bundled]

@@ -14,6 +14,10 @@ from edgecnn.data.listing import EVALUATION_NAMES, Listing, Sample
 SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif", ".pbm", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
 )
+OTHER_KINDS = {".avif": "AVIF", ".heic": "HEIC", ".heif": "HEIF", ".jxl": "JPEG XL", ".jp2": "JPEG 2000"}
+"""Images that are not read, by suffix."""
+LEFT_BY_SYSTEMS = frozenset(("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"))
+"""Folders that archivers and file servers leave beside the data: no classes."""
 UNLABELLED = "train"
 LAYOUT = "lay the images out as DIR/train/CLASS/*.jpg and DIR/val/CLASS/*.jpg, or DIR/CLASS/*.jpg"
 
@@ -41,7 +45,10 @@ def list_folder(root: Path, *, unlabelled: bool = False) -> Listing:
         labels.update(class_of)
         _require_images(folder, samples[folder], skipped)
     divided = train is not None and judging is not None
-    unused = [] if sources == [root] else [folder.name for folder in folders if folder not in sources]
+    aside = [] if sources == [root] else [folder for folder in folders if folder not in sources]
+    unused = [folder.name for folder in aside]
+    for folder in aside:
+        skipped[f"in {folder.name}/, which is not used"] += sum(len(files) for _, _, files in os.walk(folder))
     return Listing(
         root,
         _form(root, sources),
@@ -102,7 +109,11 @@ def _holds_classes(folder: Path) -> bool:
 
 def _subfolders(folder: Path) -> list[Path]:
     with _entries(folder) as entries:
-        names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and _is_folder(entry))
+        names = sorted(
+            entry.name
+            for entry in entries
+            if not entry.name.startswith(".") and entry.name not in LEFT_BY_SYSTEMS and _is_folder(entry)
+        )
     return _readable(folder, names)
 
 
@@ -160,7 +171,8 @@ def _images_in(folder: Path, skipped: Counter[str]) -> list[Path]:
             elif _is_folder(entry):
                 skipped["in deeper folders"] += _files_below(entry)
             elif not _is_image_name(entry.name):
-                skipped["not an image"] += 1
+                kind = OTHER_KINDS.get(os.path.splitext(entry.name)[1].lower())  # noqa: PTH122
+                skipped[f"{kind} (turn them into JPEG or PNG)" if kind else "not an image"] += 1
             elif entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110
                 skipped["broken links"] += 1
             elif not entry.is_file():  # a pipe or a device: to read one may never end

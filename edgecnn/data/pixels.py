@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 # Pillow's numbers: the names moved between the versions found on boards, the numbers did not.
 RESAMPLING = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}
@@ -80,8 +80,22 @@ def opened(path: str | Path) -> Iterator[Image.Image]:
             yield image
     except Image.DecompressionBombError as error:
         raise ValueError(str(error)) from error
+    except UnidentifiedImageError as error:
+        if kind := other_kind(path):
+            raise ValueError(f"it is {kind}, which is not read: turn it into JPEG or PNG") from error
+        raise
     except DAMAGED as error:
         raise ValueError(f"damaged image: {error or type(error).__name__}") from error
+
+
+def other_kind(path: str | Path) -> str:
+    """AVIF or HEIC, whatever the file is called; empty for anything else. Both are ISO base media files, which begin
+    with a box `ftyp` that names the brand (ISO/IEC 14496-12)."""
+    with open(path, "rb") as file:  # noqa: PTH123 - text or Path
+        head = file.read(12)
+    if head[4:8] != b"ftyp":
+        return ""
+    return {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIF"}.get(head[8:12], "")
 
 
 def require_size(image: Image.Image) -> None:

@@ -211,3 +211,13 @@ def test_an_ssh_configuration_at_the_home_of_nobody_is_no_bug(own: Path) -> None
     write(own, "pi", "extends: raspberry-pi-5\nconnect: {ssh: pi, config: ~no-such-user-here/config}\n")
     connect = load_device("pi").connect
     assert connect is not None and str(connect.config).endswith("~no-such-user-here/config")
+
+
+@pytest.mark.parametrize(
+    ("word", "near"), [("pi6", "'pi5'"), ("jetsen", "'jetson'"), ("raspberry-pi-6", "'raspberry-pi-5'")]
+)
+def test_an_unknown_board_to_be_like_has_its_nearest_named(word: str, near: str, config_home: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        devices.add("lab", ssh="pi@lab", like=word)
+    assert caught.value.code == "unknown-device"
+    assert caught.value.hint.startswith("did you mean") and near in caught.value.hint

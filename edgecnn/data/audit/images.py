@@ -114,7 +114,8 @@ def _look(path: Path) -> tuple[ImageScan, np.ndarray]:
             )
         return ImageScan(hashlib.sha256(raw).digest(), width, height, mode, oddities), small
     except UnidentifiedImageError:
-        return ImageScan(error=f"no image of a kind that is decoded: {', '.join(DECODED)}"), _NOTHING
+        kind = f"{other} image, which is not read" if (other := pixels.other_kind(path)) else ""
+        return ImageScan(error=kind or f"no image of a kind that is decoded: {', '.join(DECODED)}"), _NOTHING
     except (OSError, ValueError, MemoryError, Image.DecompressionBombError, *pixels.DAMAGED) as error:
         return ImageScan(error=getattr(error, "strerror", None) or str(error) or type(error).__name__), _NOTHING
 

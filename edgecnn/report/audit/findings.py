@@ -144,6 +144,17 @@ def _classes(audit: Audit) -> Iterator[DataFinding]:
         if unjudged:
             text = f"{count(len(unjudged), 'class', 'classes')} of train have no image in val: never judged"
             yield DataFinding("class-not-in-val", False, text, "move some of their images to val", tuple(unjudged))
+    if audit.form == "train folder alone":
+        text = "there is no val/ folder: part of train judges, and that only if nothing has learned from it"
+        yield DataFinding("nothing-to-judge-on", False, text, "put images that nothing learns from into DIR/val/CLASS")
+    groups: dict[str, list[str]] = {}
+    for name in balance.counts:
+        groups.setdefault("".join(filter(str.isalnum, name.casefold())), []).append(name)
+    if alike := [" and ".join(sorted(names)) for same, names in groups.items() if same and len(names) > 1]:
+        text = f"{count(len(alike), 'group', 'groups')} of classes with names that differ in case or signs only"
+        yield DataFinding(
+            "classes-alike", False, text, "if they are one class, put its images into one folder", tuple(alike)
+        )
     empty = [name for name, total in balance.totals().items() if not total]
     if empty:
         text = f"{count(len(empty), 'class', 'classes')} without any image"
