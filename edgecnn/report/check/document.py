@@ -105,7 +105,7 @@ def _classes(check: RegressionCheck) -> Iterator[doc.Element]:
             f"{group.broke:,}",
             f"{group.fixed:,}",
             f"{100 * group.drop:+.1f}",
-            doc.Cell(f"{group.chance:.3g}", tone="bad" if group.alarm else "dim"),
+            doc.Cell("<0.001" if group.chance < 0.001 else f"{group.chance:.3f}", tone="bad" if group.alarm else "dim"),
         )
         for group in changed
     )
