@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from typing import Annotated
@@ -33,6 +34,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+COMPLETE = "_EDGECNN_COMPLETE"
+"""The variable by which a shell asks for completions."""
 
 COMMANDS = {
     "optimize": "Take a checkpoint to verified INT8 files for a board.",
@@ -85,6 +89,8 @@ def _settings(
 def main() -> None:
     """Entry point: runs the command line and leaves with the exit code its outcome has."""
     argv = sys.argv[1:]
+    if COMPLETE in os.environ:  # the shell asks what could follow
+        app(prog_name="edgecnn", complete_var=COMPLETE)
     failures.heed_sigterm()
     sys.exit(failures.guard(lambda: run(argv), argv))
 
