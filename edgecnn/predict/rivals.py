@@ -24,23 +24,23 @@ LEAST_CERTAIN = 0.99
 def decided(
     model: LoadedModel, source: Source, images: Images | LabelledImages, *, listener: Listener = ignore
 ) -> tuple[LoadedModel, str]:
-    """(the network to go on with, how its rivals did): `model`, unless one of them explains the labels better.
+    """(the network to go on with, how its rivals did): `model`, unless one of them is clearly right more often.
 
-    A rival is taken where it is right more often, or as often and surer of the right classes, in so many images that
-    chance would not do it (a sign test, 99 % certain). Labels are output indices; `model` has its preprocessing.
+    A rival is taken where it is right so much more often that chance would not do it (a sign test, 99 % certain): at
+    chance the plain network stays. Labels are output indices; `model` has its preprocessing.
     """
     few = _spread(images)
     labels = np.asarray(few.labels)
-    mine = _losses(model, few, labels, listener)
-    best, best_losses, told = model, mine, [_score(model, mine)]
+    mine = _right(model, few, labels, listener)
+    best, best_right, told = model, mine, [_score(model, mine)]
     for name in model.rivals:
         rival = open_model(source.checkpoint, architecture=name, weights=source.weights, size=model.input_shape[1:])
         if model.preprocessing is not None:
             rival = rival.with_preprocessing(model.preprocessing)
-        losses = _losses(rival, few, labels, listener)
-        told.append(_score(rival, losses))
-        if _is_better(losses, best_losses):
-            best, best_losses = rival, losses
+        right = _right(rival, few, labels, listener)
+        told.append(_score(rival, right))
+        if _is_better(right, best_right):
+            best, best_right = rival, right
     return best, f"of {len(labels)} labelled images {', '.join(told)}: {best.name} was taken"
 
 
@@ -54,30 +54,19 @@ def _spread(images: Images | LabelledImages) -> Images:
     return chosen
 
 
-def _losses(model: LoadedModel, images: Images, labels: NDArray[np.int_], listener: Listener) -> NDArray[np.float64]:
-    """Two rows, each with one number per image: the cross-entropy, in nats, and whether the answer is right."""
+def _right(model: LoadedModel, images: Images, labels: NDArray[np.int_], listener: Listener) -> NDArray[np.bool_]:
+    """Per image, whether the answer is right."""
     shape = model.input_shape[1:]
-    logits = forward(
-        model.module(), images, shape=shape, device="cpu", threads=usable_cores(), listener=listener
-    ).astype(np.float64)
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]
-    right = logits.argmax(axis=1) == labels
-    return np.stack([losses, right])
+    scores = forward(model.module(), images, shape=shape, device="cpu", threads=usable_cores(), listener=listener)
+    right: NDArray[np.bool_] = scores.argmax(axis=1) == labels
+    return right
 
 
-def _score(model: LoadedModel, losses: NDArray[np.float64]) -> str:
-    return f"{model.name} has {int(losses[1].sum())} right"
+def _score(model: LoadedModel, right: NDArray[np.bool_]) -> str:
+    return f"{model.name} has {int(right.sum())} right"
 
 
-def _is_better(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
-    """Right more often; or, where the answers do not tell, as often, and surer of the right class."""
-    fixed, broke = int((one[1] > other[1]).sum()), int((one[1] < other[1]).sum())
-    surer, less_sure = int((one[0] < other[0]).sum()), int((one[0] > other[0]).sum())
-    return _is_certain(fixed, broke) or (fixed >= broke and _is_certain(surer, less_sure))
-
-
-def _is_certain(better: int, worse: int) -> bool:
-    compared = better + worse
-    by_chance = sum(math.comb(compared, hits) for hits in range(better, compared + 1)) / 2**compared
+def _is_better(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> bool:
+    fixed, broke = int((one & ~other).sum()), int((other & ~one).sum())
+    by_chance = sum(math.comb(fixed + broke, hits) for hits in range(fixed, fixed + broke + 1)) / 2 ** (fixed + broke)
     return bool(by_chance <= 1 - LEAST_CERTAIN)
