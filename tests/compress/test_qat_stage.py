@@ -40,19 +40,19 @@ def codes(told: list[Event]) -> list[str]:
     return [event.code for event in told if isinstance(event, Warned)]
 
 
-class Unseen:
-    """Calibration images that nobody may look at."""
+class Extreme:
+    """Calibration images that would give other ranges: what is compared on them is not calibrated on them."""
 
-    digest, labels = "unseen", None
+    digest, labels = "extreme", None
 
     def __len__(self) -> int:
         return 3
 
-    def take(self, count: int) -> Unseen:
+    def take(self, count: int) -> Extreme:
         return self
 
     def batches(self, size: int) -> Any:
-        raise AssertionError("calibrated again")
+        return (np.full((1, 1, 32, 32), 1e3, np.float32) for _ in range(len(self)))
 
 
 @pytest.mark.parametrize(
@@ -125,11 +125,11 @@ def test_images_without_labels_teach(around, exported: Exported) -> None:
 
 def test_quantize_takes_the_ranges_that_were_trained_for(around, exported: Exported) -> None:
     made = stage(epochs=0.25, observer="mse").run(exported("onnx"), around.context("qat", "onnx"))
-    context = around.context("quantize", "onnx", data=replace(around.data, calibration=Unseen()))
+    context = around.context("quantize", "onnx", data=replace(around.data, calibration=Extreme()))
     file = Quantize().run(made, context)
     found, trained = (json.loads((artifact.path.parent / "ranges.json").read_text()) for artifact in (file, made))
     assert found == trained
-    assert set(codes(around.told)) <= {"no-vnni"}
+    assert set(codes(around.told)) <= {"no-vnni", "destroyed-tensor"}  # of such images INT8 leaves little
 
 
 def test_ranges_of_other_names_are_calibrated_and_told(around, exported: Exported) -> None:

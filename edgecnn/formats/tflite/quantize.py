@@ -142,10 +142,11 @@ def runner(path: Path, graph: flatbuffer.Graph) -> Runner:
 
 
 def _dequantized(path: Path, graph: flatbuffer.Graph) -> Runner:
-    """A function from one float32 NCHW image to the real values of all tensors of the integer file."""
+    """A function from one float32 NCHW image to the real values of all tensors that the integer file computes; a tensor
+    that no operator writes has none."""
     loaded = flatbuffer.interpreter(path, delegate=False, keep_tensors=True, threads=THREADS)
     entry = loaded.get_input_details()[0]
-    computed = {graph.name(index) for index in range(len(graph.tensors)) if not graph.is_constant(index)}
+    computed = {graph.name(index) for operator in graph.operators for index in operator.outputs}
     details = {str(each["name"]): each for each in loaded.get_tensor_details() if str(each["name"]) in computed}
 
     def real(detail: dict[str, Any]) -> np.ndarray:
