@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from edgecnn.core.errors import InputError
 from edgecnn.core.preprocessing import INTERPOLATIONS, Preprocessing
-from edgecnn.models.registry import Entry
+
+if TYPE_CHECKING:
+    from edgecnn.models.registry import Entry
 
 _ARCHITECTURE_KEYS = ("architecture", "arch", "model_name", "model_arch", "backbone", "arch_name")
 LARGEST_SIDE = 4096
