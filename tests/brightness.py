@@ -150,7 +150,7 @@ class Brightness:
         self, baseline: Answers, candidate: Answers, names: Sequence[str], *, max_class_drop: float, confidence: float
     ) -> Differences:
         before, after = (f"{self._errors(answers).mean():.4f}" for answers in (baseline, candidate))
-        return Differences((("mean absolute error", before, after, ""),))
+        return Differences((("mean absolute error", before, after, "", ""),))
 
     def pack(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
         return {"outputs": outputs}

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from edgecnn.cli import failures, main
 
+FILES = ("check.md", "check.html", "check.json", "broken.png", "junit.xml")
+
 
 def arguments() -> list[str]:
     """The command line of `edgecnn check` that the environment asks for."""
@@ -23,8 +25,8 @@ def arguments() -> list[str]:
     return [
         *("check", *models, os.environ["CANDIDATE"], "--data", os.environ["DATA"]),
         *("--max-drop", os.environ.get("MAX_DROP") or "1%"),
-        *("--out", str(report), "--junit", str(report / "junit.xml")),
         *shlex.split(os.environ.get("OPTIONS", "")),
+        *("--out", str(report), "--junit", str(report / "junit.xml")),
     ]
 
 
@@ -44,11 +46,15 @@ def publish(report: Path) -> None:
 def run() -> int:
     """Check, publish, and return the exit code."""
     argv = arguments()
-    report = Path(argv[argv.index("--out") + 1])
-    (report / "check.json").unlink(missing_ok=True)  # an earlier report is not this one's
+    report = Path(os.environ.get("REPORT") or "edgecnn-check")
+    for name in FILES:
+        (report / name).unlink(missing_ok=True)  # an earlier report is not this one's
     code = failures.guard(lambda: main.run(argv), argv)
     if (report / "check.json").is_file():
         publish(report)
+    elif output := os.environ.get("GITHUB_OUTPUT"):
+        with Path(output).open("a", encoding="utf-8") as stream:
+            stream.write("outcome=ERROR\n")
     return code
 
 

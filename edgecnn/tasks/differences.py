@@ -38,10 +38,10 @@ class BrokenAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """`figures` are (name, of the baseline, of the candidate, change), as a report shows them; `groups` those with an
-    alarm first; `broken` the surest first, a few dozen at most."""
+    """`figures` are (name, of the baseline, of the candidate, change, its bounds), as a report shows them; `groups`
+    those with an alarm first; `broken` the surest first, a few dozen at most."""
 
-    figures: tuple[tuple[str, str, str, str], ...] = ()
+    figures: tuple[tuple[str, str, str, str, str], ...] = ()
     groups: tuple[GroupChange, ...] = ()
     broken: tuple[BrokenAnswer, ...] = ()
 

@@ -8,6 +8,7 @@ It is loaded by every pytest run of an environment that has edgecnn: it imports 
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -48,13 +49,16 @@ def edgecnn_check(request: pytest.FixtureRequest) -> Callable[..., RegressionChe
     report, calls = config.getoption("--edgecnn-report"), 0
 
     def judge(candidate: str | Path, *, baseline: str | Path | None = None, **options: Any) -> RegressionCheck:
+        from edgecnn.core.errors import EdgecnnError
         from edgecnn.report import text
         from edgecnn.report.check.document import document
         from edgecnn.workflows.check.command import check
 
         nonlocal calls
         calls += 1
-        arguments = {"device": config.getoption("--edgecnn-device"), **defaults, **options}
+        arguments = {**defaults, **options}
+        if device := config.getoption("--edgecnn-device"):
+            arguments["device"] = device
         origin = baseline if baseline is not None else arguments.pop("baseline", None)
         arguments.pop("baseline", None)
         if origin is None:
@@ -65,10 +69,17 @@ def edgecnn_check(request: pytest.FixtureRequest) -> Callable[..., RegressionChe
         update = bool(config.getoption("--edgecnn-update")) and recorded
         if report is not None:
             arguments.setdefault("out", Path(report) / f"{_file_name(request.node.nodeid)}-{calls}")
-        if recorded:
-            result = check(candidate, against=origin, update=update, **arguments)
-        else:
-            result = check([origin, candidate], **arguments)
+        try:
+            if update and not Path(origin).exists():
+                return check(candidate, save=origin, **arguments)
+            if recorded:
+                result = check(candidate, against=origin, update=update, **arguments)
+            else:
+                result = check([origin, candidate], **arguments)
+        except EdgecnnError as error:
+            pytest.fail(
+                "\n".join(filter(None, (f"error[{error.code}]: {error.message}", error.why, error.hint))), pytrace=False
+            )
         if result.outcome != "PASS" and not update:
             pytest.fail(text.plain(document(result)), pytrace=False)
         return result
@@ -85,4 +96,5 @@ def _defaults(node: pytest.Item) -> Mapping[str, Any]:
 
 
 def _file_name(node: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", node).strip("-")
+    """A name for a test's folder; the digest tells apart what only differs in characters that are left out."""
+    return f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', node).strip('-')[:120]}-{hashlib.sha256(node.encode()).hexdigest()[:8]}"

@@ -53,7 +53,8 @@ def test_it_fails_on_a_planted_regression_and_passes_after_the_mend(repository: 
 def test_an_error_publishes_no_earlier_report(repository: Path) -> None:
     assert step(repository)[0] == 1
     code, summary, output = step(repository, CANDIDATE="missing.onnx")
-    assert (code, summary, output) == (2, "", "")
+    assert (code, summary, output) == (2, "", "outcome=ERROR\n")
+    assert not list((repository / "edgecnn-check").iterdir())
 
 
 def test_options_are_never_run_by_a_shell(repository: Path) -> None:

@@ -85,6 +85,10 @@ def test_a_baseline_file_is_written_anew_on_request(project: Path) -> None:
     assert code == 0 and "1 passed" in said, said
     assert (project / "base.json").read_text() != before
     assert run(project, "-k", "recorded")[0] == 0
+    (project / "base.json").unlink()
+    code, said = run(project, "-k", "recorded")
+    assert code == 1 and "error[no-baseline]" in said and "Traceback" not in said
+    assert run(project, "-k", "recorded", "--edgecnn-update")[0] == 0 and (project / "base.json").is_file()
 
 
 def test_it_is_light_when_it_is_not_used(tmp_path: Path) -> None:

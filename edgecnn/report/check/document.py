@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from edgecnn.core.outcome import Outcome
-from edgecnn.core.units import NOTHING, count, percent, size
+from edgecnn.core.units import NOTHING, count, percent, short, size
 from edgecnn.report import document as doc
 from edgecnn.report import markdown
 from edgecnn.report.check.model import CheckedModel, RegressionCheck
@@ -23,13 +23,14 @@ def document(check: RegressionCheck) -> doc.Document:
     blocks: tuple[doc.Element | None, ...] = (
         doc.Pairs(tuple(_head(check))),
         doc.section("figures", _figures(check), bare=True),
-        doc.section("gates", doc.Bullets(tuple(_gates(check)))),
+        doc.section("gates", doc.Bullets(() if check.alone else tuple(_gates(check)))),
         doc.section("classes", *_classes(check)),
         doc.section(_title_of_images(check), *_images(check)),
         doc.section("notes", doc.bullets(check.notes, tone="warning")),
+        doc.section("written", doc.bullets(check.wrote)),
         doc.section("provenance", doc.Pairs(tuple(_provenance(check)), code=True), full=True),
     )
-    return doc.Document(title(check), doc.present(*blocks), (check.outcome, check.why))
+    return doc.Document(title(check), doc.present(*blocks), None if check.alone else (check.outcome, check.why))
 
 
 def to_markdown(check: RegressionCheck) -> str:
@@ -44,7 +45,9 @@ def files(check: RegressionCheck) -> tuple[str, ...]:
 
 
 def title(check: RegressionCheck) -> str:
-    return f"{check.candidate.name} against {check.baseline.name}"
+    if check.alone:
+        return f"{short(check.baseline.name)}, recorded"
+    return f"{short(check.candidate.name)} against {short(check.baseline.name)}"
 
 
 def _head(check: RegressionCheck) -> Iterator[tuple[str, str]]:
@@ -53,6 +56,9 @@ def _head(check: RegressionCheck) -> Iterator[tuple[str, str]]:
     judged = count(check.judged, "image")
     if check.looks > 1 or check.judged < check.available:
         judged += f" of {check.available:,}, decided at look {check.looks}"
+    if check.alone:
+        yield "data", f"{check.data.get('source', '')}, {judged}"
+        return
     yield "data", f"{check.data.get('source', '')}, judged on {judged}"
     yield "budget", f"at most {check.max_drop} of {check.metric.title or check.metric.name} may be lost"
 
@@ -64,8 +70,8 @@ def _what(model: CheckedModel) -> str:
 
 def _figures(check: RegressionCheck) -> doc.Table:
     rows: list[tuple[doc.Cell | str, ...]] = [
-        (name, before, after, doc.Cell(change, tone="strong"))
-        for name, before, after, change in check.differences.figures
+        (name, before, after, doc.Cell(change, bounds, tone="strong"))
+        for name, before, after, change, bounds in check.differences.figures
     ]
     judgement = check.judgement
     if judgement.flips is not None:
@@ -83,7 +89,10 @@ def _figures(check: RegressionCheck) -> doc.Table:
     sizes = check.baseline.size_bytes, check.candidate.size_bytes
     if all(sizes):
         rows.append(("file", size(sizes[0]), size(sizes[1]), f"x {sizes[1] / sizes[0]:.2f}"))
-    return doc.Table(doc.columns("", "baseline", "candidate", "change"), tuple(rows))
+    note = f"Beside a change: its lower and upper bound, each with {100 * judgement.confidence:.4g} % confidence."
+    bounded = any(bounds for *_, bounds in check.differences.figures)
+    titles = doc.columns("baseline", "candidate", "change", left=())
+    return doc.Table((doc.Column("figure", width=26), *titles), tuple(rows), notes=(note,) if bounded else ())
 
 
 def _gates(check: RegressionCheck) -> Iterator[doc.Item]:
@@ -94,10 +103,9 @@ def _gates(check: RegressionCheck) -> Iterator[doc.Item]:
 
 
 def _classes(check: RegressionCheck) -> Iterator[doc.Element]:
-    groups = check.differences.groups
-    if not groups:
+    changed = [group for group in check.differences.groups if group.alarm or group.broke or group.fixed]
+    if not changed:
         return
-    changed = [group for group in groups if group.alarm or group.broke or group.fixed]
     rows = tuple(
         (
             doc.Cell(group.name, tone="bad" if group.alarm else ""),

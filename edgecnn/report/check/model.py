@@ -96,6 +96,10 @@ class RegressionCheck(Result):
     available: int = 0
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
+    alone: bool = False
+    """Whether one model alone was recorded: there is nothing to judge."""
+    wrote: tuple[str, ...] = ()
+    """The baseline files that were written."""
 
     @property
     def outcome(self) -> Outcome:
@@ -109,7 +113,8 @@ class RegressionCheck(Result):
 
     @property
     def exit_code(self) -> int:
-        return EXIT_CODES[self.outcome]
+        """That of the outcome; 0 where one model was recorded."""
+        return 0 if self.alone else EXIT_CODES[self.outcome]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -126,7 +131,7 @@ class RegressionCheck(Result):
             "gates": [asdict(gate) for gate in self.gates],
             "accuracy": judgement,
             "figures": [
-                dict(zip(("name", "baseline", "candidate", "change"), figure, strict=True))
+                dict(zip(("name", "baseline", "candidate", "change", "bounds"), figure, strict=True))
                 for figure in self.differences.figures
             ],
             "classes": [{**asdict(group), "drop": group.drop} for group in self.differences.groups],
@@ -141,6 +146,7 @@ class RegressionCheck(Result):
             "looks": self.looks,
             "first_departing_layer": self.departing,
             "notes": list(self.notes),
+            "wrote": list(self.wrote),
             "seconds": round(self.seconds, 3),
             "created": self.created,
             "version": self.version,

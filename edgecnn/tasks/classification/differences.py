@@ -35,14 +35,12 @@ def differences(
         return Differences((), (), _broken(candidate, names, changed, reference=before))
     truth = np.asarray(candidate.labels, np.int64)
     right, still_right = before == truth, after == truth
-    figures = [("top-1", percent(right.mean()), percent(still_right.mean()), _points(right.mean(), still_right))]
+    figures = [_figure("top-1", right, still_right, confidence)]
     if len(names) > TOP_K:
         inside = [within_top(answers.outputs, truth, TOP_K) for answers in (baseline, candidate)]
-        low, high = drop_bounds(*_flips(*inside), len(truth), confidence)
-        said = f"{_points(inside[0].mean(), inside[1])}, between {-100 * high:+.2f} and {-100 * low:+.2f}"
-        figures.append(("top-5", percent(inside[0].mean()), percent(inside[1].mean()), said))
+        figures.append(_figure("top-5", inside[0], inside[1], confidence))
     error, other = (_calibration_error(answers, truth) for answers in (baseline, candidate))
-    figures.append(("calibration error", percent(error), percent(other), f"{100 * (other - error):+.2f} points"))
+    figures.append(("calibration error", percent(error), percent(other), f"{100 * (other - error):+.2f} points", ""))
     broke = np.flatnonzero(right & ~still_right)
     groups = _classes(right, still_right, truth, names, max_class_drop)
     return Differences(tuple(figures), groups, _broken(candidate, names, broke, reference=truth))
@@ -95,9 +93,10 @@ def _calibration_error(answers: Answers, truth: np.ndarray) -> float:
     return calibration_error(probabilities[np.arange(len(truth)), predicted], predicted == truth)
 
 
-def _flips(before: np.ndarray, after: np.ndarray) -> tuple[int, int]:
-    return int(np.count_nonzero(before & ~after)), int(np.count_nonzero(~before & after))
-
-
-def _points(before: float, after: np.ndarray) -> str:
-    return f"{100 * (float(after.mean()) - float(before)):+.2f} points"
+def _figure(name: str, before: np.ndarray, after: np.ndarray, confidence: float) -> tuple[str, str, str, str, str]:
+    """A share of the images that are right, on both sides, and its change with the bounds of it, each one-sided."""
+    broke, fixed = int(np.count_nonzero(before & ~after)), int(np.count_nonzero(~before & after))
+    low, high = drop_bounds(broke, fixed, len(before), confidence)
+    shares = float(before.mean()), float(after.mean())
+    bounds = f"{-100 * high:+.2f} … {-100 * low:+.2f}"
+    return name, percent(shares[0]), percent(shares[1]), f"{100 * (shares[1] - shares[0]):+.2f} points", bounds

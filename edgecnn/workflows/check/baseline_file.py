@@ -81,7 +81,7 @@ def load(path: Path) -> BaselineFile:
             "no-baseline",
             f"there is no baseline at {path}",
             why=error.strerror or str(error),
-            hint=f"make one: edgecnn check BASELINE CANDIDATE --data DIR --save {path}",
+            hint=f"make one: edgecnn check MODEL --data DIR --save {path}",
         ) from error
     except (ValueError, RecursionError) as error:
         raise _damaged(path, f"it is not JSON: {error}") from error
@@ -107,7 +107,7 @@ def load(path: Path) -> BaselineFile:
             "edited-baseline",
             f"{path} was changed after it was written",
             why="its digest is not that of its content",
-            hint="restore it from the repository, or write it anew with --update",
+            hint="restore it from the repository, or: edgecnn check MODEL --data DIR --save FILE",
         )
     try:
         return _read(raw)
@@ -154,4 +154,9 @@ def _unpacked(lines: Sequence[str]) -> bytes:
 
 
 def _damaged(path: Path, why: str) -> InputError:
-    return InputError("damaged-report", f"{path} is damaged", why=why, hint="restore it, or write it with --update")
+    return InputError(
+        "damaged-report",
+        f"{path} is damaged",
+        why=why,
+        hint="restore it, or: edgecnn check MODEL --data DIR --save FILE",
+    )

@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
+import errno
+import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from edgecnn import __version__
 from edgecnn.config.recipe import Budget
 from edgecnn.core.errors import InputError
 from edgecnn.core.events import Listener, Warned, ignore, timed
 from edgecnn.core.quantities import share
-from edgecnn.core.store import require_folder
+from edgecnn.core.store import cannot_write, require_folder
 from edgecnn.data.evaluation_set import EvaluationSet
 from edgecnn.data.images import ImageSet
 from edgecnn.data.opening import list_images
-from edgecnn.formats.inspect import read
 from edgecnn.formats.registry import runtime_packages
-from edgecnn.predict.parity import parity
-from edgecnn.predict.predictor import RuntimePredictor, TorchPredictor
-from edgecnn.report.check.model import ChangedImage, LatencyRatio, OutputDifference, RegressionCheck
-from edgecnn.statistics.proportions import CONFIDENCE
-from edgecnn.statistics.sequential import Look, looks
-from edgecnn.tasks.task import DEFAULT, Answers, Judgement, Task, find
+from edgecnn.measure.effort import profile_named
+from edgecnn.report.check.model import ChangedImage, LatencyRatio, RegressionCheck
+from edgecnn.tasks.task import DEFAULT, Answers, Task, find
 from edgecnn.workflows.arguments import PathLike, budget_of, path_or_none, preprocessing_fields, usage_error
 from edgecnn.workflows.check import baseline_file, output
 from edgecnn.workflows.check.gates import Asked, files_to_time, gates, limit_of, time_pair
+from edgecnn.workflows.check.judging import Judged, departing, judge, output_difference
 from edgecnn.workflows.check.sides import (
     ModelSide,
     RecordedSide,
@@ -40,6 +36,7 @@ from edgecnn.workflows.check.sides import (
     comparable,
     open_images,
     open_side,
+    validate_order,
 )
 from edgecnn.workflows.optimize.planning import versions
 
@@ -86,9 +83,8 @@ def check(
     before any work, StepError later.
     """
     paths = _paths(models, against=against, save=save, update=update, sequential=sequential)
-    for folder in (out, *(Path(file).parent for file in (save, junit) if file is not None)):
-        if folder is not None:
-            require_folder(Path(folder))
+    _validate_places(out, save, junit)
+    profile_named(profile)
     began = time.monotonic()
     with timed(listener, "read inputs"):
         options = {"model": model, "weights": weights, "device": device, "threads": threads, "listener": listener}
@@ -99,34 +95,32 @@ def check(
         names = agreed_names(*pair)
         listing = list_images(Path(data), unlabelled=True)
         judging = open_images(listing, pair[1], purpose, names=names, class_map=path_or_none(class_map))
+        validate_order(judging.class_names, names)
         images, notes = _settled(pair, judging)
         for note in notes:
             listener(Warned("assumed", note))
-    judged = _judge(pair, images, purpose, asked=asked, order=seed if sequential else None, listener=listener)
+    judged = judge(pair, images, purpose, asked=asked, order=seed if sequential else None, listener=listener)
     latency = time_pair(to_time, profile=profile, seed=seed, listener=listener) if to_time is not None else None
-    result = _result(pair, judged, judging, purpose, asked=asked, latency=latency)
-    result = replace(
-        result,
-        available=len(images),
-        notes=(*notes, *purpose.suspicions(judged.before, judged.after)),
-        seconds=time.monotonic() - began,
-    )
+    result = _result(pair, judged, judging, purpose, asked=asked, latency=latency, available=len(images))
+    wrote = []
     if save is not None:
         output.recorded(judged.before, pair[0].model, judging, purpose).save(Path(save))
+        wrote.append(str(save))
     if update and against is not None:
-        output.recorded(judged.after, pair[1].model, judging, purpose).save(Path(against))
+        after = (
+            judged.after if len(images) == len(judging.images) else _all_answers(pair[1], judging, purpose, listener)
+        )
+        output.recorded(after, pair[1].model, judging, purpose).save(Path(against))
+        wrote.append(str(against))
+    result = replace(
+        result,
+        notes=(*notes, *purpose.suspicions(judged.before, judged.after)),
+        seconds=time.monotonic() - began,
+        alone=save is not None and pair[0] is pair[1],
+        wrote=tuple(wrote),
+    )
     output.write(result, folder=path_or_none(out), junit_file=path_or_none(junit))
     return result
-
-
-@dataclass(frozen=True, slots=True)
-class _Judged:
-    """The answers of both to the images that were looked at, and what they came to."""
-
-    before: Answers
-    after: Answers
-    judgement: Judgement
-    looks: int
 
 
 def _paths(
@@ -138,6 +132,8 @@ def _paths(
         raise usage_error("--update rewrites the file that --against names: give both", "check")
     if sequential and (save is not None or update):
         raise usage_error("--sequential may stop early: what --save and --update write would not be whole", "check")
+    if save is not None and against is not None:
+        raise usage_error("--save writes the answers of a model that is run, --against names a file: give one", "check")
     if against is not None:
         if len(paths) != 1:
             raise usage_error("--against is the baseline: name one candidate beside it", "check")
@@ -147,6 +143,23 @@ def _paths(
     if len(paths) != 2:
         raise usage_error("name a baseline and a candidate, or --against FILE and a candidate", "check")
     return paths
+
+
+def _validate_places(out: PathLike | None, *files: PathLike | None) -> None:
+    """Raise CannotWrite where a folder or a file could not be written, before any work."""
+    for file in files:
+        if file is not None and Path(file).is_dir():
+            raise cannot_write(Path(file), IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
+    for folder in (out, *(Path(file).parent for file in files if file is not None)):
+        if folder is not None:
+            require_folder(Path(folder))
+
+
+def _all_answers(side: Side, judging: EvaluationSet, task: Task, listener: Listener) -> Answers:
+    """The answers to every image, those that a baseline file does not know among them."""
+    images = judging.images
+    assert isinstance(images, ImageSet)
+    return Answers(side.answers(images, task, listener=listener), images)
 
 
 def _open(
@@ -185,7 +198,14 @@ def _settled(pair: tuple[Side, ModelSide], judging: EvaluationSet) -> tuple[Imag
     images = judging.images
     assert isinstance(images, ImageSet)
     images, changes = comparable(pair[0], images, output.named(images.labels, judging.class_names))
-    notes = (*pair[0].notes, *pair[1].notes, *judging.notes, *changes, *_other_machine(*pair))
+    notes = (
+        *pair[0].notes,
+        *pair[1].notes,
+        *judging.notes,
+        *changes,
+        *_other_machine(*pair),
+        *_prepared_otherwise(*pair),
+    )
     return images, tuple(dict.fromkeys(notes))
 
 
@@ -205,49 +225,33 @@ def _other_machine(baseline: Side, candidate: ModelSide) -> Iterator[str]:
         yield f"the baseline was recorded with {', '.join(other)}"
 
 
-def _judge(
-    pair: tuple[Side, Side], images: ImageSet, task: Task, *, asked: Asked, order: int | None, listener: Listener
-) -> _Judged:
-    """Judge on all images; with the seed of an `order` look at more and more of them until the answer is certain."""
-    plan = looks(len(images)) if order is not None else (Look(len(images), CONFIDENCE),)
-    images = _shuffled(images, order) if order is not None else images
-    parts: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-    done, judged = 0, None
-    for number, look in enumerate(plan, start=1):
-        part = images.select(range(done, look.images))
-        for side, answers in zip(pair, parts, strict=True):
-            answers.append(side.answers(part, task, listener=listener))
-        done = look.images
-        before, after = (Answers(np.concatenate(answers), images.take(done)) for answers in parts)
-        judgement = task.compare(before, after, max_drop=asked.max_drop, confidence=look.confidence)
-        judged = _Judged(before, after, judgement, number)
-        if judgement.outcome != "INCONCLUSIVE":
-            break
-    assert judged is not None
-    return judged
-
-
-def _shuffled(images: ImageSet, seed: int) -> ImageSet:
-    """In an order that their content and the seed decide, so that the first of them are of all classes."""
-    ranks = [hashlib.sha256(f"{seed} {digest}".encode()).digest() for digest in images.file_digests()]
-    return images.select(sorted(range(len(images)), key=ranks.__getitem__))
+def _prepared_otherwise(baseline: Side, candidate: ModelSide) -> Iterator[str]:
+    before, after = baseline.model.preprocessing or {}, candidate.model.preprocessing or {}
+    differ = [name for name in before if before[name] != after.get(name)]
+    if differ:
+        said = ", ".join(f"{name} {before[name]} and {after.get(name)}" for name in differ)
+        yield f"baseline and candidate prepare images otherwise: {said}"
 
 
 def _result(
     pair: tuple[Side, ModelSide],
-    judged: _Judged,
+    judged: Judged,
     judging: EvaluationSet,
     task: Task,
     *,
     asked: Asked,
     latency: LatencyRatio | None,
+    available: int,
 ) -> RegressionCheck:
+    judgement, signs = judged.judgement, task.suspicions(judged.before)
+    if signs and judgement.outcome == "PASS":  # against a baseline that is wrong, nothing is shown to be right
+        judgement = replace(judgement, outcome="INCONCLUSIVE", why=signs[0])
     differences = task.differences(
         judged.before,
         judged.after,
         judging.class_names,
         max_class_drop=asked.max_class_drop or 0.0,
-        confidence=judged.judgement.confidence,
+        confidence=judgement.confidence,
     )
     images = judged.after.images
     assert isinstance(images, ImageSet)
@@ -256,44 +260,21 @@ def _result(
         candidate=pair[1].model,
         data=judging.facts,
         metric=task.metric,
-        judgement=judged.judgement,
+        judgement=judgement,
         max_drop=task.budget(asked.max_drop),
-        gates=tuple(gates(asked, judged.judgement, differences, latency, pair[1].model.size_bytes)),
+        gates=tuple(
+            gates(
+                asked, judgement, differences, latency, pair[1].model.size_bytes, whole=len(judged.after) == available
+            )
+        ),
+        available=available,
         differences=differences,
         changed=tuple(ChangedImage(images.ids[item.row], images.paths[item.row], item) for item in differences.broken),
-        outputs=_output_difference(pair[0], judged),
+        outputs=output_difference(pair[0], judged),
         latency=latency,
         judged=len(images),
         looks=judged.looks,
-        departing=_departing(pair, judged) if judged.judgement.outcome != "PASS" else "",
+        departing=departing(pair, judged) if judged.judgement.outcome != "PASS" else "",
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         version=__version__,
-    )
-
-
-def _output_difference(baseline: Side, judged: _Judged) -> OutputDifference | None:
-    """A baseline file holds no raw outputs."""
-    if isinstance(baseline, RecordedSide):
-        return None
-    figures = parity(judged.before.outputs, judged.after.outputs)
-    ratio = figures["sqnr_db"]
-    return OutputDifference(None if ratio is None else float(ratio), float(figures["cosine"] or 0.0))
-
-
-def _departing(pair: tuple[Side, ModelSide], judged: _Judged) -> str:
-    """The first layer of a checkpoint that its FP32 file computes otherwise; empty for anything else, for in INT8 every
-    layer departs a little."""
-    before = pair[0].predictor if isinstance(pair[0], ModelSide) else None
-    after = pair[1].predictor
-    if not isinstance(before, TorchPredictor) or not isinstance(after, RuntimePredictor):
-        return ""
-    if {"int8", "uint8"} & set(read(after.artifact.path, after.artifact.format).layers):
-        return ""
-    from edgecnn.predict.departure import departing_layer
-
-    apart = np.abs(judged.before.outputs - judged.after.outputs).reshape(len(judged.before), -1).max(1)
-    images = judged.after.images
-    assert isinstance(images, ImageSet)
-    return departing_layer(
-        after.artifact, before.model, images.prepared(before.preprocessing), worst=int(apart.argmax())
     )

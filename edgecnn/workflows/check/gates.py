@@ -36,13 +36,23 @@ class Asked:
 
 
 def gates(
-    asked: Asked, judgement: Judgement, differences: Differences, latency: LatencyRatio | None, size_bytes: int
+    asked: Asked,
+    judgement: Judgement,
+    differences: Differences,
+    latency: LatencyRatio | None,
+    size_bytes: int,
+    *,
+    whole: bool = True,
 ) -> Iterator[Gate]:
-    """Each that was asked for; accuracy always."""
-    needed = f"; about {judgement.images_needed:,} images would decide it" if judgement.images_needed else ""
+    """Each that was asked for; accuracy always. `whole`: all images were judged on."""
+    needed = (
+        f"; about {judgement.images_needed:,} images would decide it, with 80 % probability"
+        if judgement.images_needed
+        else ""
+    )
     yield Gate("accuracy", judgement.outcome, judgement.why + needed)
     if asked.max_class_drop is not None:
-        yield _classes(differences, asked.max_class_drop)
+        yield _classes(differences, asked.max_class_drop, whole=whole)
     if asked.max_latency_ratio is not None and latency is not None:
         yield _latency(latency, asked.max_latency_ratio)
     if asked.max_size is not None:
@@ -51,11 +61,15 @@ def gates(
         yield Gate("size", "PASS" if fits else "FAIL", said)
 
 
-def _classes(differences: Differences, max_drop: float) -> Gate:
+def _classes(differences: Differences, max_drop: float, *, whole: bool) -> Gate:
     """No class may be shown to lose more than is allowed. That one does not is not proved: few have images enough."""
     allowed = f"{100 * max_drop:g} %"
     if not differences.groups:
         return Gate("classes", "INCONCLUSIVE", "without labels nothing is known of a class")
+    if not whole:
+        return Gate(
+            "classes", "INCONCLUSIVE", "the check stopped early: classes are judged on all images or not at all"
+        )
     alarms = differences.alarms
     if not alarms:
         return Gate("classes", "PASS", f"no class is shown to lose more than {allowed} of its images")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -24,11 +26,14 @@ from edgecnn.workflows.optimize.planning import versions
 
 def write(check: RegressionCheck, *, folder: Path | None, junit_file: Path | None) -> None:
     """Write check.md, check.html, check.json and broken.png into `folder`, and JUnit's file. Raises CannotWrite."""
+    if folder is not None:
+        _write_pages(check, folder)
     if junit_file is not None:
         make_folder(junit_file.parent)
         write_atomically(junit_file, junit.render(check))
-    if folder is None:
-        return
+
+
+def _write_pages(check: RegressionCheck, folder: Path) -> None:
     make_folder(folder)
     page = document(check)
     write_atomically(folder / "check.md", markdown.render(page))
@@ -62,7 +67,7 @@ def recorded(answers: Answers, model: CheckedModel, judging: EvaluationSet, task
     place = source.name if source.is_absolute() else source.as_posix()  # a file for a repository names no machine
     facts = {"source": place, "form": judging.facts["form"], "digest": judging.facts["digest"]}
     return BaselineFile(
-        model=model,
+        model=replace(model, architecture=re.sub(r".*[/\\](?=[^/\\]+\.py:)", "", model.architecture)),
         task=task.name,
         classes=judging.class_names,
         data={**facts, "images": len(images)},

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from edgecnn.core.errors import InputError
+from edgecnn.core.errors import InputError, StepError
 from edgecnn.core.events import Listener
 from edgecnn.core.preprocessing import Preprocessing
 from edgecnn.core.units import count, first_few
@@ -67,9 +67,13 @@ class ModelSide:
 
     def answers(self, images: ImageSet, task: Task, *, listener: Listener) -> np.ndarray:
         """The images are prepared as this file says."""
-        outputs = self.predictor.predict(images.prepared(self.predictor.preprocessing), listener=listener)
-        task.validate(outputs, width=self.width, runtime=self.predictor.runtime)
-        require_finite(outputs)
+        try:
+            outputs = self.predictor.predict(images.prepared(self.predictor.preprocessing), listener=listener)
+            task.validate(outputs, width=self.width, runtime=self.predictor.runtime)
+            require_finite(outputs)
+        except StepError as error:
+            error.message = f"{self.model.name}: {error.message}"
+            raise
         return outputs
 
 
@@ -126,7 +130,7 @@ def open_side(
     """
     file, stated = _file_of(place)
     source = Source(file, preprocessing={**stated, **preprocessing} or None)
-    exported = file.suffix.lower() not in (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
+    exported = file.suffix.lower() not in (".pth", ".pt", ".pt2", ".ckpt", ".bin", ".safetensors")
     if not exported:
         source = replace(source, architecture=model, weights=weights)
     predictor = open_predictor(source, device=device if exported else None, threads=threads, listener=listener)
@@ -233,6 +237,18 @@ def agreed_names(baseline: Side, candidate: Side) -> tuple[str, ...] | None:
     return before or after
 
 
+def validate_order(used: Sequence[str], stated: Sequence[str] | None) -> None:
+    """Raise InputError where a class map puts the classes that a file states into another order."""
+    if stated is not None and tuple(used) != tuple(stated) and sorted(used) == sorted(stated):
+        place = next(at for at, pair in enumerate(zip(used, stated, strict=True)) if pair[0] != pair[1])
+        raise InputError(
+            "classes-differ",
+            "the class map orders the classes otherwise than the baseline or the candidate does",
+            why=f"output {place} is {used[place]!r} in the map and {stated[place]!r} there",
+            hint="leave out --class-map: the names are known",
+        )
+
+
 def comparable(baseline: Side, images: ImageSet, labels: Sequence[str] | None) -> tuple[ImageSet, tuple[str, ...]]:
     """The images that both can answer, and what changed since a baseline file was written, named and counted. `labels`
     are the class names of the images. Raises InputError where none is left."""
@@ -245,7 +261,7 @@ def comparable(baseline: Side, images: ImageSet, labels: Sequence[str] | None) -
             "other-images",
             "none of these images is in the baseline file",
             why=f"it holds {count(len(recorded), 'image')} of {baseline.file.data.get('source', 'unknown origin')}",
-            hint="give the data that it was written with, or write it anew with --update",
+            hint="give the data that it was written with, or: edgecnn check MODEL --data DIR --save FILE",
         )
     here = set(digests)
     added = [images.ids[place] for place, digest in enumerate(digests) if digest not in recorded]

@@ -91,6 +91,15 @@ def test_update_writes_the_candidate_over_it(place: Path) -> None:
     assert against(place, "green.onnx").outcome == "PASS"
 
 
+def test_update_takes_up_images_that_came(place: Path) -> None:
+    for number in range(5):
+        Image.new("RGB", (8, 8), (9, 9, 200 + number)).save(place / "data" / "blue" / f"new{number}.png")
+    assert against(place, "true.onnx", update=True).judged == 120
+    read = load(place / "base" / "true.json")
+    assert len(read.images) == read.data["images"] == 125
+    assert against(place, "true.onnx").judged == 125
+
+
 def test_another_runtime_or_version_is_said(place: Path) -> None:
     path = place / "base" / "true.json"
     read = load(path)

@@ -85,6 +85,41 @@ def test_the_first_50_images_show_a_collapse(models: Path, colours: Path) -> Non
     assert any("collapsed" in note for note in result.notes)
 
 
+def test_a_baseline_at_chance_proves_nothing(models: Path, colours: Path) -> None:
+    for candidate in ("true.onnx", "collapsed.onnx"):
+        result = checked(models / "collapsed.onnx", models / candidate, data=colours)
+        assert (result.outcome, result.exit_code) == ("INCONCLUSIVE", 3)
+        assert "the baseline answers class 1 for every image" in result.why
+
+
+def test_a_check_that_stopped_early_says_nothing_of_classes(models: Path, colours: Path) -> None:
+    asked = {"data": colours, "sequential": True, "max_class_drop": "5%"}
+    stopped = checked(models / "true.onnx", models / "collapsed.onnx", **asked)
+    assert {gate.name: gate.outcome for gate in stopped.gates} == {"accuracy": "FAIL", "classes": "INCONCLUSIVE"}
+    whole = checked(models / "true.onnx", models / "scaled.onnx", max_drop="5%", **asked)
+    assert (whole.judged, whole.outcome) == (360, "PASS")  # it does not stop where it could
+
+
+def test_a_class_map_that_contradicts_the_baseline_file_is_refused(models: Path, colours: Path, tmp_path: Path) -> None:
+    recorded, names = tmp_path / "base.json", tmp_path / "names.txt"
+    saved = checked(models / "true.onnx", data=colours, save=recorded)
+    assert (saved.alone, saved.exit_code, saved.wrote) == (True, 0, (str(recorded),))
+    assert "recorded" in text.plain(document(saved)) and "INCONCLUSIVE" not in text.plain(document(saved))
+    names.write_text("green\nblue\nred\n")
+    refusal("classes-differ", models / "true.onnx", data=colours, against=recorded, class_map=names)
+    names.write_text("blue\ngreen\nred\n")
+    assert checked(models / "true.onnx", data=colours, against=recorded, class_map=names).outcome == "PASS"
+
+
+def test_the_same_file_twice_is_judged_as_any_other(models: Path, tmp_path: Path) -> None:
+    few = write_colours(tmp_path / "few", 20)
+    assert checked(models / "true.onnx", models / "true.onnx", data=few).exit_code == 3
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_any_work(models: Path, tmp_path: Path) -> None:
+    refusal("cannot-write", models / "true.onnx", models / "true.onnx", data=tmp_path / "missing", junit=tmp_path)
+
+
 def test_a_sequential_check_of_equal_files_looks_to_the_end(models: Path, colours: Path) -> None:
     result = checked(models / "true.onnx", models / "scaled.onnx", data=colours, sequential=True)
     # 360 images prove 1.02 % at the last look's 97.5 %.
@@ -140,7 +175,8 @@ def test_a_candidate_that_answers_no_number_is_an_error(models: Path, colours: P
     weights = next(item for item in broken.graph.initializer if item.name == "w")
     weights.CopyFrom(onnx.numpy_helper.from_array(np.full((3, 3), np.nan, np.float32), "w"))
     onnx.save(broken, tmp_path / "nan.onnx")
-    refusal("not-finite", models / "true.onnx", tmp_path / "nan.onnx", data=colours)
+    error = refusal("not-finite", models / "true.onnx", tmp_path / "nan.onnx", data=colours)
+    assert error.message.startswith("nan.onnx: ")
 
 
 def test_a_run_without_a_bundle_is_refused(models: Path, colours: Path, tmp_path: Path) -> None:
@@ -159,8 +195,9 @@ def test_a_run_without_a_bundle_is_refused(models: Path, colours: Path, tmp_path
         ({"update": True}, "--against"),
         ({"sequential": True, "save": "x.json"}, "not be whole"),
         ({"against": "x.json"}, "one candidate"),
+        ({"against": "x.json", "save": "y.json"}, "give one"),
     ],
-    ids=["update", "sequential", "against"],
+    ids=["update", "sequential", "against", "both"],
 )
 def test_arguments_that_contradict_each_other_are_refused(
     models: Path, colours: Path, options: dict[str, Any], said: str

@@ -43,7 +43,9 @@ def test_a_disturbed_measurement_decides_nothing(interval: tuple[float, float, f
 def test_what_was_not_asked_is_no_gate() -> None:
     judged = Judgement("INCONCLUSIVE", "too few", images_needed=1_234)
     (gate,) = gates(Asked(0.01), judged, Differences(), None, 10**9)
-    assert gate == Gate("accuracy", "INCONCLUSIVE", "too few; about 1,234 images would decide it")
+    assert gate == Gate(
+        "accuracy", "INCONCLUSIVE", "too few; about 1,234 images would decide it, with 80 % probability"
+    )
 
 
 @pytest.mark.parametrize(("written", "value"), [("80%", 0.8), (0.8, 0.8), ("1.5", 1.5), (None, None)])
